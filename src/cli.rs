@@ -1,0 +1,165 @@
+//! The command line, made from the table of inputs; the only module that knows clap.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::inputs::{INPUTS, Input, RawInputs, Verb};
+
+/// A parsed command line.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// What to do.
+    pub verb: Verb,
+    /// The inputs as they were typed.
+    pub inputs: RawInputs,
+    /// The directory that paths are relative to.
+    pub workspace: PathBuf,
+    /// Whether to print one JSON object on standard output.
+    pub json: bool,
+    /// Whether to show details.
+    pub verbose: bool,
+    /// What stands after `--`.
+    pub training: Vec<OsString>,
+}
+
+/// Parses the arguments, program name first.
+///
+/// # Errors
+/// What to print, and the exit code: 0 for help and version, 2 for a line that makes no sense.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, (String, u8)> {
+    let matches = command().try_get_matches_from(arguments).map_err(|error| {
+        let code = if error.use_stderr() { 2 } else { 0 };
+        (error.render().to_string(), code)
+    })?;
+    let Some((name, matches)) = matches.subcommand() else { return Err((command().render_help().to_string(), 2)) };
+    let Some(verb) = Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name) else {
+        return Err((command().render_help().to_string(), 2));
+    };
+    let mut inputs = RawInputs::default();
+    for input in INPUTS.iter().filter(|input| input.applies_to(verb)) {
+        if let Some(values) = matches.get_many::<String>(input.name) {
+            inputs.set(input.name, values.cloned().collect::<Vec<_>>().join("\n"));
+        }
+    }
+    Ok(Arguments {
+        verb,
+        inputs,
+        workspace: matches.get_one::<PathBuf>("workspace").cloned().unwrap_or_else(|| PathBuf::from(".")),
+        json: matches.get_flag("json"),
+        verbose: matches.get_flag("verbose"),
+        training: training(verb, matches),
+    })
+}
+
+fn training(verb: Verb, matches: &ArgMatches) -> Vec<OsString> {
+    match verb {
+        Verb::Run => matches.get_many::<OsString>("training").unwrap_or_default().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn command() -> Command {
+    Command::new("ml-cache")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Train a model again only when its data, code or keys changed; otherwise restore it, verified byte for byte")
+        .after_help(
+            "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 stored bytes are damaged; \
+             `run` keeps the exit code of a failed training.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(Verb::COMMANDS.iter().map(|verb| subcommand(*verb)))
+}
+
+fn subcommand(verb: Verb) -> Command {
+    let command = Command::new(verb.name())
+        .about(verb.about())
+        .args(INPUTS.iter().filter(|input| input.applies_to(verb)).map(|input| argument(input, verb)))
+        .arg(
+            Arg::new("workspace")
+                .long("workspace")
+                .value_name("DIR")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Directory that all paths are relative to [default: .]"),
+        )
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object on standard output"))
+        .arg(Arg::new("verbose").long("verbose").short('v').action(ArgAction::SetTrue).help("Show details"));
+    match verb {
+        Verb::Run => command.arg(
+            Arg::new("training")
+                .value_name("COMMAND")
+                .last(true)
+                .required(true)
+                .num_args(1..)
+                .value_parser(clap::value_parser!(OsString))
+                .help("The training command, after `--`"),
+        ),
+        _ => command,
+    }
+}
+
+fn argument(input: &Input, verb: Verb) -> Arg {
+    let default = input.default_for(verb);
+    let mut help = input.help.trim_end_matches('.').to_owned();
+    if !default.is_empty() {
+        help = format!("{help} [default: {default}]");
+    }
+    let argument = Arg::new(input.name).long(input.name).help(help);
+    if input.boolean {
+        argument
+            .value_name("true|false")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(PossibleValuesParser::new(["true", "false"]))
+            .hide_possible_values(true)
+    } else if input.list {
+        argument.value_name("LINES").action(ArgAction::Append).allow_hyphen_values(true)
+    } else {
+        argument.value_name("VALUE").allow_hyphen_values(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &[&str]) -> Result<Arguments, (String, u8)> {
+        parse(std::iter::once("ml-cache").chain(line.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn lists_may_be_repeated_or_hold_lines() {
+        let parsed =
+            check(&["plan", "--data-paths", "a\nb", "--data-paths", "!c", "--force-retrain", "--model", "m"]).unwrap();
+        assert_eq!(parsed.inputs.get("data-paths"), Some("a\nb\n!c"));
+        assert_eq!(parsed.inputs.get("force-retrain"), Some("true"));
+        assert_eq!(parsed.workspace, PathBuf::from("."));
+    }
+
+    #[test]
+    fn the_training_command_is_kept_as_it_is() {
+        let parsed = check(&["run", "--model", "m", "--", "python", "train.py", "--json", "--", "-x"]).unwrap();
+        assert_eq!(parsed.training, ["python", "train.py", "--json", "--", "-x"]);
+        assert!(!parsed.json);
+    }
+
+    #[test]
+    fn senseless_lines_exit_with_2_and_help_with_0() {
+        for line in
+            [&["fly"][..], &["plan", "--mood", "x"], &["run", "--model", "m"], &["plan", "--force-retrain=maybe"], &[]]
+        {
+            assert_eq!(check(line).unwrap_err().1, 2, "{line:?}");
+        }
+        assert_eq!(check(&["--help"]).unwrap_err().1, 0);
+        assert_eq!(check(&["save", "--help"]).unwrap_err().1, 0);
+    }
+}

@@ -1,0 +1,293 @@
+//! `save`: keep the model that was trained.
+//!
+//! Order matters: blobs, manifest and inputs document first, the pointer last. Before the pointer
+//! nothing is visible, after it everything is there.
+
+use std::time::Duration;
+
+use super::plan::{Planned, model_rows};
+use super::restore::Execution;
+use super::{Context, lookup, nonce};
+use crate::decide::save::{Commit, Existing, save};
+use crate::decide::{changes, head};
+use crate::error::{Error, Result};
+use crate::format::pointer::{Reference, SCHEMA};
+use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, head as head_format};
+use crate::github::summary::{Summary, files_and_bytes};
+use crate::outputs::Outputs;
+use crate::store::{Condition, Key, Payload, StoreErrorKind, Version, layout};
+use crate::transfer::{tree, upload};
+
+/// How often a save that keeps losing races looks again before it gives up.
+const ATTEMPTS: u32 = 50;
+
+/// What is known of the plan that this save completes.
+#[derive(Clone, Debug, Default)]
+pub struct Basis {
+    /// The fingerprint that was planned.
+    pub fingerprint: Option<Digest>,
+    /// The inputs that were planned, to name what changed since.
+    pub document: Option<InputsDocument>,
+    /// Nonce of this scope's pointer when the plan was made: `Some(None)` means there was none,
+    /// `None` that it is not known.
+    pub base: Option<Option<String>>,
+    /// How long the training took.
+    pub train_time: Option<Duration>,
+}
+
+impl Basis {
+    /// Returns what a plan of the same process knows.
+    pub fn of(ctx: &Context, planned: &Planned, train_time: Option<Duration>) -> Self {
+        let base = planned.found.as_ref().filter(|found| found.scope == ctx.access.own);
+        Self {
+            fingerprint: Some(planned.inputs.all),
+            document: Some(planned.document.clone()),
+            base: Some(base.map(|found| found.pointer.nonce.clone())),
+            train_time,
+        }
+    }
+}
+
+/// Saves.
+///
+/// # Errors
+/// Inputs that changed since the plan; a model that cannot be read; a store that cannot be written.
+pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
+    let document = ctx.observe_inputs().await?;
+    let inputs = document.fingerprint();
+    let mut outputs = Outputs { fingerprint: Some(inputs.all), inputs: Some(inputs), ..Outputs::default() };
+    if let Some(planned) = basis.fingerprint.or(ctx.settings.fingerprint).filter(|planned| *planned != inputs.all) {
+        return Err(drift(ctx, &planned, &document, basis.document.as_ref()).await);
+    }
+    if let Some(why) = &ctx.access.read_only {
+        ctx.report.warn(&format!("{}: not saved: {why}", ctx.settings.model));
+        let summary = summary(ctx, "not saved", why, Vec::new());
+        return Ok(Execution { outputs, summary });
+    }
+    let base = match basis.base.clone() {
+        Some(base) => base,
+        None => lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce),
+    };
+
+    let tree = tree::scan(&ctx.settings.workspace, &ctx.settings.model_path)?;
+    let uploaded = upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
+    let manifest = &uploaded.manifest;
+    for (one, other) in manifest.case_collisions() {
+        ctx.report.warn(&format!("`{one}` and `{other}` differ only in case; some file systems cannot hold both"));
+    }
+    let too_large = |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
+    let manifest_bytes = Payload::new(manifest.to_bytes().map_err(too_large)?);
+    let manifest_reference = Reference { digest: manifest_bytes.digest, size: manifest_bytes.bytes.len() as u64 };
+    let trained = manifest_reference.digest;
+    upload::create(&ctx.store, &layout::manifest(&trained), manifest_bytes, Condition::Absent).await?;
+    let text = document.to_text();
+    let inputs_reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
+    let packed = InputsDocument::compress(&text).map_err(too_large)?;
+    upload::create(&ctx.store, &layout::inputs(&inputs_reference.digest), Payload::new(packed), Condition::Absent)
+        .await?;
+
+    let draft = Pointer {
+        schema: SCHEMA.to_owned(),
+        namespace: ctx.settings.namespace.clone(),
+        model: ctx.settings.model.clone(),
+        scope: ctx.access.own.clone(),
+        fingerprint: inputs.all,
+        generation: 1,
+        manifest: manifest_reference,
+        inputs: inputs_reference,
+        files: manifest.files.len() as u64,
+        bytes: manifest.total_bytes(),
+        created_at: ctx.now.round(jiff::Unit::Second).unwrap_or(ctx.now),
+        train_seconds: basis.train_time.map(|time| time.as_secs_f64().round() as u64),
+        producer: ctx.run.as_ref().map(crate::github::RunContext::producer),
+        previous: Vec::new(),
+        nonce: nonce(),
+    };
+    let (pointer, saved) = commit(ctx, draft, base.as_deref()).await?;
+    move_head(ctx, &pointer).await;
+
+    let sent = files_and_bytes_sent(uploaded.sent_blobs, uploaded.sent_bytes);
+    let mut rows = model_rows(&pointer);
+    rows.push(("Uploaded", sent.clone()));
+    let (decision, why) = if saved {
+        ctx.report.info(&format!(
+            "{}: saved {} as generation {} in the scope `{}` ({sent} uploaded)",
+            ctx.settings.model,
+            files_and_bytes(pointer.files, pointer.bytes),
+            pointer.generation,
+            pointer.scope
+        ));
+        ("saved", format!("stored in the scope `{}`", pointer.scope))
+    } else {
+        let was_there = base.as_ref() == Some(&pointer.nonce);
+        let why = match was_there {
+            true => "a model of exactly these inputs was stored before; it is kept",
+            false => "another run saved a model of exactly these inputs first; that one is used",
+        };
+        ctx.report.info(&format!("{}: {why} (manifest {})", ctx.settings.model, pointer.manifest.digest));
+        if was_there && pointer.manifest.digest != trained {
+            ctx.report.warn(
+                "what was trained now is not used; to replace the stored model, set `force-retrain` where it is saved",
+            );
+        }
+        ("kept", why.to_owned())
+    };
+    outputs.cache_hit = true;
+    outputs.saved = saved;
+    outputs.pointer = Some(pointer);
+    let summary = summary(ctx, decision, &why, rows);
+    Ok(Execution { outputs, summary })
+}
+
+fn files_and_bytes_sent(blobs: u64, bytes: u64) -> String {
+    match blobs {
+        0 => "nothing new".to_owned(),
+        1 => format!("1 object, {}", indicatif::HumanBytes(bytes)),
+        _ => format!("{blobs} objects, {}", indicatif::HumanBytes(bytes)),
+    }
+}
+
+fn summary(ctx: &Context, decision: &str, why: &str, rows: Vec<(&'static str, String)>) -> String {
+    Summary { model: ctx.settings.model.as_str(), decision, reason: (decision, why), rows, changes: &[] }.render()
+}
+
+/// Says which inputs are not those of the plan, as exactly as can be known.
+async fn drift(ctx: &Context, planned: &Digest, now: &InputsDocument, then: Option<&InputsDocument>) -> Error {
+    const SHOWN: usize = 20;
+    let error = |details: String| {
+        Error::failed(format!("the inputs are not those that were planned, so nothing was saved{details}")).hint(
+            "the training must not write to `data-paths` or `training-paths`, and this job must check out the same files as the plan's",
+        )
+    };
+    let (differences, than) = match then {
+        Some(then) => (changes::between(then, now), "when it was planned"),
+        None => match earlier(ctx).await {
+            Some(then) => (changes::between(&then, now), "in the model that this ref used last"),
+            None => (Vec::new(), ""),
+        },
+    };
+    if differences.is_empty() {
+        return error(format!(": fingerprint {}, planned {planned}", now.fingerprint().all));
+    }
+    let mut lines = vec![format!(": other than {than}:")];
+    lines.extend(
+        differences
+            .iter()
+            .take(SHOWN)
+            .map(|change| format!("{} {}: {}", change.set.word(), change.kind.word(), change.path)),
+    );
+    if differences.len() > SHOWN {
+        lines.push(format!("… and {} more", differences.len() - SHOWN));
+    }
+    error(lines.join("\n  "))
+}
+
+async fn earlier(ctx: &Context) -> Option<InputsDocument> {
+    let pointer = lookup::latest(ctx).await.ok()??;
+    lookup::inputs_of(ctx, &pointer).await.ok()?
+}
+
+/// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
+async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>) -> Result<(Pointer, bool)> {
+    let key = layout::pointer(&draft.scope, &draft.namespace, &draft.model, &draft.fingerprint);
+    for _ in 0..ATTEMPTS {
+        let existing = lookup::pointer(ctx, &draft.scope, &draft.fingerprint).await?;
+        if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
+            // An earlier attempt arrived although its answer did not.
+            return Ok((found.clone(), true));
+        }
+        let complete = match &existing {
+            // These very blobs were checked or sent a moment ago.
+            Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
+            Some((found, _)) => lookup::missing(ctx, found).await? == 0,
+            None => false,
+        };
+        let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
+            pointer,
+            complete,
+            is_base: base == Some(pointer.nonce.as_str()),
+        });
+        let (generation, previous, condition) =
+            match (save(in_the_way, &draft.manifest.digest, &ctx.settings.policy, ctx.now), existing) {
+                (Commit::Adopt, Some((found, _))) => return Ok((found, false)),
+                (Commit::Replace { generation, previous }, Some((_, version))) => {
+                    (generation, previous, Condition::Unchanged(version))
+                }
+                _ => (1, Vec::new(), Condition::Absent),
+            };
+        let pointer = Pointer { generation, previous, ..draft.clone() };
+        if put(ctx, &key, &pointer, condition).await?.is_some() {
+            return Ok((pointer, true));
+        }
+        tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
+    }
+    Err(Error::failed(format!("cannot write `{key}`: other runs changed it {ATTEMPTS} times meanwhile"))
+        .hint("run the save again"))
+}
+
+/// Writes the pointer; `None` where the race must be looked at again.
+async fn put(ctx: &Context, key: &Key, pointer: &Pointer, condition: Condition) -> Result<Option<Version>> {
+    let bytes =
+        pointer.to_bytes().map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
+    match ctx.store.put(key, Payload::new(bytes), condition).await {
+        Ok(version) => Ok(Some(version)),
+        Err(error) => match error.kind {
+            StoreErrorKind::Exists | StoreErrorKind::Changed | StoreErrorKind::Conflict => Ok(None),
+            StoreErrorKind::Unreachable => {
+                // The write may have arrived although its answer was lost.
+                match lookup::pointer(ctx, &pointer.scope, &pointer.fingerprint).await {
+                    Ok(Some((found, version))) if found.nonce == pointer.nonce => Ok(Some(version)),
+                    _ => Err(error.into()),
+                }
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Moves the ref's head to the model, as far as this run may; a head is a convenience, so a
+/// failure is told and nothing else.
+pub async fn move_head(ctx: &Context, pointer: &Pointer) {
+    if ctx.access.read_only.is_some() {
+        return;
+    }
+    if let Err(error) = try_move_head(ctx, pointer).await {
+        ctx.report.warn(&format!("the head of `{}` was not moved: {}", ctx.ref_name(), error.explanation()));
+    }
+}
+
+async fn try_move_head(ctx: &Context, pointer: &Pointer) -> Result<()> {
+    let key = layout::head(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model, ctx.ref_name());
+    for _ in 0..ATTEMPTS {
+        let current = lookup::head(ctx, &ctx.access.own, ctx.ref_name()).await?;
+        if !head::must_move(current.as_ref().map(|(head, _)| head), pointer, ctx.run_id()) {
+            return Ok(());
+        }
+        let head = Head {
+            schema: head_format::SCHEMA.to_owned(),
+            git_ref: ctx.ref_name().to_owned(),
+            fingerprint: pointer.fingerprint,
+            generation: pointer.generation,
+            manifest: pointer.manifest.digest,
+            run_id: ctx.run_id(),
+            sha: ctx.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
+            updated_at: ctx.now.round(jiff::Unit::Second).unwrap_or(ctx.now),
+            nonce: nonce(),
+        };
+        let bytes = head.to_bytes().map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
+        let condition = current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
+        match ctx.store.put(&key, Payload::new(bytes), condition).await {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::Exists | StoreErrorKind::Changed | StoreErrorKind::Conflict
+                ) =>
+            {
+                tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::failed("other runs kept moving it"))
+}

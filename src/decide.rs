@@ -1,0 +1,13 @@
+//! Decisions as pure functions: what was observed goes in, a verdict with its reasons comes out.
+//!
+//! Nothing here does I/O, awaits, or reads a clock.
+
+pub mod changes;
+pub mod head;
+pub mod plan;
+pub mod save;
+pub mod scope;
+
+pub use changes::{Change, ChangeKind, InputSet};
+pub use plan::{Policy, Reason, Verdict};
+pub use scope::Access;

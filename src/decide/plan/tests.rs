@@ -1,0 +1,63 @@
+use super::*;
+use crate::format::Digest;
+
+fn pointer() -> Pointer {
+    Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap()
+}
+
+fn digests(data: &str, training: &str, extra: &str) -> Fingerprint {
+    let digest = |text: &str| Digest::of(text.as_bytes());
+    Fingerprint {
+        data: digest(data),
+        training: digest(training),
+        extra: digest(extra),
+        all: digest(&[data, training, extra].join("|")),
+    }
+}
+
+fn found(missing: usize) -> Lookup {
+    Lookup::Found(Box::new(Found { scope: Scope::Trusted, pointer: pointer(), missing }))
+}
+
+#[test]
+fn the_table_of_verdicts() {
+    let inputs = digests("d", "t", "e");
+    let now = pointer().created_at + SignedDuration::from_hours(24 * 10);
+    let always = Policy::default();
+    let forced = Policy { force: true, ..always.clone() };
+    let weekly = Policy { max_age: Some(SignedDuration::from_hours(24 * 7)), ..always.clone() };
+    let monthly = Policy { max_age: Some(SignedDuration::from_hours(24 * 30)), ..always.clone() };
+    let failed = Lookup::Failed("no answer".into());
+    let table = [
+        (&found(0), None, &always, Reason::Hit),
+        (&found(0), None, &monthly, Reason::Hit),
+        (&found(0), None, &weekly, Reason::Expired),
+        (&found(0), None, &forced, Reason::Forced),
+        (&found(3), None, &always, Reason::Incomplete),
+        (&found(3), None, &weekly, Reason::Incomplete),
+        (&failed, None, &always, Reason::StoreUnavailable),
+        (&failed, Some(digests("x", "t", "e")), &always, Reason::StoreUnavailable),
+        (&failed, None, &forced, Reason::Forced),
+        (&Lookup::Absent, None, &always, Reason::NoModel),
+        (&Lookup::Absent, Some(digests("x", "t", "e")), &always, Reason::DataChanged),
+        (&Lookup::Absent, Some(digests("d", "x", "e")), &always, Reason::TrainingChanged),
+        (&Lookup::Absent, Some(digests("d", "t", "x")), &always, Reason::ExtraKeyChanged),
+        (&Lookup::Absent, Some(digests("x", "x", "e")), &always, Reason::InputsChanged),
+        (&Lookup::Absent, Some(digests("d", "x", "x")), &always, Reason::InputsChanged),
+        (&Lookup::Absent, Some(digests("d", "t", "e")), &always, Reason::NoModel),
+        (&Lookup::Absent, Some(digests("x", "t", "e")), &forced, Reason::Forced),
+    ];
+    for (lookup, baseline, policy, reason) in table {
+        let verdict = plan(&inputs, lookup, baseline.as_ref(), policy, now);
+        assert_eq!(verdict.reason, reason, "{lookup:?} {policy:?}");
+        assert_eq!(verdict.retrain, reason != Reason::Hit);
+        assert!(!verdict.explanation.ends_with('.'));
+    }
+}
+
+#[test]
+fn words_are_those_that_are_serialized() {
+    for reason in Reason::ALL {
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+    }
+}

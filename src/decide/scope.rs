@@ -1,0 +1,152 @@
+//! Who this run is, as far as trust goes: the scope it writes and the scopes it reads.
+
+use crate::format::Scope;
+use crate::github::{CacheMode, RunContext};
+
+/// Events that run code which somebody with write access put there, on purpose.
+const TRUSTED_EVENTS: &[&str] = &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
+/// Further events whose runs may write outside of `trusted`. All others can be caused by outsiders.
+const WRITING_EVENTS: &[&str] = &["pull_request", "release", "create", "deployment"];
+
+/// What a run may do with pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Where this run's pointers go, and where it looks first.
+    pub own: Scope,
+    /// Where it looks, in order; empty where it may not look at all.
+    pub reads: Vec<Scope>,
+    /// Why it may not write; `None` where it may.
+    pub read_only: Option<String>,
+}
+
+/// Decides what the run may do; outside of GitHub Actions everything is trusted.
+pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
+    let Some(run) = run else {
+        return Access { own: Scope::Trusted, reads: vec![Scope::Trusted], read_only: None };
+    };
+    let own = scope_of(run, trusted_refs);
+    let reads = match run.cache_mode {
+        CacheMode::None | CacheMode::WriteOnly => Vec::new(),
+        _ if own == Scope::Trusted => vec![Scope::Trusted],
+        _ => vec![own.clone(), Scope::Trusted],
+    };
+    Access { read_only: read_only(run), own, reads }
+}
+
+fn scope_of(run: &RunContext, trusted_refs: &[String]) -> Scope {
+    if TRUSTED_EVENTS.contains(&run.event.as_str()) && is_trusted_ref(run, trusted_refs) {
+        return Scope::Trusted;
+    }
+    if let Some(request) = &run.pull_request {
+        return Scope::PullRequest(request.number);
+    }
+    let git_ref = run.git_ref.as_str();
+    let name = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/"));
+    match name.unwrap_or(git_ref) {
+        "" => Scope::Branch("unknown".to_owned()),
+        name => Scope::Branch(name.to_owned()),
+    }
+}
+
+fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
+    let git_ref =
+        if run.event == "merge_group" { run.merge_base_ref.as_deref().unwrap_or_default() } else { &run.git_ref };
+    let is_default = run.default_branch.as_ref().is_some_and(|branch| git_ref == format!("refs/heads/{branch}"));
+    let is_named = trusted_refs.iter().any(|trusted| match trusted.starts_with("refs/") {
+        true => git_ref == trusted,
+        false => git_ref == format!("refs/heads/{trusted}"),
+    });
+    is_default || is_named
+}
+
+fn read_only(run: &RunContext) -> Option<String> {
+    if matches!(run.cache_mode, CacheMode::Read | CacheMode::None) {
+        return Some("GitHub gives this run no right to write caches (ACTIONS_CACHE_MODE)".to_owned());
+    }
+    let event = run.event.as_str();
+    if !TRUSTED_EVENTS.contains(&event) && !WRITING_EVENTS.contains(&event) {
+        return Some(format!("runs of the event `{event}` never write"));
+    }
+    if event == "pull_request" && !run.pull_request.as_ref().is_some_and(|request| request.same_repository) {
+        return Some("runs of a pull request from a fork never write".to_owned());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::github::event::PullRequest;
+
+    fn run(event: &str, git_ref: &str) -> RunContext {
+        RunContext {
+            event: event.to_owned(),
+            git_ref: git_ref.to_owned(),
+            default_branch: Some("main".to_owned()),
+            ..RunContext::default()
+        }
+    }
+
+    fn pull_request(event: &str, same_repository: bool) -> RunContext {
+        let pull_request = Some(PullRequest { number: 7, same_repository });
+        RunContext { pull_request, ..run(event, "refs/pull/7/merge") }
+    }
+
+    #[test]
+    fn scopes_follow_the_table() {
+        let queue = RunContext {
+            merge_base_ref: Some("refs/heads/main".into()),
+            ..run("merge_group", "refs/heads/gh-readonly-queue/main/pr-7-abc")
+        };
+        for (run, scope, writes) in [
+            (run("push", "refs/heads/main"), "trusted", true),
+            (run("schedule", "refs/heads/main"), "trusted", true),
+            (run("workflow_dispatch", "refs/heads/main"), "trusted", true),
+            (run("repository_dispatch", "refs/heads/main"), "trusted", true),
+            (queue, "trusted", true),
+            (run("push", "refs/heads/release/1"), "trusted", true),
+            (run("push", "refs/tags/v1"), "trusted", true),
+            (run("push", "refs/heads/feature/x"), "branch/feature/x", true),
+            (run("push", "refs/tags/main"), "branch/tags/main", true),
+            (run("release", "refs/tags/v2"), "branch/tags/v2", true),
+            (run("merge_group", "refs/heads/gh-readonly-queue/x"), "branch/gh-readonly-queue/x", true),
+            (pull_request("pull_request", true), "pr/7", true),
+            (pull_request("pull_request", false), "pr/7", false),
+            (pull_request("pull_request_target", true), "pr/7", false),
+            (run("issue_comment", "refs/heads/main"), "branch/main", false),
+            (run("workflow_run", "refs/heads/main"), "branch/main", false),
+            (run("issues", "refs/heads/main"), "branch/main", false),
+            (run("", ""), "branch/unknown", false),
+        ] {
+            let trusted = ["release/1".to_owned(), "refs/tags/v1".to_owned()];
+            let access = access(Some(&run), &trusted);
+            assert_eq!((access.own.to_string().as_str(), access.read_only.is_none()), (scope, writes), "{run:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_run_reads_only_trusted() {
+        assert_eq!(access(Some(&run("push", "refs/heads/main")), &[]).reads, [Scope::Trusted]);
+        let reads = access(Some(&pull_request("pull_request", true)), &[]).reads;
+        assert_eq!(reads, [Scope::PullRequest(7), Scope::Trusted]);
+    }
+
+    #[test]
+    fn without_a_known_default_branch_nothing_is_trusted() {
+        let run = RunContext { default_branch: None, ..run("push", "refs/heads/main") };
+        assert_eq!(access(Some(&run), &[]).own, Scope::Branch("main".into()));
+    }
+
+    #[test]
+    fn the_cache_mode_is_honoured() {
+        for (cache_mode, reads, writes) in [
+            (CacheMode::ReadWrite, true, true),
+            (CacheMode::Read, true, false),
+            (CacheMode::WriteOnly, false, true),
+            (CacheMode::None, false, false),
+        ] {
+            let access = access(Some(&RunContext { cache_mode, ..run("push", "refs/heads/main") }), &[]);
+            assert_eq!((!access.reads.is_empty(), access.read_only.is_none()), (reads, writes), "{cache_mode:?}");
+        }
+    }
+}

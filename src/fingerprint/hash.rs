@@ -1,0 +1,73 @@
+//! Hashing many files at once, a bounded piece of each at a time.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::lfs;
+use crate::error::{Error, IoContext as _, Result};
+use crate::format::{Hasher, InputEntry};
+use crate::progress::Progress;
+
+/// Read at a time: large enough for few calls, small enough for the processor's cache.
+const BUFFER: usize = 128 << 10;
+
+/// Hashes the files in parallel and returns their entries in the order given.
+///
+/// # Errors
+/// The first file, in that order, that cannot be read.
+pub fn entries(workspace: &Path, files: Vec<(String, u64)>, progress: &Progress) -> Result<Vec<InputEntry>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len()).min(16);
+    let next = AtomicUsize::new(0);
+    let mut hashed: Vec<(usize, Result<InputEntry>)> = thread::scope(|scope| {
+        let work = || {
+            let mut buffer = vec![0; BUFFER];
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((path, _)) = files.get(index) else { return done };
+                let result = entry(workspace, path, &mut buffer, progress);
+                if result.is_err() {
+                    // Nobody needs the rest any more.
+                    next.store(files.len(), Ordering::Relaxed);
+                }
+                done.push((index, result));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    hashed.sort_unstable_by_key(|(index, _)| *index);
+    let entries: Vec<InputEntry> = hashed.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
+    if entries.len() != files.len() {
+        return Err(Error::failed("hashing stopped early"));
+    }
+    Ok(entries)
+}
+
+fn entry(workspace: &Path, path: &str, buffer: &mut [u8], progress: &Progress) -> Result<InputEntry> {
+    let full = workspace.join(path);
+    let mut file = File::open(&full).on("cannot open", &full)?;
+    let mut hasher = Hasher::default();
+    let mut size = 0;
+    let mut filled = 0;
+    loop {
+        let count = file.read(&mut buffer[filled..]).on("cannot read", &full)?;
+        size += count as u64;
+        if count == 0 {
+            // A whole small file is in the buffer, and may be a stand-in.
+            if size < lfs::MAX_BYTES
+                && let Some((digest, size)) = lfs::parse(&buffer[..filled])
+            {
+                return Ok(InputEntry { path: path.to_owned(), digest, size });
+            }
+            break;
+        }
+        hasher.update(&buffer[filled..filled + count]);
+        progress.advance(count as u64);
+        filled = if size < lfs::MAX_BYTES { filled + count } else { 0 };
+    }
+    Ok(InputEntry { path: path.to_owned(), digest: hasher.finish(), size })
+}

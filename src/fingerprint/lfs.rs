@@ -1,0 +1,70 @@
+//! Git LFS stand-ins: small text files that name the content they stand for.
+//!
+//! Source: the Git LFS specification, docs/spec.md of git-lfs/git-lfs, "The Pointer".
+
+use crate::format::Digest;
+
+/// A stand-in is shorter than this many bytes.
+pub const MAX_BYTES: u64 = 1024;
+
+const VERSION_LINE: &str = "version https://git-lfs.github.com/spec/v1";
+
+/// Returns digest and size of the content that a stand-in names; `None` for any other file.
+///
+/// Stand-ins with extension lines are other files: their `oid` is of the content after the
+/// extension changed it, which is not what a work tree holds.
+pub fn parse(bytes: &[u8]) -> Option<(Digest, u64)> {
+    if bytes.len() as u64 >= MAX_BYTES {
+        return None;
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    if lines.next()? != VERSION_LINE {
+        return None;
+    }
+    let oid = lines.next()?.strip_prefix("oid sha256:")?;
+    let size = lines.next()?.strip_prefix("size ")?;
+    if lines.next().is_some() {
+        return None;
+    }
+    let canonical = size == "0" || (!size.starts_with('0') && size.bytes().all(|byte| byte.is_ascii_digit()));
+    if !canonical {
+        return None;
+    }
+    Some((Digest::from_hex(oid).ok()?, size.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OID: &str = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
+
+    #[test]
+    fn the_example_of_the_specification_is_read() {
+        let text = format!("{VERSION_LINE}\noid sha256:{OID}\nsize 12345\n");
+        assert_eq!(parse(text.as_bytes()), Some((Digest::from_hex(OID).unwrap(), 12345)));
+    }
+
+    #[test]
+    fn near_misses_are_files() {
+        for text in [
+            String::new(),
+            format!("{VERSION_LINE}\noid sha256:{OID}\nsize 12345"),
+            format!("{VERSION_LINE}\r\noid sha256:{OID}\r\nsize 12345\r\n"),
+            format!("{VERSION_LINE}\nsize 12345\noid sha256:{OID}\n"),
+            format!("{VERSION_LINE}\noid sha256:{OID}\nsize 012\n"),
+            format!("{VERSION_LINE}\noid sha256:{OID}\nsize +12\n"),
+            format!("{VERSION_LINE}\noid sha256:{OID}\nsize 12\nzzz 1\n"),
+            format!("{VERSION_LINE}\next-0-x sha256:{OID}\noid sha256:{OID}\nsize 12\n"),
+            format!("{VERSION_LINE}\noid sha256:{}\nsize 12\n", OID.to_uppercase()),
+            format!("{VERSION_LINE}\noid sha256:{OID}\nsize 12\n\n"),
+            format!("version https://hawser.github.com/spec/v1\noid sha256:{OID}\nsize 12\n"),
+            format!("{VERSION_LINE}\noid sha256:{OID}\nsize 99999999999999999999999\n"),
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+        let long = format!("{VERSION_LINE}\noid sha256:{OID}\nsize 1\n{}", "x".repeat(1024));
+        assert_eq!(parse(long.as_bytes()), None);
+    }
+}

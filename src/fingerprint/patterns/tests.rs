@@ -1,0 +1,114 @@
+use super::*;
+
+fn parse(text: &str) -> Patterns {
+    Patterns::parse(text, Path::new("/home/runner/work/r")).unwrap()
+}
+
+fn check(text: &str, selected: &[&str], others: &[&str]) {
+    let patterns = parse(text);
+    for path in selected {
+        assert!(patterns.selects(&split(path)).is_some(), "{text:?} must select {path}");
+        let components = split(path);
+        for length in 0..components.len() {
+            assert!(patterns.may_select_below(&components[..length]), "{text:?} must descend towards {path}");
+        }
+    }
+    for path in others {
+        assert!(patterns.selects(&split(path)).is_none(), "{text:?} must not select {path}");
+    }
+}
+
+fn split(path: &str) -> Vec<&str> {
+    path.split('/').collect()
+}
+
+#[test]
+fn wildcards_stay_inside_a_component() {
+    check("*.csv", &["a.csv", ".hidden.csv", ".csv"], &["d/a.csv", "a.csvx"]);
+    check("d/?.csv", &["d/a.csv"], &["d/ab.csv", "d/.csv"]);
+    check("d/**/x", &["d/x", "d/a/x", "d/a/b/x", "d/x/y"], &["x", "d/ax"]);
+    check("**", &["a", ".a/b"], &[]);
+    check("a**", &["a", "ab", "ab/c"], &["b/a"]);
+    check("**/*.py[co]", &["a.pyc", "d/a.pyo"], &["a.py", "a.pyx"]);
+}
+
+#[test]
+fn a_pattern_takes_everything_below_a_directory() {
+    check("data", &["data", "data/a", "data/b/c"], &["data2/a"]);
+    check("data/", &["data/a"], &["data"]);
+    check("./data", &["data/a"], &[]);
+    check("*/sub", &["a/sub/x", "a/sub"], &["sub/x"]);
+}
+
+#[test]
+fn the_last_match_wins() {
+    check("data/**\n!data/raw/**\ndata/raw/keep", &["data/a", "data/raw/keep"], &["data/raw/x"]);
+    check("!data/a\ndata/**", &["data/a"], &[]);
+    check("data/**\n!data/a", &["data/b"], &["data/a"]);
+    check("!!data", &["data/x"], &[]);
+    check("data\n!!!data/x", &["data/y"], &["data/x"]);
+}
+
+#[test]
+fn classes_follow_minimatch() {
+    check("[a-c]x", &["ax", "cx"], &["dx", "x"]);
+    check("[!a-c]x", &["dx"], &["ax"]);
+    check("[^a-c]x", &["dx"], &["ax"]);
+    check("[]a]x", &["]x", "ax"], &["bx"]);
+    check("[a-]x", &["ax", "-x"], &["bx"]);
+    check("[*]x", &["*x"], &["ax"]);
+    check("[c-a]x", &[], &["ax", "cx"]);
+    check("a[b", &["a[b"], &["ab"]);
+    check(r"a\*b", &["a*b"], &["axb"]);
+    check("{a,b}", &["{a,b}"], &["a"]);
+    check("+(a)", &["+(a)"], &["a"]);
+}
+
+#[test]
+fn comments_blanks_and_spaces_are_skipped() {
+    check("# data\n\n  data/a b  \r\n", &["data/a b"], &["# data"]);
+    assert!(!parse("\n#\n").has_includes());
+}
+
+#[test]
+fn absolute_patterns_must_lie_inside_the_workspace() {
+    check("/home/runner/work/r/data/*.csv", &["data/a.csv"], &["a.csv"]);
+    check("/home/runner/work/r", &["a/b"], &[]);
+    for text in ["/etc/passwd", "/", "~/data", "/home/*/work/r/data"] {
+        let faults = Patterns::parse(text, Path::new("/home/runner/work/r")).unwrap_err();
+        assert_eq!(faults.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn every_bad_line_is_named() {
+    let faults = Patterns::parse("../x\nok\na/../b\n!\na/./b", Path::new("/w")).unwrap_err();
+    let shown: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "`../x`: `..` is not allowed",
+            "`a/../b`: `..` is not allowed",
+            "`!`: it is empty",
+            "`a/./b`: `.` is allowed only at the start"
+        ]
+    );
+}
+
+#[test]
+fn excluded_directories_are_not_entered() {
+    let patterns = parse("**\n!venv").with_default_excludes();
+    assert!(!patterns.may_select_below(&["venv"]));
+    assert!(!patterns.may_select_below(&["a", ".git"]));
+    assert!(patterns.may_select_below(&["a"]));
+    let patterns = parse("data/**");
+    assert!(!patterns.may_select_below(&["src"]));
+    let patterns = parse("!data/raw\ndata/**/keep");
+    assert!(patterns.may_select_below(&["data", "raw"]));
+}
+
+#[test]
+fn a_hostile_pattern_takes_no_exponential_time() {
+    let patterns = parse(&format!("{}b", "a*".repeat(40)));
+    assert!(patterns.selects(&[&"a".repeat(4000)]).is_none());
+}

@@ -1,0 +1,82 @@
+//! The head: which model a ref uses now.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, FormatError};
+
+/// The schema name of version 1.
+pub const SCHEMA: &str = "ml-cache/head/v1";
+/// A head has at most this many bytes.
+pub const MAX_BYTES: usize = 64 << 10;
+
+/// The register that says which model a ref uses now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The short name of the ref, such as `main`.
+    #[serde(rename = "ref")]
+    pub git_ref: String,
+    /// The inputs of the model.
+    pub fingerprint: Digest,
+    /// The generation of its pointer.
+    pub generation: u64,
+    /// Its manifest.
+    pub manifest: Digest,
+    /// The run that moved the head; 0 outside of GitHub Actions.
+    pub run_id: u64,
+    /// The commit of that run; empty outside of GitHub Actions.
+    pub sha: String,
+    /// When it was moved, in UTC.
+    pub updated_at: Timestamp,
+    /// 128 random bits in hex.
+    pub nonce: String,
+}
+
+impl Head {
+    /// Reads a head, trusting nothing.
+    ///
+    /// # Errors
+    /// Bytes that are too many or not JSON of this schema.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(bad(format!("it has {} bytes, the limit is {MAX_BYTES}", bytes.len())));
+        }
+        let head: Self = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+        if head.schema != SCHEMA {
+            return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", head.schema)));
+        }
+        Ok(head)
+    }
+
+    /// Returns the bytes that are stored: one line of compact JSON.
+    ///
+    /// # Errors
+    /// A head over the size limit.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        let bytes = serde_json::to_vec(self).map_err(|error| bad(error.to_string()))?;
+        if bytes.len() > MAX_BYTES {
+            return Err(bad(format!("it would have {} bytes, the limit is {MAX_BYTES}", bytes.len())));
+        }
+        Ok(bytes)
+    }
+}
+
+fn bad(reason: impl Into<String>) -> FormatError {
+    FormatError::new("head", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_golden_head_is_read_and_written_back_byte_for_byte() {
+        let golden = include_bytes!("../../tests/it/golden/v1/head.json");
+        assert_eq!(Head::parse(golden).unwrap().to_bytes().unwrap(), golden);
+        assert!(Head::parse(b"{}").is_err());
+        assert!(Head::parse(&vec![b' '; MAX_BYTES + 1]).is_err());
+    }
+}

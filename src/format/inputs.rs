@@ -1,0 +1,259 @@
+//! Inputs lists, the fingerprint they make, and the document that keeps them for explanations.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use super::{Digest, FormatError, Hasher};
+
+/// The first line of an inputs document.
+pub const DOCUMENT_SCHEMA: &str = "ml-cache/inputs-document/v1";
+/// An inputs document unpacks to at most this many bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 512 << 20;
+
+/// One input file: what it holds and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InputEntry {
+    /// Path relative to the workspace, with `/`.
+    pub path: String,
+    /// SHA-256 of the content.
+    pub digest: Digest,
+    /// Length of the content in bytes.
+    pub size: u64,
+}
+
+impl InputEntry {
+    /// Appends `sha256:<hex> <size> <path>\n` with `\`, LF and CR escaped in the path.
+    fn write_line(&self, out: &mut String) {
+        out.push_str("sha256:");
+        out.push_str(&self.digest.hex());
+        out.push(' ');
+        out.push_str(&self.size.to_string());
+        out.push(' ');
+        for c in self.path.chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                c => out.push(c),
+            }
+        }
+        out.push('\n');
+    }
+
+    fn parse_line(line: &str) -> Option<Self> {
+        let (digest, rest) = line.strip_prefix("sha256:")?.split_once(' ')?;
+        let (size, escaped) = rest.split_once(' ')?;
+        let mut path = String::with_capacity(escaped.len());
+        let mut chars = escaped.chars();
+        while let Some(c) = chars.next() {
+            path.push(match c {
+                '\\' => match chars.next()? {
+                    '\\' => '\\',
+                    'n' => '\n',
+                    'r' => '\r',
+                    _ => return None,
+                },
+                c => c,
+            });
+        }
+        Some(Self { path, digest: Digest::from_hex(digest).ok()?, size: size.parse().ok()? })
+    }
+}
+
+/// Everything that a fingerprint is made of.
+///
+/// Invariant: both lists are sorted by path bytes without duplicates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputsDocument {
+    /// The data files.
+    pub data: Vec<InputEntry>,
+    /// The training code.
+    pub training: Vec<InputEntry>,
+    /// The extra keys, by name.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// The four digests of some inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Over the data list.
+    pub data: Digest,
+    /// Over the training list.
+    pub training: Digest,
+    /// Over the extra keys.
+    pub extra: Digest,
+    /// Over the three above: what decides whether to train.
+    pub all: Digest,
+}
+
+impl InputsDocument {
+    /// Returns the digests that docs/formats.md defines.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let data = list_digest(&self.data);
+        let training = list_digest(&self.training);
+        let mut hasher = Hasher::default();
+        hasher.update(b"ml-cache/extra/v1\n");
+        for line in self.extra_lines() {
+            hasher.update(line.as_bytes());
+        }
+        let extra = hasher.finish();
+        let all = Digest::of(
+            format!(
+                "ml-cache/fingerprint/v1\ndata {}\ntraining {}\nextra {}\n",
+                data.hex(),
+                training.hex(),
+                extra.hex()
+            )
+            .as_bytes(),
+        );
+        Fingerprint { data, training, extra, all }
+    }
+
+    /// Returns the document's text, which its digest is over.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{DOCUMENT_SCHEMA}\n[data]\n");
+        for entry in &self.data {
+            entry.write_line(&mut text);
+        }
+        text.push_str("[training]\n");
+        for entry in &self.training {
+            entry.write_line(&mut text);
+        }
+        text.push_str("[extra]\n");
+        for line in self.extra_lines() {
+            text.push_str(&line);
+        }
+        text
+    }
+
+    /// Packs the text as it is stored.
+    ///
+    /// # Errors
+    /// A failure inside the compressor.
+    pub fn compress(text: &str) -> Result<Vec<u8>, FormatError> {
+        zstd::bulk::compress(text.as_bytes(), 3).map_err(|error| bad(error.to_string()))
+    }
+
+    /// Unpacks stored bytes, checks them against the digest they are named by, and reads them.
+    ///
+    /// # Errors
+    /// Bytes that unpack to too much, have another digest, or are not such a document.
+    pub fn parse(stored: &[u8], digest: &Digest) -> Result<Self, FormatError> {
+        let decoder = zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
+        let mut bytes = Vec::new();
+        decoder.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+        if bytes.len() > MAX_DOCUMENT_BYTES {
+            return Err(bad(format!("it unpacks to more than {MAX_DOCUMENT_BYTES} bytes")));
+        }
+        if Digest::of(&bytes) != *digest {
+            return Err(bad(format!("its text has another digest than {digest}")));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| bad("it is not UTF-8"))?;
+        Self::parse_text(&text)
+    }
+
+    fn parse_text(text: &str) -> Result<Self, FormatError> {
+        let mut lines = text.split_terminator('\n');
+        if lines.next() != Some(DOCUMENT_SCHEMA) {
+            return Err(bad(format!("its first line is not `{DOCUMENT_SCHEMA}`")));
+        }
+        let mut document = Self::default();
+        let mut section = "";
+        for line in lines {
+            match (section, line) {
+                ("", "[data]") | ("[data]", "[training]") | ("[training]", "[extra]") => section = line,
+                ("[data]" | "[training]", line) => {
+                    let entry = InputEntry::parse_line(line).ok_or_else(|| bad(format!("line {line:?}")))?;
+                    let list = if section == "[data]" { &mut document.data } else { &mut document.training };
+                    list.push(entry);
+                }
+                ("[extra]", line) => {
+                    let (name, value) = line.split_once('=').ok_or_else(|| bad(format!("line {line:?}")))?;
+                    document.extra.insert(name.to_owned(), value.to_owned());
+                }
+                (_, line) => return Err(bad(format!("line {line:?} belongs to no section"))),
+            }
+        }
+        if section != "[extra]" {
+            return Err(bad("it ends early"));
+        }
+        Ok(document)
+    }
+
+    /// The `name=value` lines, sorted as whole lines by their bytes.
+    fn extra_lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.extra.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        lines.sort_unstable();
+        lines
+    }
+}
+
+fn list_digest(entries: &[InputEntry]) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update(b"ml-cache/inputs/v1\n");
+    let mut line = String::new();
+    for entry in entries {
+        line.clear();
+        entry.write_line(&mut line);
+        hasher.update(line.as_bytes());
+    }
+    hasher.finish()
+}
+
+fn bad(reason: impl Into<String>) -> FormatError {
+    FormatError::new("inputs document", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> InputsDocument {
+        let entry = |path: &str| InputEntry { path: path.to_owned(), digest: Digest::of(path.as_bytes()), size: 7 };
+        InputsDocument {
+            data: vec![entry("data/a b.csv"), entry("data/new\nline\r\\n")],
+            training: vec![entry("src/train.py")],
+            extra: BTreeMap::from([("a".into(), "1=2".into()), ("a.b".into(), String::new())]),
+        }
+    }
+
+    #[test]
+    fn text_round_trips_through_compression() {
+        let document = sample();
+        let text = document.to_text();
+        let stored = InputsDocument::compress(&text).unwrap();
+        assert_eq!(InputsDocument::parse(&stored, &Digest::of(text.as_bytes())).unwrap(), document);
+        assert!(InputsDocument::parse(&stored, &Digest::of(b"other")).is_err());
+        assert!(InputsDocument::parse(b"not zstd", &Digest::of(b"")).is_err());
+    }
+
+    #[test]
+    fn damaged_text_is_refused() {
+        let text = sample().to_text();
+        assert_eq!(InputsDocument::parse_text(&text).unwrap(), sample());
+        for broken in ["", "x\n", &text[..40], &text.replace("[training]\n", ""), &text.replace("\\\\n", "\\q")] {
+            assert!(InputsDocument::parse_text(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn every_part_changes_the_fingerprint() {
+        let base = sample().fingerprint();
+        let mut other = sample();
+        other.data[0].size = 8;
+        assert_ne!(other.fingerprint().data, base.data);
+        assert_eq!(other.fingerprint().training, base.training);
+        assert_ne!(other.fingerprint().all, base.all);
+        let mut other = sample();
+        other.extra.insert("lr".into(), "0.1".into());
+        assert_ne!(other.fingerprint().extra, base.extra);
+        assert_ne!(other.fingerprint().all, base.all);
+    }
+
+    #[test]
+    fn extra_lines_are_sorted_as_lines_not_by_name() {
+        // `a.b=` sorts before `a=` because `.` is below `=`, although the name `a` is below `a.b`.
+        let text = sample().to_text();
+        assert!(text.ends_with("[extra]\na.b=\na=1=2\n"), "{text}");
+    }
+}

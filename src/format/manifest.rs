@@ -1,0 +1,321 @@
+//! The manifest: a model's files and the blobs they are made of.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::digest::bare_hex;
+use super::{Digest, FormatError};
+
+/// The schema name of version 1.
+pub const SCHEMA: &str = "ml-cache/manifest/v1";
+/// A manifest lists at most this many files, links and empty directories together.
+pub const MAX_ENTRIES: usize = 1_000_000;
+/// A manifest has at most this many bytes.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// The list of a model's files; immutable, named by the SHA-256 of its bytes.
+///
+/// Invariant of a parsed or written manifest: every path obeys [`check_path`], lists are sorted
+/// by path bytes, nothing is named twice, and the parts of a file add up to its size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    schema: String,
+    /// Regular files.
+    pub files: Vec<File>,
+    /// Symbolic links.
+    pub links: Vec<Link>,
+    /// Directories with nothing in them; all others follow from the files.
+    pub dirs: Vec<String>,
+}
+
+/// One regular file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Path relative to the workspace, with `/`.
+    pub path: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Permission: all that is kept of them is whether the owner may execute the file.
+    pub mode: Mode,
+    /// Where the bytes are, in order; empty for an empty file.
+    pub parts: Vec<Part>,
+}
+
+/// The two permission sets that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// `rw-r--r--`
+    #[serde(rename = "644")]
+    Regular,
+    /// `rwxr-xr-x`
+    #[serde(rename = "755")]
+    Executable,
+}
+
+impl Mode {
+    /// Returns the kept mode of a file with these permission bits.
+    pub fn of(bits: u32) -> Self {
+        if bits & 0o100 == 0 { Self::Regular } else { Self::Executable }
+    }
+
+    /// Returns the permission bits.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Regular => 0o644,
+            Self::Executable => 0o755,
+        }
+    }
+}
+
+/// A slice of a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The blob, by its SHA-256.
+    #[serde(with = "bare_hex")]
+    pub blob: Digest,
+    /// First byte of the slice within the blob.
+    pub offset: u64,
+    /// Length of the slice in bytes, at least 1.
+    pub length: u64,
+}
+
+/// One symbolic link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Path relative to the workspace.
+    pub path: String,
+    /// What the link says; relative and inside the tree.
+    pub target: String,
+}
+
+/// A blob and every place where its bytes belong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Name and checksum.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// The slices of it that files use.
+    pub uses: Vec<Use>,
+}
+
+/// A slice of a blob that is a slice of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Index into [`Manifest::files`].
+    pub file: usize,
+    /// First byte within the file.
+    pub file_offset: u64,
+    /// First byte within the blob.
+    pub blob_offset: u64,
+    /// Length in bytes.
+    pub length: u64,
+}
+
+impl Manifest {
+    /// Returns a manifest of the given entries, which must be sorted.
+    ///
+    /// # Errors
+    /// Entries that the format does not allow.
+    pub fn new(files: Vec<File>, links: Vec<Link>, dirs: Vec<String>) -> Result<Self, FormatError> {
+        let manifest = Self { schema: SCHEMA.to_owned(), files, links, dirs };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads stored bytes, trusting nothing.
+    ///
+    /// # Errors
+    /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(bad(format!("it has {} bytes, the limit is {MAX_BYTES}", bytes.len())));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+        if manifest.schema != SCHEMA {
+            return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", manifest.schema)));
+        }
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Returns the bytes that are stored and hashed.
+    ///
+    /// # Errors
+    /// A manifest over the size limit.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        let bytes = serde_json::to_vec(self).map_err(|error| bad(error.to_string()))?;
+        if bytes.len() > MAX_BYTES {
+            return Err(bad(format!("it would have {} bytes, the limit is {MAX_BYTES}", bytes.len())));
+        }
+        Ok(bytes)
+    }
+
+    /// Returns the sum of the files' sizes.
+    pub fn total_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Returns every blob once, in the order of first use.
+    pub fn blobs(&self) -> Vec<Blob> {
+        let mut index: HashMap<Digest, usize> = HashMap::new();
+        let mut blobs: Vec<Blob> = Vec::new();
+        for (file, entry) in self.files.iter().enumerate() {
+            let mut file_offset = 0;
+            for part in &entry.parts {
+                let at = *index.entry(part.blob).or_insert_with(|| {
+                    blobs.push(Blob { digest: part.blob, size: 0, uses: Vec::new() });
+                    blobs.len() - 1
+                });
+                blobs[at].size = blobs[at].size.max(part.offset + part.length);
+                blobs[at].uses.push(Use { file, file_offset, blob_offset: part.offset, length: part.length });
+                file_offset += part.length;
+            }
+        }
+        blobs
+    }
+
+    /// Returns the pairs of paths that differ only in case; some file systems cannot hold both.
+    pub fn case_collisions(&self) -> Vec<(&str, &str)> {
+        let mut seen: HashMap<String, &str> = HashMap::new();
+        let mut found = Vec::new();
+        for path in self.paths() {
+            if let Some(earlier) = seen.insert(path.to_lowercase(), path) {
+                found.push((earlier, path));
+            }
+        }
+        found
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let files = self.files.iter().map(|file| file.path.as_str());
+        let links = self.links.iter().map(|link| link.path.as_str());
+        files.chain(links).chain(self.dirs.iter().map(String::as_str))
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        if self.files.len() + self.links.len() + self.dirs.len() > MAX_ENTRIES {
+            return Err(bad(format!("it lists more than {MAX_ENTRIES} entries")));
+        }
+        check_sorted("files", self.files.iter().map(|file| file.path.as_str()))?;
+        check_sorted("links", self.links.iter().map(|link| link.path.as_str()))?;
+        check_sorted("dirs", self.dirs.iter().map(String::as_str))?;
+
+        let mut names: HashSet<String> = HashSet::new();
+        for path in self.paths() {
+            check_path(path).map_err(|reason| bad(format!("path {path:?}: {reason}")))?;
+            if !names.insert(path.nfc().collect()) {
+                return Err(bad(format!("path {path:?} is named twice")));
+            }
+        }
+        for path in self.paths() {
+            for (at, _) in path.match_indices('/') {
+                let parent: String = path[..at].nfc().collect();
+                if names.contains(&parent) {
+                    return Err(bad(format!(
+                        "path {path:?} lies below {parent:?}, which is no directory with content"
+                    )));
+                }
+            }
+        }
+        for link in &self.links {
+            check_link(&link.path, &link.target)
+                .map_err(|reason| bad(format!("link {:?} to {:?}: {reason}", link.path, link.target)))?;
+        }
+        for file in &self.files {
+            let mut total: u64 = 0;
+            for part in &file.parts {
+                let end = part.offset.checked_add(part.length);
+                total = total.checked_add(part.length).unwrap_or(u64::MAX);
+                if part.length == 0 || end.is_none() {
+                    return Err(bad(format!("path {:?}: a part has no valid length", file.path)));
+                }
+            }
+            if total != file.size {
+                return Err(bad(format!("path {:?}: its parts have {total} bytes, not {}", file.path, file.size)));
+            }
+        }
+        self.files
+            .iter()
+            .try_fold(0_u64, |sum, file| sum.checked_add(file.size))
+            .map(|_| ())
+            .ok_or_else(|| bad("its files together are too large"))
+    }
+}
+
+fn bad(reason: impl Into<String>) -> FormatError {
+    FormatError::new("manifest", reason)
+}
+
+fn check_sorted<'a>(list: &str, paths: impl Iterator<Item = &'a str>) -> Result<(), FormatError> {
+    let mut last: Option<&str> = None;
+    for path in paths {
+        if last.is_some_and(|last| last.as_bytes() >= path.as_bytes()) {
+            return Err(bad(format!("`{list}` is not sorted by path bytes at {path:?}")));
+        }
+        last = Some(path);
+    }
+    Ok(())
+}
+
+/// Checks that a path can neither leave the tree nor touch what steers CI.
+///
+/// # Errors
+/// The rule that the path breaks.
+pub fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.len() > 4096 {
+        return Err("it has more than 4096 bytes");
+    }
+    for component in path.split('/') {
+        if component.eq_ignore_ascii_case(".git") || component.eq_ignore_ascii_case(".github") {
+            return Err("a model must not contain `.git` or `.github`");
+        }
+        match component {
+            "" => return Err("it is not a relative path with single slashes"),
+            "." | ".." => return Err("it must not contain `.` or `..`"),
+            _ if component.contains('\0') => return Err("it contains a NUL byte"),
+            _ if component.len() > 255 => return Err("a component has more than 255 bytes"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a link is relative and stays inside the tree.
+///
+/// `..` may stand only at the start of the target: after a name it would climb from wherever
+/// that name leads, which may be another link.
+///
+/// # Errors
+/// The rule that the link breaks.
+pub fn check_link(path: &str, target: &str) -> Result<(), &'static str> {
+    if target.is_empty() || target.contains('\0') || target.len() > 4096 {
+        return Err("the target is not a usable path");
+    }
+    if target.starts_with('/') {
+        return Err("the target must be relative");
+    }
+    let mut room = path.matches('/').count();
+    let mut named = false;
+    for component in target.split('/') {
+        match component {
+            ".." if named => return Err("`..` may stand only at the start of the target"),
+            ".." => room = room.checked_sub(1).ok_or("the target lies outside the tree")?,
+            "." | "" => {}
+            _ if component.eq_ignore_ascii_case(".git") || component.eq_ignore_ascii_case(".github") => {
+                return Err("a model must not lead into `.git` or `.github`");
+            }
+            _ => named = true,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! The pointer: model and fingerprint → manifest, and who made it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, FormatError, ModelName, Namespace, Scope};
+
+/// The schema name of version 1.
+pub const SCHEMA: &str = "ml-cache/pointer/v1";
+/// A pointer has at most this many bytes.
+pub const MAX_BYTES: usize = 64 << 10;
+/// A pointer remembers at most this many earlier generations.
+pub const MAX_PREVIOUS: usize = 32;
+
+/// Which manifest a fingerprint stands for. It never names a bucket, an endpoint or a URL:
+/// the reader's own `store` input does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pointer {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Whose model it is.
+    pub namespace: Namespace,
+    /// Which model.
+    pub model: ModelName,
+    /// Where the pointer lives.
+    pub scope: Scope,
+    /// The inputs that the model was trained from.
+    pub fingerprint: Digest,
+    /// 1 for the first model of a fingerprint, one more for each deliberate replacement.
+    pub generation: u64,
+    /// The manifest.
+    pub manifest: Reference,
+    /// The inputs document, for explanations.
+    pub inputs: Reference,
+    /// Number of regular files in the model.
+    pub files: u64,
+    /// Sum of their sizes, in bytes.
+    pub bytes: u64,
+    /// When the pointer was written, in UTC.
+    pub created_at: Timestamp,
+    /// How long the training took, in seconds, where it is known.
+    pub train_seconds: Option<u64>,
+    /// The run that made it; absent outside of GitHub Actions.
+    pub producer: Option<Producer>,
+    /// Manifests of earlier generations, newest first.
+    pub previous: Vec<Previous>,
+    /// 128 random bits in hex, so that a writer recognises its own write after a lost reply.
+    pub nonce: String,
+}
+
+/// A stored document by digest and size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Number of bytes that the digest covers.
+    pub size: u64,
+}
+
+/// The workflow run that wrote a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Producer {
+    /// `owner/repo`.
+    pub repository: String,
+    /// The repository's number, which survives renames.
+    pub repository_id: u64,
+    /// The full ref, such as `refs/heads/main`.
+    #[serde(rename = "ref")]
+    pub git_ref: String,
+    /// The commit.
+    pub sha: String,
+    /// The event that started the run.
+    pub event: String,
+    /// The workflow file and its ref.
+    pub workflow_ref: String,
+    /// The run's number.
+    pub run_id: u64,
+    /// Which attempt of the run, from 1.
+    pub run_attempt: u64,
+    /// The job's id in the workflow file.
+    pub job: String,
+}
+
+/// An earlier generation of the same fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Previous {
+    /// Its generation.
+    pub generation: u64,
+    /// Its manifest.
+    pub manifest: Digest,
+}
+
+impl Pointer {
+    /// Reads a pointer, trusting nothing.
+    ///
+    /// # Errors
+    /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(bad(format!("it has {} bytes, the limit is {MAX_BYTES}", bytes.len())));
+        }
+        let pointer: Self = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+        if pointer.schema != SCHEMA {
+            return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", pointer.schema)));
+        }
+        if pointer.generation == 0 {
+            return Err(bad("its generation is 0; the first is 1"));
+        }
+        if pointer.previous.len() > MAX_PREVIOUS {
+            return Err(bad(format!("it names more than {MAX_PREVIOUS} previous generations")));
+        }
+        let mut last = pointer.generation;
+        for previous in &pointer.previous {
+            if previous.generation >= last {
+                return Err(bad("its previous generations are not in descending order"));
+            }
+            last = previous.generation;
+        }
+        if pointer.nonce.len() != 32 || pointer.nonce.bytes().any(|b| !b.is_ascii_hexdigit()) {
+            return Err(bad("its nonce is not 32 hex digits"));
+        }
+        Ok(pointer)
+    }
+
+    /// Returns the bytes that are stored: one line of compact JSON.
+    ///
+    /// # Errors
+    /// A pointer over the size limit.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        let bytes = serde_json::to_vec(self).map_err(|error| bad(error.to_string()))?;
+        if bytes.len() > MAX_BYTES {
+            return Err(bad(format!("it would have {} bytes, the limit is {MAX_BYTES}", bytes.len())));
+        }
+        Ok(bytes)
+    }
+
+    /// Checks that this is the pointer that the reader asked for, whatever key it came from.
+    ///
+    /// # Errors
+    /// The first field that differs, with both values.
+    pub fn expect(
+        &self,
+        namespace: &Namespace,
+        model: &ModelName,
+        scope: &Scope,
+        fingerprint: &Digest,
+    ) -> Result<(), FormatError> {
+        let differs = |field: &str, got: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
+            Err(bad(format!("its {field} is `{got}`, asked for was `{wanted}`")))
+        };
+        if self.namespace != *namespace {
+            return differs("namespace", &self.namespace, namespace);
+        }
+        if self.model != *model {
+            return differs("model", &self.model, model);
+        }
+        if self.scope != *scope {
+            return differs("scope", &self.scope, scope);
+        }
+        if self.fingerprint != *fingerprint {
+            return differs("fingerprint", &self.fingerprint, fingerprint);
+        }
+        Ok(())
+    }
+}
+
+fn bad(reason: impl Into<String>) -> FormatError {
+    FormatError::new("pointer", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &[u8] = include_bytes!("../../tests/it/golden/v1/pointer.json");
+
+    #[test]
+    fn the_golden_pointer_is_read_and_written_back_byte_for_byte() {
+        let pointer = Pointer::parse(GOLDEN).unwrap();
+        assert_eq!(pointer.generation, 2);
+        assert_eq!(pointer.to_bytes().unwrap(), GOLDEN);
+    }
+
+    #[test]
+    fn broken_pointers_are_refused() {
+        let good = String::from_utf8(GOLDEN.to_vec()).unwrap();
+        for (from, to) in [
+            ("pointer/v1", "pointer/v9"),
+            ("\"generation\":2,\"manifest\":{", "\"generation\":0,\"manifest\":{"),
+            ("\"generation\":1", "\"generation\":2"),
+            ("\"nonce\":\"", "\"nonce\":\"zz"),
+            ("\"files\":", "\"endpoint\":\"http://evil\",\"files\":"),
+            ("sha256:", "sha1:"),
+            ("\"namespace\":\"org/repo\"", "\"namespace\":\"../repo\""),
+        ] {
+            let broken = good.replacen(from, to, 1);
+            assert_ne!(broken, good, "{from}");
+            assert!(Pointer::parse(broken.as_bytes()).is_err(), "{to}");
+        }
+        assert!(Pointer::parse(&vec![b' '; MAX_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn a_pointer_for_something_else_is_noticed() {
+        let pointer = Pointer::parse(GOLDEN).unwrap();
+        let (namespace, model) = (pointer.namespace.clone(), pointer.model.clone());
+        pointer.expect(&namespace, &model, &Scope::Trusted, &pointer.fingerprint).unwrap();
+        let error = pointer.expect(&namespace, &model, &Scope::PullRequest(1), &pointer.fingerprint).unwrap_err();
+        assert_eq!(error.to_string(), "not a valid pointer: its scope is `trusted`, asked for was `pr/1`");
+        assert!(pointer.expect(&namespace, &model, &Scope::Trusted, &Digest::of(b"")).is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! The workflow run that this process belongs to, from `GITHUB_*` and the event payload.
+
+use serde::Deserialize;
+
+use crate::environment::Environment;
+use crate::format::pointer::Producer;
+
+/// What is known of the run; all text is foreign.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunContext {
+    /// `owner/repo`.
+    pub repository: String,
+    /// The repository's number; 0 where the runner does not say.
+    pub repository_id: u64,
+    /// The full ref, such as `refs/heads/main` or `refs/pull/7/merge`.
+    pub git_ref: String,
+    /// The commit.
+    pub sha: String,
+    /// The event's name.
+    pub event: String,
+    /// The workflow file and its ref.
+    pub workflow_ref: String,
+    /// The run's number; 0 where the runner does not say.
+    pub run_id: u64,
+    /// The attempt, from 1.
+    pub run_attempt: u64,
+    /// The job's id.
+    pub job: String,
+    /// The branch of a pull request.
+    pub head_ref: String,
+    /// The default branch, where the payload tells it.
+    pub default_branch: Option<String>,
+    /// The pull request of the event.
+    pub pull_request: Option<PullRequest>,
+    /// The ref that a merge queue entry will be merged into.
+    pub merge_base_ref: Option<String>,
+    /// What the runner allows this run to do with caches.
+    pub cache_mode: CacheMode,
+}
+
+/// A pull request as far as trust needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    /// Its number.
+    pub number: u64,
+    /// Whether its branch lies in the repository itself; a deleted or unknown one does not.
+    pub same_repository: bool,
+}
+
+/// `ACTIONS_CACHE_MODE`, which GitHub sets for events that outsiders can cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheMode {
+    /// Unset or unknown: no restriction.
+    #[default]
+    ReadWrite,
+    /// Only restoring is allowed.
+    Read,
+    /// Only saving is allowed.
+    WriteOnly,
+    /// Neither is.
+    None,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    repository: Option<Repository>,
+    pull_request: Option<PullRequestPayload>,
+    merge_group: Option<MergeGroup>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    default_branch: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PullRequestPayload {
+    number: u64,
+    head: Side,
+    base: Side,
+}
+
+#[derive(Deserialize)]
+struct Side {
+    repo: Option<SideRepository>,
+}
+
+#[derive(Deserialize, PartialEq)]
+struct SideRepository {
+    full_name: String,
+}
+
+#[derive(Deserialize)]
+struct MergeGroup {
+    base_ref: Option<String>,
+}
+
+impl RunContext {
+    /// Returns the run, `None` outside of GitHub Actions. A payload that is missing or not
+    /// understood leaves its fields empty, which never widens what a run may do.
+    pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<Self> {
+        if !environment.is_true("GITHUB_ACTIONS") {
+            return None;
+        }
+        let text = |name: &str| environment.get(name).unwrap_or_default().to_owned();
+        let number = |name: &str| environment.get(name).and_then(|value| value.parse().ok());
+        let payload: Option<Payload> = payload.and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let mut run = Self {
+            repository: text("GITHUB_REPOSITORY"),
+            repository_id: number("GITHUB_REPOSITORY_ID").unwrap_or(0),
+            git_ref: text("GITHUB_REF"),
+            sha: text("GITHUB_SHA"),
+            event: text("GITHUB_EVENT_NAME"),
+            workflow_ref: text("GITHUB_WORKFLOW_REF"),
+            run_id: number("GITHUB_RUN_ID").unwrap_or(0),
+            run_attempt: number("GITHUB_RUN_ATTEMPT").unwrap_or(1),
+            job: text("GITHUB_JOB"),
+            head_ref: text("GITHUB_HEAD_REF"),
+            cache_mode: match environment.get("ACTIONS_CACHE_MODE") {
+                Some("none") => CacheMode::None,
+                Some("read") => CacheMode::Read,
+                Some("write-only") => CacheMode::WriteOnly,
+                _ => CacheMode::ReadWrite,
+            },
+            ..Self::default()
+        };
+        if let Some(payload) = payload {
+            run.default_branch = payload.repository.and_then(|repository| repository.default_branch);
+            run.merge_base_ref = payload.merge_group.and_then(|group| group.base_ref);
+            run.pull_request = payload.pull_request.map(|request| PullRequest {
+                number: request.number,
+                same_repository: request.head.repo.is_some() && request.head.repo == request.base.repo,
+            });
+        }
+        Some(run)
+    }
+
+    /// Returns the short name of the ref whose head this run moves: a branch, a tag, or the
+    /// branch of a pull request.
+    pub fn ref_name(&self) -> &str {
+        if !self.head_ref.is_empty() {
+            return &self.head_ref;
+        }
+        let git_ref = self.git_ref.as_str();
+        git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/")).unwrap_or(git_ref)
+    }
+
+    /// Returns what a pointer says of its producer.
+    pub fn producer(&self) -> Producer {
+        Producer {
+            repository: self.repository.clone(),
+            repository_id: self.repository_id,
+            git_ref: self.git_ref.clone(),
+            sha: self.sha.clone(),
+            event: self.event.clone(),
+            workflow_ref: self.workflow_ref.clone(),
+            run_id: self.run_id,
+            run_attempt: self.run_attempt,
+            job: self.job.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(more: &[(&str, &str)]) -> Environment {
+        let base = [("GITHUB_ACTIONS", "true"), ("GITHUB_REF", "refs/heads/main"), ("GITHUB_RUN_ID", "77")];
+        base.iter().chain(more).copied().collect()
+    }
+
+    #[test]
+    fn outside_of_actions_there_is_no_run() {
+        assert_eq!(RunContext::read(&Environment::default(), None), None);
+    }
+
+    #[test]
+    fn a_fork_is_told_from_the_repository_itself() {
+        let payload = |head: &str| {
+            format!(
+                r#"{{"pull_request":{{"number":7,"head":{{"repo":{head}}},"base":{{"repo":{{"full_name":"o/r"}}}}}}}}"#
+            )
+        };
+        for (head, same) in [(r#"{"full_name":"o/r"}"#, true), (r#"{"full_name":"x/r"}"#, false), ("null", false)] {
+            let run = RunContext::read(&environment(&[]), Some(payload(head).as_bytes())).unwrap();
+            assert_eq!(run.pull_request, Some(PullRequest { number: 7, same_repository: same }));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_no_context() {
+        let run = RunContext::read(&environment(&[("ACTIONS_CACHE_MODE", "read")]), Some(b"{")).unwrap();
+        assert_eq!((run.default_branch.as_deref(), run.run_id, run.cache_mode), (None, 77, CacheMode::Read));
+        assert_eq!(run.ref_name(), "main");
+    }
+}

@@ -1,0 +1,120 @@
+//! The files through which a step sets outputs, state and its summary.
+//!
+//! Source: actions/toolkit, packages/core/src/file-command.ts; parser: actions/runner,
+//! src/Runner.Worker/FileCommandManager.cs.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::environment::Environment;
+use crate::error::{Error, IoContext as _, Result};
+
+/// The runner ignores a summary over this size.
+const MAX_SUMMARY: usize = 1 << 20;
+
+/// Where a step's commands go.
+#[derive(Clone, Debug, Default)]
+pub struct FileCommands {
+    output: Option<PathBuf>,
+    state: Option<PathBuf>,
+    summary: Option<PathBuf>,
+}
+
+impl FileCommands {
+    /// Finds the files that the runner has made.
+    pub fn find(environment: &Environment) -> Self {
+        let file = |name: &str| {
+            let path = PathBuf::from(environment.get(name)?);
+            // `act` on a host names files that only exist elsewhere inside a container.
+            let elsewhere = || Some(Path::new("/var/run/act/workflow").join(path.file_name()?));
+            if path.parent().is_some_and(Path::is_dir) || !environment.is_true("ACT") {
+                Some(path)
+            } else {
+                elsewhere()
+            }
+        };
+        Self { output: file("GITHUB_OUTPUT"), state: file("GITHUB_STATE"), summary: file("GITHUB_STEP_SUMMARY") }
+    }
+
+    /// Sets an output of the step.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn set_output(&self, name: &str, value: &str) -> Result<()> {
+        append_entry(self.output.as_deref(), name, value)
+    }
+
+    /// Keeps a value for the post step, which finds it as `STATE_<name>`.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save_state(&self, name: &str, value: &str) -> Result<()> {
+        append_entry(self.state.as_deref(), name, value)
+    }
+
+    /// Adds Markdown to the job summary; what is over the runner's limit is cut off with a note.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn add_summary(&self, markdown: &str) -> Result<()> {
+        let Some(path) = &self.summary else { return Ok(()) };
+        let present = path.metadata().map_or(0, |found| found.len() as usize);
+        let note = "\n\n… the rest is in the step's log.\n";
+        let room = MAX_SUMMARY.saturating_sub(present + note.len());
+        if markdown.len() <= room {
+            return append(path, markdown);
+        }
+        let mut end = room;
+        while !markdown.is_char_boundary(end) {
+            end -= 1;
+        }
+        append(path, &format!("{}{note}", &markdown[..end]))
+    }
+}
+
+fn append_entry(path: Option<&Path>, name: &str, value: &str) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    append(path, &entry(name, value, rand::random())?)
+}
+
+/// Returns one entry with a random delimiter, so that a value cannot end it and begin another.
+fn entry(name: &str, value: &str, random: u128) -> Result<String> {
+    let delimiter = format!("ghadelimiter_{random:032x}");
+    if name.contains(&delimiter) || value.contains(&delimiter) {
+        return Err(Error::failed(format!("the output `{name}` contains its own delimiter")));
+    }
+    Ok(format!("{name}<<{delimiter}\n{value}\n{delimiter}\n"))
+}
+
+/// Appends with one write; the runner must go on owning the file, so it is never replaced.
+fn append(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).on("cannot write", path)?;
+    file.write_all(text.as_bytes()).on("cannot write", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_leave_its_entry() {
+        let text = entry("reason", "a\nEOF\nevil=1", 5).unwrap();
+        assert_eq!(
+            text,
+            "reason<<ghadelimiter_00000000000000000000000000000005\na\nEOF\nevil=1\nghadelimiter_00000000000000000000000000000005\n"
+        );
+        assert!(entry("x", "ghadelimiter_00000000000000000000000000000005", 5).is_err());
+    }
+
+    #[test]
+    fn a_summary_stays_under_the_limit() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("summary");
+        let commands = FileCommands { summary: Some(path.clone()), ..FileCommands::default() };
+        commands.add_summary("first\n").unwrap();
+        commands.add_summary(&"é".repeat(MAX_SUMMARY)).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.len() <= MAX_SUMMARY && text.starts_with("first\n") && text.ends_with("log.\n"));
+    }
+}

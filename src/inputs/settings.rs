@@ -1,0 +1,337 @@
+//! Typed settings, resolved from raw inputs, the environment and the run.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+
+use super::{INPUTS, RawInputs, Verb};
+use crate::decide::Policy;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::fingerprint::{Patterns, Sources, WhenEmpty};
+use crate::format::{Digest, ModelName, Namespace};
+use crate::github::RunContext;
+use crate::sanitize;
+use crate::store::{Location, S3Options};
+
+/// Everything a command needs to know; nothing after this sees a raw string.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory that all paths are relative to.
+    pub workspace: PathBuf,
+    /// Where models are kept.
+    pub store: Location,
+    /// How to reach S3.
+    pub s3: S3Options,
+    /// Whose models.
+    pub namespace: Namespace,
+    /// Which model.
+    pub model: ModelName,
+    /// What the fingerprint is made of.
+    pub sources: Sources,
+    /// What to do about patterns that select nothing.
+    pub when_empty: WhenEmpty,
+    /// What the training writes.
+    pub model_path: Patterns,
+    /// Where a model is restored.
+    pub destination: PathBuf,
+    /// The fingerprint that the user gave.
+    pub fingerprint: Option<Digest>,
+    /// When to train although nothing changed.
+    pub policy: Policy,
+    /// What to do when the store cannot be looked at.
+    pub on_error: OnError,
+    /// Whether a missing model is a failure.
+    pub fail_on_miss: bool,
+    /// Refs that are as trusted as the default branch.
+    pub trusted_refs: Vec<String>,
+}
+
+/// What to do when the store cannot be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// Fail the step.
+    Fail,
+    /// Train, and say that it is because of the store.
+    Retrain,
+}
+
+/// Resolves the inputs of a verb.
+///
+/// # Errors
+/// One message that names every input that cannot be used, with its value and the accepted forms.
+pub fn resolve(
+    verb: Verb,
+    raw: &RawInputs,
+    environment: &Environment,
+    run: Option<&RunContext>,
+    workspace: &Path,
+) -> Result<Settings> {
+    let mut reader = Reader { verb, raw, faults: Vec::new() };
+    let workspace = absolute(workspace);
+    if !workspace.is_dir() {
+        reader.fault("workspace", &workspace.display().to_string(), "it is not a directory", "a directory that exists");
+    }
+    let store = reader.store(environment, run, &workspace);
+    let default_excludes = reader.boolean("default-excludes").unwrap_or(true);
+    let data = reader.patterns("data-paths", &workspace);
+    let training = reader.patterns("training-paths", &workspace);
+    let model_path = reader.patterns("model-path", &workspace);
+    let extra = reader.extra_keys();
+    if verb.observes_inputs() && !data.has_includes() && !training.has_includes() {
+        reader.fault(
+            "data-paths",
+            raw.get("data-paths").unwrap_or_default(),
+            "nothing is left to decide by: neither `data-paths` nor `training-paths` includes anything",
+            "patterns, one a line, such as `data/training/**`",
+        );
+    }
+    if verb.saves() && !model_path.has_includes() {
+        reader.fault(
+            "model-path",
+            raw.get("model-path").unwrap_or_default(),
+            "it includes nothing",
+            "what the training writes, one a line, such as `models/`",
+        );
+    }
+    let exclude = |patterns: Patterns| if default_excludes { patterns.with_default_excludes() } else { patterns };
+    let namespace = reader.namespace(run, &workspace);
+    let model = reader.parsed("model", "a name of up to 100 bytes without `/`");
+    if raw.get("model").is_none() {
+        reader.fault("model", "", "it is required", "a name of up to 100 bytes without `/`");
+    }
+    let when_empty = reader.choice(
+        "if-no-files-found",
+        &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)],
+    );
+    let on_error = reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
+    let destination = reader.destination(&workspace);
+    let endpoint_url = reader.endpoint_url();
+    let s3 = S3Options {
+        region: raw.get("region").map(str::to_owned),
+        endpoint_url,
+        force_path_style: reader.boolean("force-path-style"),
+    };
+    let policy = Policy { force: reader.boolean("force-retrain").unwrap_or(false), max_age: reader.max_age() };
+    let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
+    let fingerprint = reader.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
+    let trusted_refs = reader.lines("trusted-refs");
+
+    let Reader { faults, .. } = reader;
+    match (store, namespace, model) {
+        (Some(store), Some(namespace), Some(model)) if faults.is_empty() => Ok(Settings {
+            store: store.rooted_at(&workspace),
+            workspace,
+            s3,
+            namespace,
+            model,
+            sources: Sources { data: exclude(data), training: exclude(training), extra },
+            when_empty: when_empty.unwrap_or_default(),
+            model_path,
+            destination,
+            fingerprint,
+            policy,
+            on_error: on_error.unwrap_or(OnError::Fail),
+            fail_on_miss,
+            trusted_refs,
+        }),
+        _ => Err(complain(&faults)),
+    }
+}
+
+fn complain(faults: &[String]) -> Error {
+    let message = match faults {
+        [one] => one.clone(),
+        many => format!("{} inputs cannot be used:\n  {}", many.len(), many.join("\n  ")),
+    };
+    Error::bad_input(message)
+}
+
+struct Reader<'a> {
+    verb: Verb,
+    raw: &'a RawInputs,
+    faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, name: &str, value: &str, reason: &str, accepted: &str) {
+        let shown: String = sanitize::line(value).chars().take(200).collect();
+        self.faults.push(format!("input `{name}`: `{shown}`: {reason}; accepted: {accepted}"));
+    }
+
+    /// Returns the value, or the verb's default, `None` where there is neither.
+    fn value(&self, name: &str) -> Option<String> {
+        let default = || INPUTS.iter().find(|input| input.name == name).map(|input| input.default_for(self.verb));
+        self.raw.get(name).or_else(default).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        let value = self.raw.get(name).unwrap_or_default();
+        value.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, name: &str, accepted: &str) -> Option<T> {
+        let value = self.raw.get(name)?.to_owned();
+        match value.parse() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.fault(name, &value, &error.to_string(), accepted);
+                None
+            }
+        }
+    }
+
+    /// Reads the spellings that the runner's toolkit accepts.
+    fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        match value.as_str() {
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => {
+                self.fault(name, &value, "it is neither true nor false", "`true` or `false`");
+                None
+            }
+        }
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        let value = self.value(name)?;
+        let found = choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice);
+        if found.is_none() {
+            let accepted: Vec<String> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+            self.fault(name, &value, "it is not one of the choices", &accepted.join(", "));
+        }
+        found
+    }
+
+    fn store(&mut self, environment: &Environment, run: Option<&RunContext>, workspace: &Path) -> Option<Location> {
+        const ACCEPTED: &str = "`s3://bucket/prefix` or `file:///directory`";
+        let given = self.raw.get("store").or_else(|| environment.get("ML_CACHE_STORE")).map(str::to_owned);
+        match given {
+            Some(text) => match text.parse() {
+                Ok(location) => Some(location),
+                Err(reason) => {
+                    self.fault("store", &text, &reason, ACCEPTED);
+                    None
+                }
+            },
+            // A directory inside a job's container would be lost with the job.
+            None if run.is_some() => {
+                self.fault("store", "", "it is required in GitHub Actions", ACCEPTED);
+                None
+            }
+            None => {
+                let cache = environment.get("XDG_CACHE_HOME").map(PathBuf::from);
+                let home = || environment.get("HOME").map(|home| Path::new(home).join(".cache"));
+                Some(Location::Directory(cache.or_else(home).unwrap_or_else(|| workspace.to_owned()).join("ml-cache")))
+            }
+        }
+    }
+
+    fn patterns(&mut self, name: &str, workspace: &Path) -> Patterns {
+        match Patterns::parse(self.raw.get(name).unwrap_or_default(), workspace) {
+            Ok(patterns) => patterns,
+            Err(faults) => {
+                for fault in faults {
+                    self.fault(
+                        name,
+                        &fault.text,
+                        fault.reason,
+                        "patterns relative to the workspace, such as `src/**/*.py`",
+                    );
+                }
+                Patterns::default()
+            }
+        }
+    }
+
+    fn extra_keys(&mut self) -> BTreeMap<String, String> {
+        const ACCEPTED: &str = "lines of the form `name=value`, each name once";
+        let mut keys = BTreeMap::new();
+        for line in self.lines("extra-key") {
+            match line.split_once('=') {
+                Some((name, value)) if !name.is_empty() && !line.contains('\r') => {
+                    if keys.insert(name.to_owned(), value.to_owned()).is_some() {
+                        self.fault("extra-key", &line, "the name stands there twice", ACCEPTED);
+                    }
+                }
+                _ => self.fault("extra-key", &line, "it is not of the form `name=value`", ACCEPTED),
+            }
+        }
+        keys
+    }
+
+    fn namespace(&mut self, run: Option<&RunContext>, workspace: &Path) -> Option<Namespace> {
+        const ACCEPTED: &str = "`owner/name`";
+        if self.raw.get("namespace").is_some() {
+            return self.parsed("namespace", ACCEPTED);
+        }
+        if let Some(run) = run.filter(|run| !run.repository.is_empty()) {
+            return run
+                .repository
+                .parse()
+                .map_err(|_| self.fault("namespace", &run.repository, "the repository is no namespace", ACCEPTED))
+                .ok();
+        }
+        let name =
+            workspace.file_name().map_or_else(|| "workspace".to_owned(), |name| name.to_string_lossy().into_owned());
+        let namespace: Option<Namespace> = format!("local/{name}").parse().ok();
+        if namespace.is_none() {
+            self.fault("namespace", &name, "the workspace's name is no name for a namespace", ACCEPTED);
+        }
+        namespace
+    }
+
+    fn destination(&mut self, workspace: &Path) -> PathBuf {
+        let Some(value) = self.raw.get("destination").map(str::to_owned) else { return workspace.to_owned() };
+        let path = Path::new(&value);
+        if path.components().any(|component| component == Component::ParentDir) {
+            self.fault(
+                "destination",
+                &value,
+                "`..` is not allowed",
+                "a directory, relative to the workspace or absolute",
+            );
+        }
+        workspace.join(path)
+    }
+
+    fn endpoint_url(&mut self) -> Option<String> {
+        let value = self.raw.get("endpoint-url")?.to_owned();
+        let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+        if rest.is_none_or(|rest| {
+            rest.is_empty() || rest.starts_with('/') || rest.contains(char::is_whitespace) || rest.contains('@')
+        }) {
+            self.fault(
+                "endpoint-url",
+                &value,
+                "it is no base URL",
+                "`https://host` or `http://host:port`, without credentials",
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    fn max_age(&mut self) -> Option<SignedDuration> {
+        let value = self.raw.get("max-age")?.to_owned();
+        let parsed = value.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        match parsed {
+            Ok(duration) if duration.is_positive() => Some(duration),
+            _ => {
+                self.fault("max-age", &value, "it is no positive duration", "such as `30d`, `12h` or `1w 2d`");
+                None
+            }
+        }
+    }
+}
+
+/// Returns the path without `.` components, relative ones below the current directory.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.canonicalize().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests;

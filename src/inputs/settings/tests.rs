@@ -1,0 +1,92 @@
+use super::*;
+
+fn raw(values: &[(&str, &str)]) -> RawInputs {
+    let mut raw = RawInputs::default();
+    for (name, value) in values {
+        raw.set(name, *value);
+    }
+    raw
+}
+
+fn check(verb: Verb, values: &[(&str, &str)]) -> Result<Settings> {
+    let environment: Environment = [("HOME", "/home/me")].into_iter().collect();
+    resolve(verb, &raw(values), &environment, None, Path::new("/tmp"))
+}
+
+const GOOD: &[(&str, &str)] = &[("model", "m"), ("data-paths", "data/**"), ("model-path", "models/")];
+
+#[test]
+fn little_is_needed() {
+    let settings = check(Verb::Run, GOOD).unwrap();
+    assert_eq!(settings.store.to_string(), "file:///home/me/.cache/ml-cache");
+    assert_eq!(settings.namespace.to_string(), "local/tmp");
+    assert_eq!(settings.destination, Path::new("/tmp"));
+    assert!(!settings.policy.force && !settings.fail_on_miss);
+    assert!(check(Verb::Restore, &[("model", "m")]).unwrap().fail_on_miss);
+}
+
+#[test]
+fn empty_strings_are_defaults() {
+    let mut values = GOOD.to_vec();
+    values.extend([("force-retrain", ""), ("max-age", " "), ("on-error", ""), ("fingerprint", ""), ("store", "")]);
+    assert_eq!(check(Verb::Run, &values).unwrap().policy, Policy::default());
+}
+
+#[test]
+fn durations_and_booleans_are_read() {
+    let mut values = GOOD.to_vec();
+    values.extend([("force-retrain", "True"), ("max-age", "1w 2d")]);
+    let policy = check(Verb::Plan, &values).unwrap().policy;
+    assert_eq!(policy, Policy { force: true, max_age: Some(SignedDuration::from_hours(9 * 24)) });
+}
+
+#[test]
+fn every_fault_is_in_one_message() {
+    let error = check(
+        Verb::Run,
+        &[
+            ("store", "gs://bucket"),
+            ("data-paths", "../secret\n!"),
+            ("model-path", ""),
+            ("force-retrain", "yes"),
+            ("max-age", "soon"),
+            ("on-error", "explode"),
+            ("namespace", "just-one"),
+            ("extra-key", "a=1\na=2\nnothing"),
+            ("endpoint-url", "ftp://x"),
+            ("destination", "../up"),
+        ],
+    )
+    .unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    let text = error.to_string();
+    for needle in [
+        "input `store`: `gs://bucket`: the scheme `gs` is not known; accepted: `s3://bucket/prefix` or `file:///directory`",
+        "input `data-paths`: `../secret`: `..` is not allowed",
+        "input `data-paths`: `!`: it is empty",
+        "nothing is left to decide by",
+        "input `model-path`: ``: it includes nothing",
+        "input `model`: ``: it is required",
+        "input `force-retrain`: `yes`",
+        "input `max-age`: `soon`",
+        "input `on-error`: `explode`: it is not one of the choices; accepted: `fail`, `retrain`",
+        "input `namespace`: `just-one`",
+        "input `extra-key`: `a=2`: the name stands there twice",
+        "input `extra-key`: `nothing`",
+        "input `endpoint-url`: `ftp://x`",
+        "input `destination`: `../up`",
+    ] {
+        assert!(text.contains(needle), "{needle}\nin\n{text}");
+    }
+}
+
+#[test]
+fn in_github_actions_a_store_must_be_named() {
+    let run = RunContext { repository: "org/repo".into(), ..RunContext::default() };
+    let error = resolve(Verb::Run, &raw(GOOD), &Environment::default(), Some(&run), Path::new("/tmp")).unwrap_err();
+    assert!(error.to_string().contains("it is required in GitHub Actions"), "{error}");
+    let environment: Environment = [("ML_CACHE_STORE", "s3://bucket/x")].into_iter().collect();
+    let settings = resolve(Verb::Run, &raw(GOOD), &environment, Some(&run), Path::new("/tmp")).unwrap();
+    assert_eq!(settings.namespace.to_string(), "org/repo");
+    assert_eq!(settings.store.to_string(), "s3://bucket/x");
+}

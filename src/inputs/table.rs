@@ -1,0 +1,162 @@
+//! Every input: its name, its meaning, its default and the verbs that take it.
+
+/// What the program is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Decide whether to train.
+    Plan,
+    /// Put the model in place.
+    Restore,
+    /// Keep the model that was trained.
+    Save,
+    /// Plan, then train or restore, then save.
+    Run,
+    /// Hash a stored model again.
+    Verify,
+    /// The root action: plan and restore in its main step, save in its post step.
+    Auto,
+}
+
+impl Verb {
+    /// Every verb of the command line.
+    pub const COMMANDS: &[Self] = &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Verify];
+
+    /// Returns the verb's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Restore => "restore",
+            Self::Save => "save",
+            Self::Run => "run",
+            Self::Verify => "verify",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// Returns what the verb does, in the imperative.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Plan => "Decide whether the model must be trained again, and say why",
+            Self::Restore => "Put a stored model in place, verified byte for byte",
+            Self::Save => "Keep the model that was trained",
+            Self::Run => "Plan, then run the training command or restore, then save",
+            Self::Verify => "Read a stored model and compare every byte with its digests",
+            Self::Auto => "Plan and restore now, save at the end of the job",
+        }
+    }
+
+    /// Returns whether the verb hashes the inputs of the training.
+    pub fn observes_inputs(self) -> bool {
+        !matches!(self, Self::Verify | Self::Restore)
+    }
+
+    /// Returns whether the verb saves, now or later.
+    pub fn saves(self) -> bool {
+        matches!(self, Self::Save | Self::Run | Self::Auto)
+    }
+}
+
+/// One input.
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    /// In kebab-case; the action's input and the command line flag.
+    pub name: &'static str,
+    /// One sentence, for `--help` and action.yml.
+    pub help: &'static str,
+    /// What holds where it is not given; empty where nothing does.
+    pub default: &'static str,
+    /// Whether the value may have several lines.
+    pub list: bool,
+    /// Whether the value is `true` or `false`.
+    pub boolean: bool,
+    verbs: &'static [Verb],
+}
+
+impl Input {
+    /// Returns whether the verb takes this input.
+    pub fn applies_to(&self, verb: Verb) -> bool {
+        self.verbs.contains(&verb)
+    }
+
+    /// Returns the default for the verb.
+    pub fn default_for(&self, verb: Verb) -> &'static str {
+        match (self.name, verb) {
+            // A restore by itself exists to have the model; as a part of `auto` it may find none.
+            ("fail-on-miss", Verb::Restore | Verb::Verify) => "true",
+            _ => self.default,
+        }
+    }
+}
+
+use Verb::{Auto, Plan, Restore, Run, Save, Verify};
+
+const ALL: &[Verb] = &[Plan, Restore, Save, Run, Verify, Auto];
+const PLANNERS: &[Verb] = &[Plan, Run, Auto];
+const DECIDERS: &[Verb] = &[Plan, Save, Run, Auto];
+const SAVERS: &[Verb] = &[Save, Run, Auto];
+const RESTORERS: &[Verb] = &[Restore, Run, Auto];
+
+const fn text(name: &'static str, default: &'static str, verbs: &'static [Verb], help: &'static str) -> Input {
+    Input { name, help, default, list: false, boolean: false, verbs }
+}
+
+const fn list(name: &'static str, verbs: &'static [Verb], help: &'static str) -> Input {
+    Input { name, help, default: "", list: true, boolean: false, verbs }
+}
+
+const fn boolean(name: &'static str, default: &'static str, verbs: &'static [Verb], help: &'static str) -> Input {
+    Input { name, help, default, list: false, boolean: true, verbs }
+}
+
+/// Every input, in the order of the documentation.
+pub const INPUTS: &[Input] = &[
+    text("model", "", ALL, "Name of the model; several models can share a namespace."),
+    text("store", "", ALL, "Where models are kept: `s3://bucket/prefix` or `file:///directory`."),
+    list("data-paths", ALL, "Patterns of the training data, one a line, as in `hashFiles`; `!` excludes."),
+    list("training-paths", ALL, "Patterns of the training code and its configuration, one a line."),
+    list("extra-key", ALL, "Further `name=value` lines that the model depends on, such as a library version."),
+    list("model-path", SAVERS, "Files, directories or patterns that the training writes, one a line."),
+    text(
+        "destination",
+        "",
+        RESTORERS,
+        "Directory to restore into; by default the workspace, where the model was saved from.",
+    ),
+    text(
+        "fingerprint",
+        "",
+        &[Restore, Save, Verify],
+        "Fingerprint from an earlier `plan`; otherwise it is computed, or the latest model of the ref is taken.",
+    ),
+    boolean("force-retrain", "false", DECIDERS, "Train even if nothing changed, and replace the stored model."),
+    text("max-age", "", DECIDERS, "Train again when the model is older, such as `7d` or `12h`."),
+    text("on-error", "fail", PLANNERS, "When the store cannot be looked at: `fail`, or `retrain`."),
+    boolean("fail-on-miss", "false", &[Plan, Restore, Verify, Auto], "Fail with exit code 3 when there is no model."),
+    boolean("default-excludes", "true", ALL, "Leave out `.git`, `__pycache__`, `*.pyc` and the like."),
+    text("if-no-files-found", "error", ALL, "When a pattern selects nothing: `error`, `warn` or `ignore`."),
+    text("namespace", "", ALL, "`owner/name` that models belong to; by default the repository."),
+    list("trusted-refs", ALL, "Branches, or full refs, that are as trusted as the default branch, one a line."),
+    text("region", "", ALL, "AWS region of the bucket; by default from the environment."),
+    text("endpoint-url", "", ALL, "Base URL of an S3-compatible service."),
+    text(
+        "force-path-style",
+        "",
+        ALL,
+        "Put the bucket into the path: `true` or `false`; by default true with an `endpoint-url`.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_kebab_case() {
+        let mut names: Vec<&str> = INPUTS.iter().map(|input| input.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), INPUTS.len());
+        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+        assert!(INPUTS.iter().all(|input| input.help.ends_with('.')));
+    }
+}

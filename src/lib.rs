@@ -1,0 +1,23 @@
+//! Decides whether a model must be trained again, and moves trained models to and from a store.
+//!
+//! The binary `ml-cache` is a thin shell around this library; ARCHITECTURE.md shows how the modules
+//! depend on each other, docs/formats.md what they write.
+
+pub mod action;
+pub mod cli;
+pub mod commands;
+pub mod decide;
+pub mod environment;
+pub mod error;
+pub mod fingerprint;
+pub mod format;
+pub mod github;
+pub mod inputs;
+pub mod outputs;
+pub mod progress;
+pub mod report;
+pub mod sanitize;
+pub mod store;
+pub mod transfer;
+
+pub use error::{Error, Result};

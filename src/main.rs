@@ -1,0 +1,93 @@
+//! Arguments and environment in, exit code out.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use ml_cache::action::{self, Phase};
+use ml_cache::cli::{self, Arguments};
+use ml_cache::commands::interrupt::Interrupt;
+use ml_cache::commands::save::Basis;
+use ml_cache::commands::{Context, plan, restore, run, save, verify};
+use ml_cache::environment::Environment;
+use ml_cache::github::RunContext;
+use ml_cache::inputs::{Verb, resolve};
+use ml_cache::report::Report;
+use ml_cache::{Error, Result};
+
+fn main() -> ExitCode {
+    // Values that are not UTF-8 are nothing that any input or runner variable can be.
+    let environment: Environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
+    let in_actions = environment.is_true("GITHUB_ACTIONS");
+    // The image's own entry point without arguments is the root action, too.
+    let phase = phase.or((arguments.len() <= 1 && in_actions).then_some(Phase::Main));
+
+    let parsed = match phase {
+        Some(_) => None,
+        None => match cli::parse(arguments) {
+            Ok(parsed) => Some(parsed),
+            Err((text, code)) => return print_usage(&text, code),
+        },
+    };
+    let verbose = parsed.as_ref().is_some_and(|parsed| parsed.verbose);
+    let report = Report { in_actions, verbose };
+    let result = start(phase, parsed, &environment, report);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environment, report: Report) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failed("cannot start the runtime").caused_by(error))?;
+    let result = runtime.block_on(async {
+        let interrupt = Interrupt::install()?;
+        match (phase, parsed) {
+            (Some(phase), _) => action::execute(phase, environment, &interrupt).await,
+            (None, Some(parsed)) => command(parsed, environment, report, &interrupt).await,
+            (None, None) => Err(Error::bad_input("there is nothing to do")),
+        }
+    });
+    // Threads that are still hashing must not keep a process that was asked to stop.
+    runtime.shutdown_background();
+    result
+}
+
+async fn command(arguments: Arguments, environment: &Environment, report: Report, interrupt: &Interrupt) -> Result<()> {
+    let payload = environment.get("GITHUB_EVENT_PATH").and_then(|path| std::fs::read(path).ok());
+    let run_context = RunContext::read(environment, payload.as_deref());
+    let settings = resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;
+    let ctx = Context::open(settings, run_context, report).await?;
+    let outputs = match arguments.verb {
+        Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,
+        Verb::Plan => interrupt.guard(plan::execute(&ctx)).await?,
+        Verb::Restore => interrupt.guard(restore::execute(&ctx)).await?.outputs,
+        Verb::Save => interrupt.guard(save::execute(&ctx, Basis::default())).await?.outputs,
+        Verb::Verify => interrupt.guard(verify::execute(&ctx)).await?,
+        Verb::Auto => return Err(Error::bad_input("`auto` is the root action, not a command")),
+    };
+    if arguments.json {
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{}", outputs.json()).map_err(|error| Error::failed("cannot print").caused_by(error))?;
+    }
+    Ok(())
+}
+
+fn print_usage(text: &str, code: u8) -> ExitCode {
+    let written = match code {
+        0 => write!(std::io::stdout().lock(), "{text}"),
+        _ => write!(std::io::stderr().lock(), "{text}"),
+    };
+    // A reader that has gone away is no failure.
+    drop(written);
+    ExitCode::from(code)
+}

@@ -1,0 +1,97 @@
+//! Talking to a person: everything goes to standard error, through the sanitizer.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use console::Style;
+
+use crate::error::Error;
+use crate::github::command::Command;
+use crate::progress::Progress;
+use crate::sanitize;
+
+/// Where and how to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the runner reads along: warnings and errors become annotations.
+    pub in_actions: bool,
+    /// Whether details are shown.
+    pub verbose: bool,
+}
+
+impl Report {
+    /// Says something.
+    pub fn info(&self, message: &str) {
+        put(&sanitize::lines(message));
+    }
+
+    /// Says something that only matters when looking for a fault.
+    pub fn detail(&self, message: &str) {
+        if self.in_actions {
+            put(&Command { name: "debug", message: &sanitize::lines(message) }.to_string());
+        } else if self.verbose {
+            put(&paint(Style::new().dim(), &sanitize::lines(message)));
+        }
+    }
+
+    /// Says that something is not as it should be, although the work goes on.
+    pub fn warn(&self, message: &str) {
+        let message = sanitize::lines(message);
+        match self.in_actions {
+            true => put(&Command { name: "warning", message: &message }.to_string()),
+            false => put(&format!("{} {message}", paint(Style::new().yellow().bold(), "warning:"))),
+        }
+    }
+
+    /// Says why the work ended.
+    pub fn error(&self, error: &Error) {
+        let message = sanitize::lines(&error.explanation());
+        match self.in_actions {
+            true => put(&Command { name: "error", message: &message }.to_string()),
+            false => put(&format!("{} {message}", paint(Style::new().red().bold(), "error:"))),
+        }
+        for hint in error.hints() {
+            put(&format!("{} {}", paint(Style::new().cyan().bold(), "hint:"), sanitize::line(hint)));
+        }
+    }
+
+    /// Opens a fold in the runner's log; a heading elsewhere.
+    pub fn begin(&self, title: &str) {
+        match self.in_actions {
+            true => put(&Command { name: "group", message: &sanitize::line(title) }.to_string()),
+            false => put(&paint(Style::new().bold(), &sanitize::line(title))),
+        }
+    }
+
+    /// Closes the fold.
+    pub fn end(&self) {
+        if self.in_actions {
+            put("::endgroup::");
+        }
+    }
+
+    /// Prints rows of two columns, aligned.
+    pub fn table(&self, rows: &[(&str, String)]) {
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in rows {
+            put(&format!("  {}  {}", paint(Style::new().dim(), &format!("{name:width$}")), sanitize::line(value)));
+        }
+    }
+
+    /// Returns a progress display that fits: a bar on a terminal, lines in a log.
+    pub fn progress(&self) -> Progress {
+        match (self.in_actions, std::io::stderr().is_terminal()) {
+            (false, true) => Progress::bar(),
+            _ => Progress::log(put),
+        }
+    }
+}
+
+/// Colours for a terminal on standard error that wants them (NO_COLOR, CLICOLOR).
+fn paint(style: Style, text: &str) -> String {
+    style.for_stderr().apply_to(text).to_string()
+}
+
+/// Writes one piece of text and a line end; a closed standard error is nobody's loss.
+fn put(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

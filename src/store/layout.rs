@@ -1,0 +1,112 @@
+//! The keys of version 1; no other module spells them.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use crate::format::{Digest, ModelName, Namespace, Scope};
+
+/// The name of an object below the store's prefix.
+///
+/// Invariant: relative, `/`-separated, no empty component, no component `.` or `..`, and only the
+/// characters `[A-Za-z0-9._%-]` besides the slashes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// Returns the key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns a key outside the layout, for the conformance checks.
+    pub(super) fn scratch(components: &[&str]) -> Self {
+        Self(components.iter().map(|c| encode(c)).collect::<Vec<_>>().join("/"))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Returns the key of a chunk or pack.
+pub fn blob(digest: &Digest) -> Key {
+    let hex = digest.hex();
+    Key(format!("v1/blobs/{}/{hex}", &hex[..2]))
+}
+
+/// Returns the key of a manifest.
+pub fn manifest(digest: &Digest) -> Key {
+    Key(format!("v1/manifests/{}.json", digest.hex()))
+}
+
+/// Returns the key of an inputs document.
+pub fn inputs(digest: &Digest) -> Key {
+    Key(format!("v1/inputs/{}.zst", digest.hex()))
+}
+
+/// Returns the key of a pointer.
+pub fn pointer(scope: &Scope, namespace: &Namespace, model: &ModelName, fingerprint: &Digest) -> Key {
+    Key(format!("{}/pointers/{}.json", model_prefix(scope, namespace, model), fingerprint.hex()))
+}
+
+/// Returns the key of a head; `git_ref` is a short name such as `main`.
+pub fn head(scope: &Scope, namespace: &Namespace, model: &ModelName, git_ref: &str) -> Key {
+    Key(format!("{}/heads/{}.json", model_prefix(scope, namespace, model), encode(git_ref)))
+}
+
+fn model_prefix(scope: &Scope, namespace: &Namespace, model: &ModelName) -> String {
+    let owner = encode(namespace.owner());
+    let name = encode(namespace.name());
+    let model = encode(model.as_str());
+    match scope {
+        Scope::Trusted => format!("v1/trusted/{owner}/{name}/{model}"),
+        other => format!("v1/untrusted/{owner}/{name}/{}/{model}", encode(&other.to_string())),
+    }
+}
+
+/// Percent-encodes everything outside `[A-Za-z0-9._-]`, and the dots of `.` and `..`.
+fn encode(component: &str) -> String {
+    let only_dots = matches!(component, "." | "..");
+    let mut encoded = String::with_capacity(component.len());
+    for byte in component.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => encoded.push(byte as char),
+            b'.' if !only_dots => encoded.push('.'),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_format() {
+        let digest = Digest::of(b"abc");
+        let hex = digest.hex();
+        let namespace: Namespace = "org/my repo".parse().unwrap();
+        let model: ModelName = "fraud-detector".parse().unwrap();
+        assert_eq!(blob(&digest).as_str(), format!("v1/blobs/ba/{hex}"));
+        assert_eq!(manifest(&digest).as_str(), format!("v1/manifests/{hex}.json"));
+        assert_eq!(inputs(&digest).as_str(), format!("v1/inputs/{hex}.zst"));
+        assert_eq!(
+            pointer(&Scope::Trusted, &namespace, &model, &digest).as_str(),
+            format!("v1/trusted/org/my%20repo/fraud-detector/pointers/{hex}.json")
+        );
+        assert_eq!(
+            head(&Scope::PullRequest(7), &namespace, &model, "feature/ü").as_str(),
+            "v1/untrusted/org/my%20repo/pr%2F7/fraud-detector/heads/feature%2F%C3%BC.json"
+        );
+        assert_eq!(
+            head(&Scope::Branch("..".into()), &namespace, &model, "..").as_str(),
+            "v1/untrusted/org/my%20repo/branch%2F../fraud-detector/heads/%2E%2E.json"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! The directory adapter: a store in a local or mounted directory.
+//!
+//! An object is a file. A `put` writes a temporary file beside the data, syncs it, and renames it
+//! into place. Conditional puts hold an advisory lock on one of 256 lock files while they check
+//! and rename, so they are atomic between processes of one machine; a killed process drops its
+//! lock with its life.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, lchown};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+
+use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
+use crate::error::{Error, Result as MainResult, describe_io};
+use crate::format::{Digest, Hasher};
+
+/// Bytes handed on at a time while reading.
+const PIECE: usize = 256 << 10;
+/// Objects up to this size are versioned by content.
+const REGISTER: u64 = 128 << 10;
+
+/// A store in a directory.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+    description: String,
+    /// Owner of what is created, where it is not the owner of this process: a container runs as
+    /// root, but what it leaves in a user's directory must belong to the user.
+    owner: Option<(u32, u32)>,
+}
+
+impl LocalStore {
+    /// Opens a store; the directory is made by the first `put`.
+    ///
+    /// # Errors
+    /// A path that is something else than a directory.
+    pub fn open(root: &Path) -> MainResult<Self> {
+        if fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
+            return Err(Error::bad_input(format!("the store `{}` is not a directory", root.display()))
+                .hint("give a directory that exists or can be made, such as `file:///var/cache/ml-cache`"));
+        }
+        let owner =
+            existing_ancestor(root).and_then(|path| fs::metadata(path).ok()).map(|found| (found.uid(), found.gid()));
+        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Ok(Self {
+            root: root.to_owned(),
+            description: format!("file://{}", root.display()),
+            owner: owner.filter(|owner| me.0 == 0 && *owner != me),
+        })
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    fn lock(&self, key: &Key) -> io::Result<File> {
+        let name = hex::encode(&Digest::of(key.as_str().as_bytes()).as_bytes()[..1]);
+        let directory = self.root.join("locks");
+        self.make_directory(&directory)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(name))?;
+        self.adopt_file(&file)?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.make_directory(parent)?;
+        }
+        match fs::create_dir(path) {
+            Ok(()) => match self.owner {
+                Some((uid, gid)) => lchown(path, Some(uid), Some(gid)),
+                None => Ok(()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn adopt_file(&self, file: &File) -> io::Result<()> {
+        match self.owner {
+            Some((uid, gid)) => std::os::unix::fs::fchown(file, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    fn put_blocking(&self, key: &Key, payload: &Payload, condition: &Condition) -> Result<Version, StoreError> {
+        let failed = |error: io::Error| io_error("write", key, &error);
+        if Digest::of(&payload.bytes) != payload.digest {
+            return Err(StoreError::new(StoreErrorKind::Damaged, "write", key, "the bytes do not have their digest"));
+        }
+        let target = self.path(key);
+        let parent = target.parent().unwrap_or(&self.root);
+        let incoming = self.root.join("incoming");
+        self.make_directory(&incoming).map_err(failed)?;
+        self.make_directory(parent).map_err(failed)?;
+        let mut file = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(&incoming)
+            .map_err(failed)?;
+        self.adopt_file(file.as_file()).map_err(failed)?;
+        file.write_all(&payload.bytes).map_err(failed)?;
+        file.as_file().sync_data().map_err(failed)?;
+
+        let _lock = match condition {
+            Condition::None => None,
+            _ => Some(self.lock(key).map_err(failed)?),
+        };
+        let found = self.meta_blocking(key, "write")?;
+        match (condition, found) {
+            (Condition::Absent, Some(_)) => {
+                return Err(StoreError::new(StoreErrorKind::Exists, "write", key, "it exists already"));
+            }
+            (Condition::Unchanged(version), found) if found.as_ref().map(|meta| &meta.version) != Some(version) => {
+                return Err(StoreError::new(StoreErrorKind::Changed, "write", key, "it was changed meanwhile"));
+            }
+            _ => {}
+        }
+        file.persist(&target).map_err(|error| failed(error.error))?;
+        File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        self.meta_blocking(key, "write")?
+            .map(|meta| meta.version)
+            .ok_or_else(|| StoreError::new(StoreErrorKind::Other, "write", key, "it vanished after it was written"))
+    }
+
+    fn meta_blocking(&self, key: &Key, action: &'static str) -> Result<Option<Meta>, StoreError> {
+        match self.open_blocking(key, action) {
+            Ok((_, meta)) => Ok(Some(meta)),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_blocking(&self, key: &Key, action: &'static str) -> Result<(File, Meta), StoreError> {
+        let failed = |error: io::Error| io_error(action, key, &error);
+        let file = File::open(self.path(key)).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        if !found.is_file() {
+            return Err(StoreError::new(StoreErrorKind::Other, action, key, "it is not a regular file"));
+        }
+        let version = version_of(&file, &found).map_err(failed)?;
+        Ok((file, Meta { size: found.size(), version }))
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn describe(&self) -> &str {
+        &self.description
+    }
+
+    async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
+        tokio::task::block_in_place(|| self.put_blocking(key, &payload, &condition))
+    }
+
+    async fn get(&self, key: &Key) -> Result<Object, StoreError> {
+        let (mut file, meta) = tokio::task::block_in_place(|| self.open_blocking(key, "read"))?;
+        let key = key.clone();
+        let pieces = futures::stream::try_unfold(meta.size, move |left| {
+            let read = tokio::task::block_in_place(|| {
+                let mut buffer = vec![0; PIECE.min(left as usize)];
+                let count = file.read(&mut buffer)?;
+                buffer.truncate(count);
+                Ok::<_, io::Error>(buffer)
+            });
+            let result = match read {
+                Ok(piece) if piece.is_empty() => Ok(None),
+                Ok(piece) => {
+                    let left = left.saturating_sub(piece.len() as u64);
+                    Ok(Some((Bytes::from(piece), left)))
+                }
+                Err(error) => Err(io_error("read", &key, &error)),
+            };
+            async { result }
+        });
+        Ok(Object { meta, body: pieces.boxed() })
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
+        tokio::task::block_in_place(|| self.meta_blocking(key, "look up"))
+    }
+}
+
+/// Returns the digest of a small object, which is what registers are: an inode number and a
+/// time can come back within one clock tick, a nonce cannot. Large objects never change.
+fn version_of(file: &File, found: &fs::Metadata) -> io::Result<Version> {
+    let mut hasher = Hasher::default();
+    if found.size() <= REGISTER {
+        let mut bytes = vec![0; found.size() as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        hasher.update(&bytes);
+    } else {
+        for number in [found.dev(), found.ino(), found.mtime() as u64, found.mtime_nsec() as u64, found.size()] {
+            hasher.update(&number.to_be_bytes());
+        }
+    }
+    Ok(Version(hasher.finish().hex()))
+}
+
+fn existing_ancestor(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|path| path.exists())
+}
+
+fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => StoreErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+        _ => StoreErrorKind::Other,
+    };
+    StoreError::new(kind, action, key, describe_io(error))
+}

@@ -1,0 +1,124 @@
+//! Where a store is: the `store` input, parsed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A parsed `store` input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A directory, absolute or relative to the workspace.
+    Directory(PathBuf),
+    /// A bucket and a prefix in it, which may be empty.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// Without leading or trailing slashes.
+        prefix: String,
+    },
+}
+
+/// How to reach an S3 store; empty means the usual AWS ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Options {
+    /// The region; by default from the environment or the AWS configuration.
+    pub region: Option<String>,
+    /// The base URL of an S3-compatible service.
+    pub endpoint_url: Option<String>,
+    /// Whether the bucket stands in the path and not in the host name.
+    pub force_path_style: Option<bool>,
+}
+
+impl Location {
+    /// Returns the location with a relative directory made absolute.
+    #[must_use]
+    pub fn rooted_at(self, workspace: &Path) -> Self {
+        match self {
+            Self::Directory(path) => Self::Directory(workspace.join(path)),
+            other => other,
+        }
+    }
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            check_bucket(bucket)?;
+            let prefix = prefix.trim_matches('/');
+            if prefix.split('/').any(|part| matches!(part, "." | "..") || (part.is_empty() && !prefix.is_empty())) {
+                return Err("its prefix must not contain `.`, `..` or empty components".to_owned());
+            }
+            if prefix.chars().any(char::is_control) || prefix.len() > 512 {
+                return Err("its prefix must be printable and at most 512 bytes long".to_owned());
+            }
+            return Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            if path.is_empty() {
+                return Err("it names no directory".to_owned());
+            }
+            return Ok(Self::Directory(PathBuf::from(path)));
+        }
+        match text.split_once("://") {
+            Some((scheme, _)) => Err(format!("the scheme `{scheme}` is not known")),
+            None => Err("it has no scheme".to_owned()),
+        }
+    }
+}
+
+/// Checks the bucket name rules that all S3 services share.
+fn check_bucket(bucket: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+    if (3..=63).contains(&bucket.len()) && bucket.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err("a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens".to_owned())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "file://{}", path.display()),
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_read() {
+        for (text, shown) in [
+            ("s3://ml-models", "s3://ml-models"),
+            ("s3://ml-models/", "s3://ml-models"),
+            ("s3://ml-models/cache/v2/", "s3://ml-models/cache/v2"),
+            ("file:///var/cache", "file:///var/cache"),
+            ("file://store", "file://store"),
+        ] {
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused_with_a_reason() {
+        for (text, reason) in [
+            ("", "it has no scheme"),
+            ("models", "it has no scheme"),
+            ("gs://bucket", "the scheme `gs` is not known"),
+            ("file://", "it names no directory"),
+            ("s3://ab", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
+            ("s3://My_Bucket/x", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
+            ("s3://bucket/../x", "its prefix must not contain `.`, `..` or empty components"),
+            ("s3://bucket/a//b", "its prefix must not contain `.`, `..` or empty components"),
+        ] {
+            assert_eq!(text.parse::<Location>().unwrap_err(), reason, "{text}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The S3 adapter, on the official SDK.
+//!
+//! Each object is one request with its SHA-256 in `x-amz-checksum-sha256` (the store refuses
+//! damaged bytes) and the same digest as the signed payload hash, so bytes are hashed once.
+//! Source: Amazon S3 API Reference, PutObject, GetObject, HeadObject; conditional writes as in
+//! "Add preconditions to S3 operations with conditional requests" of the S3 User Guide.
+
+mod errors;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{
+    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
+};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::{Client, config};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Builder, Connector, tls};
+use futures::StreamExt as _;
+
+use super::{Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version};
+use crate::error::{Error, Result as MainResult};
+
+/// A connection that is not there by then is not coming.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the end of the request to the first byte of the answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body that hands over nothing for so long has stalled.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The SDK retries throttling, server and connection errors only, with full jitter.
+const ATTEMPTS: u32 = 5;
+
+/// A store in an S3 bucket.
+#[derive(Debug)]
+pub struct S3Store {
+    client: Client,
+    bucket: String,
+    /// Empty, or with a trailing slash.
+    prefix: String,
+    description: String,
+}
+
+impl S3Store {
+    /// Connects to nothing yet, but finds region and credential sources.
+    ///
+    /// # Errors
+    /// No region to be found.
+    pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> MainResult<Self> {
+        let shared = load_config(options).await;
+        let custom_endpoint = options.endpoint_url.is_some() || shared.endpoint_url().is_some();
+        if shared.region().is_none() && !custom_endpoint {
+            return Err(Error::bad_input(format!("no region is known for the bucket `{bucket}`"))
+                .hint("set the input `region`, or AWS_REGION in the environment"));
+        }
+        let mut builder = config::Builder::from(&shared)
+            .force_path_style(options.force_path_style.unwrap_or(custom_endpoint))
+            // The digest is set by hand, once; everything else would hash the bytes again.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(url) = &options.endpoint_url {
+            builder = builder.endpoint_url(url);
+        }
+        if shared.region().is_none() {
+            // S3-compatible services sign with this region unless they say otherwise.
+            builder = builder.region(Region::from_static("us-east-1"));
+        }
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(Self {
+            client: Client::from_conf(builder.build()),
+            description: format!("s3://{bucket}/{}", prefix.trim_end_matches('/')).trim_end_matches('/').to_owned(),
+            bucket: bucket.to_owned(),
+            prefix,
+        })
+    }
+
+    fn full_key(&self, key: &Key) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+async fn load_config(options: &S3Options) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build());
+    if let Some(region) = &options.region {
+        loader = loader.region(Region::new(region.clone()));
+    } else if options.endpoint_url.is_some() {
+        // Asking the instance metadata service for a region would only cost time here.
+        loader = loader.region(aws_config::environment::EnvironmentVariableRegionProvider::new());
+    }
+    loader.load().await
+}
+
+/// Returns an HTTP client with one TLS provider, ring, that honours HTTPS_PROXY and NO_PROXY.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut builder = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
+        builder.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            builder.set_sleep_impl(components.sleep_impl());
+        }
+        builder.build()
+    })
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn describe(&self) -> &str {
+        &self.description
+    }
+
+    async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .checksum_sha256(payload.digest.base64())
+            .body(ByteStream::from(payload.bytes));
+        let updates = matches!(condition, Condition::Unchanged(_));
+        let request = match condition {
+            Condition::None => request,
+            Condition::Absent => request.if_none_match("*"),
+            Condition::Unchanged(version) => request.if_match(version.0),
+        };
+        let answer = request
+            .customize()
+            .interceptor(SignWithDigest(payload.digest.hex()))
+            .send()
+            .await
+            .map_err(|error| errors::translate("write", key, &self.bucket, error))
+            .map_err(|error| match error.kind {
+                // 412 says only that the condition did not hold.
+                StoreErrorKind::Exists if updates => StoreError { kind: StoreErrorKind::Changed, ..error },
+                _ => error,
+            })?;
+        Ok(Version(answer.e_tag.unwrap_or_default()))
+    }
+
+    async fn get(&self, key: &Key) -> Result<Object, StoreError> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .send()
+            .await
+            .map_err(|error| errors::translate("read", key, &self.bucket, error))?;
+        let meta = Meta {
+            size: answer.content_length.unwrap_or_default().unsigned_abs(),
+            version: Version(answer.e_tag.unwrap_or_default()),
+        };
+        let key = key.clone();
+        let pieces = futures::stream::unfold(Some(answer.body), move |body| {
+            let key = key.clone();
+            async move {
+                let mut body = body?;
+                let broken = |reason: String| StoreError::new(StoreErrorKind::Unreachable, "read", &key, reason);
+                match tokio::time::timeout(STALL_TIMEOUT, body.next()).await {
+                    Ok(None) => None,
+                    Ok(Some(Ok(piece))) => Some((Ok(piece), Some(body))),
+                    Ok(Some(Err(error))) => {
+                        let reason = format!("the transfer broke off: {}", errors::root_cause(&error));
+                        Some((Err(broken(reason)), None))
+                    }
+                    Err(_) => {
+                        let reason = format!("no data for {} seconds", STALL_TIMEOUT.as_secs());
+                        Some((Err(broken(reason)), None))
+                    }
+                }
+            }
+        });
+        Ok(Object { meta, body: pieces.boxed() })
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
+        let answer = self.client.head_object().bucket(&self.bucket).key(self.full_key(key)).send().await;
+        match answer {
+            Ok(answer) => Ok(Some(Meta {
+                size: answer.content_length.unwrap_or_default().unsigned_abs(),
+                version: Version(answer.e_tag.unwrap_or_default()),
+            })),
+            Err(error) => match errors::translate("look up", key, &self.bucket, error) {
+                error if error.kind == StoreErrorKind::NotFound => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// Gives the signer the payload's SHA-256 instead of letting it hash the bytes again.
+#[derive(Debug)]
+struct SignWithDigest(String);
+
+impl Intercept for SignWithDigest {
+    fn name(&self) -> &'static str {
+        "SignWithDigest"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! What the SDK's errors mean for callers and for people.
+
+use std::error::Error as StdError;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::super::{Key, StoreError, StoreErrorKind as Kind};
+
+/// Turns any SDK error into a store error with a reason and, where one is known, a hint.
+pub(super) fn translate<E>(
+    action: &'static str,
+    key: &Key,
+    bucket: &str,
+    error: SdkError<E, HttpResponse>,
+) -> StoreError
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    match &error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code().unwrap_or_default().to_owned();
+            let said = service.err().message().unwrap_or_default().to_owned();
+            answered(action, key, bucket, status, &code, &said)
+        }
+        SdkError::TimeoutError(_) => {
+            StoreError::new(Kind::Unreachable, action, key, "the store did not answer in time").hint(REACH)
+        }
+        _ => unanswered(action, key, &error),
+    }
+}
+
+const REACH: &str = "check `endpoint-url` and `region`, and that this machine can reach the store";
+
+fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &str, said: &str) -> StoreError {
+    let make = |kind, reason: String| StoreError::new(kind, action, key, reason);
+    let in_words = || match (code, said) {
+        ("", "") => format!("the store answered {status}"),
+        ("", said) => format!("the store answered {status}: {said}"),
+        (code, "") => format!("the store answered {status} {code}"),
+        (code, said) => format!("the store answered {status} {code}: {said}"),
+    };
+    match (status, code) {
+        (_, "NoSuchBucket") => make(Kind::NoStore, format!("the bucket `{bucket}` does not exist"))
+            .hint("check the bucket's name in `store`, and `region` or `endpoint-url`"),
+        // If-Match on a key that is gone; a plain read of a missing key has the same code.
+        (404, _) if action == "write" => make(Kind::Changed, "the object is gone".to_owned()),
+        (404, _) => make(Kind::NotFound, "there is no such object".to_owned()),
+        (412, _) => make(Kind::Exists, "somebody else wrote it meanwhile".to_owned()),
+        (409, _) => make(Kind::Conflict, in_words()),
+        (400, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "ChecksumMismatch") => {
+            make(Kind::Damaged, in_words())
+        }
+        (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken")
+        | (400, "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired")
+        | (403, "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId")
+        | (401, _) => make(Kind::Unauthenticated, in_words())
+            .hint("the store does not accept these credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role"),
+        (403, "RequestTimeTooSkewed") => {
+            make(Kind::Unauthenticated, in_words()).hint("set this machine's clock")
+        }
+        (403, _) => {
+            let right = match action {
+                "write" => "s3:PutObject",
+                // Without s3:ListBucket, S3 answers 403 for a missing object.
+                _ => "s3:GetObject on the objects and s3:ListBucket",
+            };
+            make(Kind::Denied, in_words())
+                .hint(format!("the credentials need {right} on the bucket `{bucket}`; or the access key is wrong"))
+        }
+        (301 | 307 | 400, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect") => {
+            make(Kind::Other, in_words()).hint("the bucket is in another region: set the input `region`")
+        }
+        (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
+        _ => make(Kind::Other, in_words()),
+    }
+}
+
+fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
+    let chain = chain(error);
+    let all = chain.join(": ").to_lowercase();
+    if all.contains("credential") {
+        return StoreError::new(Kind::Unauthenticated, action, key, "no AWS credentials were found").hint(
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use aws-actions/configure-aws-credentials before this step; \
+             inside a container the instance metadata service answers only with a hop limit of 2 or more",
+        );
+    }
+    let reason = format!("the store cannot be reached: {}", root_cause(error));
+    StoreError::new(Kind::Unreachable, action, key, reason).hint(REACH)
+}
+
+/// Returns the innermost cause, which is the one that says what happened.
+pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    chain(error).pop().unwrap_or_default()
+}
+
+fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        texts.push(error.to_string());
+        next = error.source();
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::layout;
+    use super::*;
+    use crate::format::Digest;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let key = layout::blob(&Digest::of(b""));
+        for (action, status, code, kind) in [
+            ("read", 404, "NoSuchKey", Kind::NotFound),
+            ("look up", 404, "", Kind::NotFound),
+            ("write", 404, "NoSuchKey", Kind::Changed),
+            ("read", 404, "NoSuchBucket", Kind::NoStore),
+            ("write", 412, "PreconditionFailed", Kind::Exists),
+            ("write", 409, "ConditionalRequestConflict", Kind::Conflict),
+            ("write", 400, "BadDigest", Kind::Damaged),
+            ("read", 403, "AccessDenied", Kind::Denied),
+            ("read", 403, "", Kind::Denied),
+            ("read", 403, "SignatureDoesNotMatch", Kind::Unauthenticated),
+            ("read", 503, "SlowDown", Kind::Unreachable),
+            ("read", 418, "Teapot", Kind::Other),
+        ] {
+            assert_eq!(answered(action, &key, "bucket", status, code, "").kind, kind, "{status} {code}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Fetching a model: every blob is verified before any of its bytes can be seen.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use rustix::fs::statvfs;
+use tokio::task::JoinSet;
+
+use super::stage::{self, Stage};
+use super::throttle::Throttle;
+use super::unchanged;
+use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::format::Hasher;
+use crate::format::manifest::{Blob, Manifest};
+use crate::progress::Progress;
+use crate::store::{DynStore, StoreErrorKind, layout};
+
+/// A broken or damaged transfer of a blob is repeated so often.
+const TRIES: u32 = 3;
+
+/// What a restore did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Files that were fetched and put in place.
+    pub fetched_files: u64,
+    /// Their blobs' bytes.
+    pub fetched_bytes: u64,
+    /// Files that were there already with the same bytes.
+    pub unchanged_files: u64,
+}
+
+/// Makes the destination hold the model.
+///
+/// # Errors
+/// [`Kind::Integrity`] where stored bytes are missing or are not what was saved; anything else
+/// where the store or the file system fails. The old files stay as they were in every case.
+pub async fn restore(
+    store: &DynStore,
+    manifest: Manifest,
+    destination: &Path,
+    progress: &Arc<Progress>,
+) -> Result<Restored> {
+    let manifest = Arc::new(manifest);
+    let blobs = manifest.blobs();
+    let links = manifest.links.iter().map(|link| link.path.as_str());
+    let paths = manifest
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .chain(links)
+        .chain(manifest.dirs.iter().map(String::as_str));
+    stage::check_parents(destination, paths)?;
+    let same = {
+        let (manifest, blobs, destination, progress) =
+            (manifest.clone(), blobs.clone(), destination.to_owned(), progress.clone());
+        tokio::task::spawn_blocking(move || unchanged::files(&manifest, &blobs, &destination, &progress))
+            .await
+            .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
+    };
+    let to_write: u64 = manifest.files.iter().zip(&same).filter(|(_, same)| !**same).map(|(file, _)| file.size).sum();
+    let stage = Arc::new(Stage::create(destination)?);
+    check_space(destination, to_write)?;
+    for (file, _) in manifest.files.iter().zip(&same).filter(|(_, same)| !**same) {
+        stage.allocate(&file.path, file.size)?;
+    }
+
+    let wanted: Vec<Blob> = blobs
+        .into_iter()
+        .filter_map(|mut blob| {
+            blob.uses.retain(|used| !same[used.file]);
+            (!blob.uses.is_empty()).then_some(blob)
+        })
+        .collect();
+    let fetched_bytes = wanted.iter().map(|blob| blob.size).sum();
+    progress.begin("downloading", fetched_bytes);
+    let throttle = Arc::new(Throttle::default());
+    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    for blob in wanted {
+        let permit = throttle.acquire(0).await?;
+        while let Some(result) = tasks.try_join_next() {
+            finished(result)?;
+        }
+        let (store, manifest, stage) = (store.clone(), manifest.clone(), stage.clone());
+        let (throttle, progress) = (throttle.clone(), progress.clone());
+        tasks.spawn(async move {
+            fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
+            throttle.finished(permit, blob.size);
+            Ok(())
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        finished(result)?;
+    }
+    progress.end();
+
+    let stage = Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
+    stage.finish(&manifest, |index| !same[index])?;
+    stage.promote()?;
+    for (file, _) in manifest.files.iter().zip(&same).filter(|(_, same)| **same) {
+        stage::set_mode(destination, &file.path, file.mode)?;
+    }
+    let unchanged_files = same.iter().filter(|same| **same).count() as u64;
+    Ok(Restored { fetched_files: manifest.files.len() as u64 - unchanged_files, fetched_bytes, unchanged_files })
+}
+
+/// Reads every blob and returns a sentence about each that is missing or damaged.
+///
+/// # Errors
+/// A store that could not be read.
+pub async fn verify(store: &DynStore, manifest: Manifest, progress: &Arc<Progress>) -> Result<Vec<String>> {
+    let manifest = Arc::new(manifest);
+    let blobs = manifest.blobs();
+    progress.begin("verifying", blobs.iter().map(|blob| blob.size).sum());
+    let throttle = Arc::new(Throttle::default());
+    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    let mut damage = Vec::new();
+    let mut judge = |result: std::result::Result<Result<()>, tokio::task::JoinError>| match finished(result) {
+        Err(error) if error.kind() == Kind::Integrity => {
+            damage.push(error.to_string());
+            Ok(())
+        }
+        other => other,
+    };
+    for blob in blobs {
+        let permit = throttle.acquire(0).await?;
+        let (store, manifest, throttle, progress) =
+            (store.clone(), manifest.clone(), throttle.clone(), progress.clone());
+        tasks.spawn(async move {
+            fetch(&store, &manifest, &blob, None, &progress).await?;
+            throttle.finished(permit, blob.size);
+            Ok(())
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        judge(result)?;
+    }
+    progress.end();
+    damage.sort();
+    Ok(damage)
+}
+
+fn finished(result: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    result.map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
+}
+
+/// Reads one blob, writing its slices to the stage if there is one, and compares its digest.
+async fn fetch(
+    store: &DynStore,
+    manifest: &Manifest,
+    blob: &Blob,
+    stage: Option<&Stage>,
+    progress: &Progress,
+) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match fetch_once(store, manifest, blob, stage, progress).await? {
+            Fetched::Good => return Ok(()),
+            Fetched::Bad(_) if tries < TRIES => {}
+            Fetched::Bad(reason) => {
+                let path = blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
+                return Err(Error::integrity(format!("`{}`, a part of `{path}`, is damaged: {reason}", layout::blob(&blob.digest)))
+                    .hint(
+                        "nothing was restored; remove that object from the store, and the next run trains and saves the model anew",
+                    ));
+            }
+            Fetched::Broken(_) if tries < TRIES => {}
+            Fetched::Broken(error) => return Err(error),
+        }
+    }
+}
+
+enum Fetched {
+    Good,
+    /// The store gave other bytes than were saved.
+    Bad(String),
+    /// The transfer ended early.
+    Broken(Error),
+}
+
+async fn fetch_once(
+    store: &DynStore,
+    manifest: &Manifest,
+    blob: &Blob,
+    stage: Option<&Stage>,
+    progress: &Progress,
+) -> Result<Fetched> {
+    let key = layout::blob(&blob.digest);
+    let mut object = match store.get(&key).await {
+        Ok(object) => object,
+        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Fetched::Bad("it is missing".to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    if object.meta.size != blob.size {
+        return Ok(Fetched::Bad(format!("it has {} bytes instead of {}", object.meta.size, blob.size)));
+    }
+    let mut writer = stage.map(|stage| Writer { stage, manifest, blob, open: None });
+    let mut hasher = Hasher::default();
+    let mut at = 0_u64;
+    while let Some(piece) = object.body.next().await {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => return Ok(Fetched::Broken(error.into())),
+        };
+        if at + piece.len() as u64 > blob.size {
+            return Ok(Fetched::Bad(format!("it has more than {} bytes", blob.size)));
+        }
+        // Hashed and written at once, while the piece is in the processor's cache.
+        hasher.update(&piece);
+        if let Some(writer) = &mut writer {
+            writer.write(at, &piece)?;
+        }
+        at += piece.len() as u64;
+        progress.advance(piece.len() as u64);
+    }
+    if at != blob.size {
+        let error =
+            Error::failed(format!("cannot read `{key}`: the transfer broke off after {at} of {} bytes", blob.size));
+        return Ok(Fetched::Broken(error));
+    }
+    let digest = hasher.finish();
+    if digest != blob.digest {
+        return Ok(Fetched::Bad(format!("its content has the digest {digest}")));
+    }
+    Ok(Fetched::Good)
+}
+
+/// Writes pieces of a blob to all the files that use them.
+struct Writer<'a> {
+    stage: &'a Stage,
+    manifest: &'a Manifest,
+    blob: &'a Blob,
+    /// The file that was written last.
+    open: Option<(usize, std::fs::File)>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, at: u64, piece: &[u8]) -> Result<()> {
+        let end = at + piece.len() as u64;
+        for used in &self.blob.uses {
+            let from = used.blob_offset.max(at);
+            let to = (used.blob_offset + used.length).min(end);
+            if from >= to {
+                continue;
+            }
+            let path = &self.manifest.files[used.file].path;
+            let file = match &self.open {
+                Some((index, file)) if *index == used.file => file,
+                _ => &self.open.insert((used.file, self.stage.open(path)?)).1,
+            };
+            let bytes = &piece[(from - at) as usize..(to - at) as usize];
+            file.write_all_at(bytes, used.file_offset + (from - used.blob_offset))
+                .on("cannot write", &self.stage.path(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses to begin what the disk cannot hold.
+fn check_space(destination: &Path, needed: u64) -> Result<()> {
+    let found =
+        statvfs(destination).map_err(std::io::Error::from).on("cannot look at the file system of", destination)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if needed <= free {
+        return Ok(());
+    }
+    let (needed, free) = (indicatif::HumanBytes(needed), indicatif::HumanBytes(free));
+    Err(Error::failed(format!("the model needs {needed}, but `{}` has only {free} free", destination.display()))
+        .hint("free some space, or give a `destination` on a larger disk"))
+}

@@ -1,0 +1,101 @@
+//! Recognising files that are already what the manifest says, so that they are not fetched.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::format::Hasher;
+use crate::format::manifest::{Blob, Manifest, Use};
+use crate::progress::Progress;
+
+const BUFFER: usize = 128 << 10;
+
+/// Returns, for each file of the manifest, whether the same bytes lie at its place already.
+///
+/// A file that shares a pack is recognised only together with the rest of the pack, because the
+/// manifest has a digest of the pack and not of each file. What cannot be read counts as changed.
+pub fn files(manifest: &Manifest, blobs: &[Blob], destination: &Path, progress: &Progress) -> Vec<bool> {
+    let candidates: Vec<bool> =
+        manifest.files.iter().map(|file| has_size(destination, &file.path, file.size)).collect();
+    let concerned: Vec<&Blob> =
+        blobs.iter().filter(|blob| blob.uses.iter().any(|used| candidates[used.file])).collect();
+    progress.begin("comparing", concerned.iter().map(|blob| blob.size).sum());
+    let next = AtomicUsize::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(concerned.len());
+    let found: Vec<Use> = thread::scope(|scope| {
+        let work = || {
+            let mut buffer = vec![0; BUFFER];
+            let mut same = Vec::new();
+            while let Some(blob) = concerned.get(next.fetch_add(1, Ordering::Relaxed)) {
+                same.extend(matching_uses(manifest, blob, &candidates, destination, &mut buffer));
+                progress.advance(blob.size);
+            }
+            same
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    progress.end();
+    let mut covered = vec![0; manifest.files.len()];
+    for used in found {
+        covered[used.file] += used.length;
+    }
+    candidates
+        .into_iter()
+        .zip(manifest.files.iter().zip(covered))
+        .map(|(candidate, (file, covered))| candidate && covered == file.size)
+        .collect()
+}
+
+fn has_size(destination: &Path, path: &str, size: u64) -> bool {
+    std::fs::symlink_metadata(destination.join(path)).is_ok_and(|found| found.is_file() && found.len() == size)
+}
+
+/// Returns the uses whose local bytes make up the blob.
+fn matching_uses(
+    manifest: &Manifest,
+    blob: &Blob,
+    candidates: &[bool],
+    destination: &Path,
+    buffer: &mut [u8],
+) -> Vec<Use> {
+    let mut uses: Vec<Use> = blob.uses.iter().copied().filter(|used| candidates[used.file]).collect();
+    uses.sort_by_key(|used| used.blob_offset);
+    // Chunks stand alone: each place that uses one is compared by itself.
+    let (whole, slices): (Vec<Use>, Vec<Use>) = uses.into_iter().partition(|used| used.length == blob.size);
+    let mut same: Vec<Use> =
+        whole.into_iter().filter(|used| is_blob(manifest, blob, &[*used], destination, buffer)).collect();
+    let mut cover: Vec<Use> = Vec::new();
+    let mut end = 0;
+    for used in slices {
+        if used.blob_offset == end {
+            end += used.length;
+            cover.push(used);
+        }
+    }
+    if end == blob.size && !cover.is_empty() && is_blob(manifest, blob, &cover, destination, buffer) {
+        same.extend(cover);
+    }
+    same
+}
+
+fn is_blob(manifest: &Manifest, blob: &Blob, slices: &[Use], destination: &Path, buffer: &mut [u8]) -> bool {
+    let mut hasher = Hasher::default();
+    for used in slices {
+        let Ok(file) = File::open(destination.join(&manifest.files[used.file].path)) else { return false };
+        let mut at = used.file_offset;
+        let mut left = used.length;
+        while left > 0 {
+            let piece = buffer.len().min(left as usize);
+            if file.read_exact_at(&mut buffer[..piece], at).is_err() {
+                return false;
+            }
+            hasher.update(&buffer[..piece]);
+            at += piece as u64;
+            left -= piece as u64;
+        }
+    }
+    hasher.finish() == blob.digest
+}

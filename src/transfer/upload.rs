@@ -1,0 +1,171 @@
+//! Uploading a model's blobs: hash each once, skip what the store has.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::chunks::{self, BlobPlan};
+use super::throttle::Throttle;
+use super::tree::Tree;
+use crate::error::{Error, IoContext as _, Result, describe_io};
+use crate::format::Digest;
+use crate::format::manifest::{self, Manifest, Part};
+use crate::progress::Progress;
+use crate::store::{Condition, DynStore, Key, Payload, StoreError, StoreErrorKind, layout};
+
+/// What an upload did.
+#[derive(Clone, Debug)]
+pub struct Uploaded {
+    /// The manifest of what is in the store now; not yet stored itself.
+    pub manifest: Manifest,
+    /// Blobs that were sent.
+    pub sent_blobs: u64,
+    /// Bytes that were sent.
+    pub sent_bytes: u64,
+}
+
+/// Uploads everything the tree consists of.
+///
+/// # Errors
+/// A file that cannot be read or changes meanwhile, a store that cannot be written.
+pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &Arc<Progress>) -> Result<Uploaded> {
+    let files: Arc<Vec<(PathBuf, u64)>> =
+        Arc::new(tree.files.iter().map(|file| (workspace.join(&file.path), file.size)).collect());
+    let plans = chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size)));
+    let total: u64 = plans.iter().map(|plan| plan.size).sum();
+    progress.begin("uploading", total);
+
+    let throttle = Arc::new(Throttle::default());
+    let begun: Arc<Mutex<HashSet<Digest>>> = Arc::default();
+    let mut tasks: JoinSet<Result<(usize, Digest, bool)>> = JoinSet::new();
+    let mut digests: HashMap<usize, Digest> = HashMap::with_capacity(plans.len());
+    let (mut sent_blobs, mut sent_bytes) = (0, 0);
+    let mut finished = |result: Result<(usize, Digest, bool)>, plans: &[BlobPlan]| -> Result<()> {
+        let (index, digest, sent) = result?;
+        digests.insert(index, digest);
+        if sent {
+            sent_blobs += 1;
+            sent_bytes += plans[index].size;
+        }
+        Ok(())
+    };
+    for (index, plan) in plans.iter().enumerate() {
+        let permit = throttle.acquire(plan.size).await?;
+        while let Some(result) = tasks.try_join_next() {
+            finished(joined(result)?, &plans)?;
+        }
+        let (store, files, plan, begun) = (store.clone(), files.clone(), plan.clone(), begun.clone());
+        let (throttle, progress) = (throttle.clone(), progress.clone());
+        tasks.spawn(async move {
+            let size = plan.size;
+            let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plan)).await)??;
+            let digest = payload.digest;
+            let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
+            let sent = first && put_blob(&store, payload).await?;
+            progress.advance(size);
+            throttle.finished(permit, if sent { size } else { 0 });
+            Ok((index, digest, sent))
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        finished(joined(result)?, &plans)?;
+    }
+    progress.end();
+    let manifest = assemble(tree, &plans, &digests)?;
+    Ok(Uploaded { manifest, sent_blobs, sent_bytes })
+}
+
+fn joined<T>(result: std::result::Result<T, tokio::task::JoinError>) -> Result<T> {
+    result.map_err(|error| Error::failed("the upload was interrupted").caused_by(error))
+}
+
+fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
+    let mut bytes = vec![0; plan.size as usize];
+    let mut at = 0;
+    for slice in &plan.slices {
+        let (path, size) = &files[slice.file];
+        let file = File::open(path).on("cannot open", path)?;
+        let changed = || {
+            Error::failed(format!("`{}` changed while it was being saved", path.display()))
+                .hint("save only after the training has ended")
+        };
+        if file.metadata().on("cannot look at", path)?.len() != *size {
+            return Err(changed());
+        }
+        let end = at + slice.length as usize;
+        file.read_exact_at(&mut bytes[at..end], slice.offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => changed(),
+            _ => Error::failed(format!("cannot read `{}`: {}", path.display(), describe_io(&error))),
+        })?;
+        at = end;
+    }
+    Ok(Payload::new(bytes))
+}
+
+/// Puts a blob unless it is there; returns whether it was sent.
+async fn put_blob(store: &DynStore, payload: Payload) -> Result<bool> {
+    let key = layout::blob(&payload.digest);
+    let size = payload.bytes.len() as u64;
+    let condition = match store.head(&key).await? {
+        Some(meta) if meta.size == size => return Ok(false),
+        // Under a content address, another length can only be damage.
+        Some(_) => Condition::None,
+        None => Condition::Absent,
+    };
+    create(store, &key, payload, condition).await
+}
+
+/// Puts immutable bytes; returns false where somebody else put the same before.
+///
+/// # Errors
+/// A store that cannot be written.
+pub async fn create(store: &DynStore, key: &Key, payload: Payload, condition: Condition) -> Result<bool> {
+    for pause in PAUSES {
+        match store.put(key, payload.clone(), condition.clone()).await {
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind == StoreErrorKind::Exists => return Ok(false),
+            Err(error) if try_again(&error) => tokio::time::sleep(jittered(pause)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(store.put(key, payload, condition).await.map(|_| true)?)
+}
+
+/// Waits between attempts where the store could not decide or the bytes were damaged on the way;
+/// everything else is retried below the port, or not at all.
+pub(crate) const PAUSES: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800), Duration::from_millis(2000)];
+
+pub(crate) fn try_again(error: &StoreError) -> bool {
+    matches!(error.kind, StoreErrorKind::Conflict | StoreErrorKind::Damaged)
+}
+
+/// Returns a random part of the pause ("full jitter").
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random::<f64>())
+}
+
+fn assemble(tree: &Tree, plans: &[BlobPlan], digests: &HashMap<usize, Digest>) -> Result<Manifest> {
+    let mut parts: Vec<Vec<Part>> = vec![Vec::new(); tree.files.len()];
+    for (index, plan) in plans.iter().enumerate() {
+        let blob = *digests.get(&index).ok_or_else(|| Error::failed("the upload was interrupted"))?;
+        let mut offset = 0;
+        for slice in &plan.slices {
+            parts[slice.file].push(Part { blob, offset, length: slice.length });
+            offset += slice.length;
+        }
+    }
+    let files = tree
+        .files
+        .iter()
+        .zip(parts)
+        .map(|(file, parts)| manifest::File { path: file.path.clone(), size: file.size, mode: file.mode, parts })
+        .collect();
+    Manifest::new(files, tree.links.clone(), tree.dirs.clone())
+        .map_err(|error| Error::bad_input("the model cannot be saved").caused_by(error))
+}
