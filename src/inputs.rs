@@ -8,6 +8,8 @@ pub mod table;
 
 use std::collections::BTreeMap;
 
+use crate::fingerprint::patterns::trim;
+
 pub use settings::{OnError, Settings, resolve};
 pub use table::{INPUTS, Input, Verb};
 
@@ -18,7 +20,7 @@ pub struct RawInputs(BTreeMap<String, String>);
 impl RawInputs {
     /// Returns the trimmed value, `None` where it is unset or blank.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.0.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
     }
 
     /// Sets a value.

@@ -1,8 +1,8 @@
 //! Patterns with the semantics of the runner's `hashFiles`.
 //!
 //! `hashFiles` is npm's `@actions/glob`, which matches with minimatch under the options dot,
-//! nobrace, nocomment, noext and nonegate. This module follows its rules on paths relative to the
-//! workspace; docs/formats.md states them in full. Characters are UTF-16 units, as they are there.
+//! nobrace, nocomment, noext and nonegate. docs/formats.md, "Patterns", states the rules in full;
+//! this module follows it on paths relative to the workspace. A character is a UTF-16 code unit.
 
 use std::fmt;
 use std::path::Path;
@@ -80,7 +80,7 @@ impl Patterns {
     pub fn parse(text: &str, workspace: &Path) -> Result<Self, Vec<BadPattern>> {
         let mut patterns = Vec::new();
         let mut faults = Vec::new();
-        for line in text.split('\n').map(str::trim) {
+        for line in text.split('\n').map(trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -112,15 +112,9 @@ impl Patterns {
         self.0.iter()
     }
 
-    /// Returns the last include that matches the file, unless a later exclude matches too.
-    pub fn selects(&self, path: &[&str]) -> Option<usize> {
-        let mut selected = None;
-        for (index, pattern) in self.0.iter().enumerate() {
-            if pattern.matches_file(path) {
-                selected = if pattern.negate { None } else { Some(index) };
-            }
-        }
-        selected
+    /// Returns whether the last pattern that takes the file is an include.
+    pub fn selects(&self, path: &[&str]) -> bool {
+        self.0.iter().rev().find(|pattern| pattern.takes(path)).is_some_and(|pattern| !pattern.negate)
     }
 
     /// Returns whether anything below the directory may be selected.
@@ -128,10 +122,10 @@ impl Patterns {
     /// An exclude that matches a directory excludes everything below it, so only includes that
     /// come later can reach inside.
     pub fn may_select_below(&self, directory: &[&str]) -> bool {
-        let closed = self.0.iter().rposition(|pattern| pattern.negate && pattern.matches_all_below(directory));
+        let closed = self.0.iter().rposition(|pattern| pattern.negate && pattern.takes_all_below(directory));
         let reopening = &self.0[closed.map_or(0, |at| at + 1)..];
         reopening.iter().any(|pattern| {
-            !pattern.negate && (pattern.matches_all_below(directory) || pattern.may_match_below(directory))
+            !pattern.negate && (pattern.takes_all_below(directory) || pattern.may_match_below(directory))
         })
     }
 }
@@ -139,10 +133,10 @@ impl Patterns {
 impl Pattern {
     fn parse(line: &str, workspace: &Path) -> Result<Self, &'static str> {
         let mut negate = false;
-        let mut rest = line.trim();
+        let mut rest = trim(line);
         while let Some(after) = rest.strip_prefix('!') {
             negate = !negate;
-            rest = after.trim();
+            rest = trim(after);
         }
         if rest.is_empty() {
             return Err("it is empty");
@@ -152,15 +146,14 @@ impl Pattern {
         }
         let directories_only = rest.ends_with('/');
         let mut components: Vec<&str> = rest.split('/').filter(|component| !component.is_empty()).collect();
-        if components.first() == Some(&".") {
-            components.remove(0);
-        }
         if rest.starts_with('/') {
             components = strip_workspace(components, workspace).ok_or("it lies outside the workspace")?;
+        } else if components.first() == Some(&".") {
+            components.remove(0);
         }
         let mut segments = Vec::with_capacity(components.len());
         for component in components {
-            match Segment::parse(component) {
+            match Segment::parse(component)? {
                 Segment::Literal(literal) if literal == ".." => return Err("`..` is not allowed"),
                 Segment::Literal(literal) if literal == "." => return Err("`.` is allowed only at the start"),
                 // Two globstars in a row say no more than one.
@@ -171,23 +164,14 @@ impl Pattern {
         Ok(Self { text: line.to_owned(), negate, directories_only, segments })
     }
 
-    /// Returns whether it matches a file by itself or by a directory above it.
-    pub fn matches_file(&self, path: &[&str]) -> bool {
+    /// Returns whether it takes a file: by the file's own path or by a directory above it.
+    pub fn takes(&self, path: &[&str]) -> bool {
         let longest = if self.directories_only { path.len() } else { path.len() + 1 };
-        (0..longest).any(|length| self.names(&path[..length]))
+        (0..longest).any(|length| match_segments(&self.segments, &path[..length]))
     }
 
-    fn matches_all_below(&self, directory: &[&str]) -> bool {
-        (0..=directory.len()).any(|length| self.names(&directory[..length]))
-    }
-
-    /// Whether the pattern names exactly this path; `a/**` names `a` as well.
-    fn names(&self, path: &[&str]) -> bool {
-        let before_globstar = match self.segments.split_last() {
-            Some((Segment::Globstar, before)) => match_segments(before, path),
-            _ => false,
-        };
-        before_globstar || match_segments(&self.segments, path)
+    fn takes_all_below(&self, directory: &[&str]) -> bool {
+        (0..=directory.len()).any(|length| match_segments(&self.segments, &directory[..length]))
     }
 
     fn may_match_below(&self, directory: &[&str]) -> bool {
@@ -195,31 +179,37 @@ impl Pattern {
     }
 }
 
-/// Turns an absolute pattern into one relative to the workspace.
-fn strip_workspace<'a>(components: Vec<&'a str>, workspace: &Path) -> Option<Vec<&'a str>> {
-    let root: Vec<String> = workspace
-        .components()
-        .filter_map(|component| match component {
-            std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-            _ => None,
-        })
-        .collect();
-    let literal = |component: &str| match Segment::parse(component) {
-        Segment::Literal(text) => Some(text),
-        _ => None,
-    };
-    if components.len() < root.len() {
-        return None;
-    }
-    let inside = components.iter().zip(&root).all(|(component, name)| literal(component).as_ref() == Some(name));
-    inside.then(|| components[root.len()..].to_vec())
+/// Removes what JavaScript counts as white space from both ends.
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| {
+        matches!(c, '\u{9}'..='\u{d}' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{2028}' | '\u{2029}'
+            | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{feff}')
+    })
 }
 
+/// Turns an absolute pattern into one relative to the workspace.
+fn strip_workspace<'a>(components: Vec<&'a str>, workspace: &Path) -> Option<Vec<&'a str>> {
+    let resolved = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
+    [workspace, &resolved].into_iter().find_map(|root| {
+        let root: Vec<String> = root
+            .components()
+            .filter_map(|component| match component {
+                std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+                _ => None,
+            })
+            .collect();
+        let is = |component: &str, name: &String| Segment::parse(component) == Ok(Segment::Literal(name.clone()));
+        let inside =
+            components.len() >= root.len() && components.iter().zip(&root).all(|(component, name)| is(component, name));
+        inside.then(|| components[root.len()..].to_vec())
+    })
+}
+
+/// Matches the whole path; a globstar stands for any number of components, none too.
 fn match_segments(segments: &[Segment], path: &[&str]) -> bool {
     match segments.split_first() {
         None => path.is_empty(),
-        // A final globstar stands for at least one component.
-        Some((Segment::Globstar, [])) => !path.is_empty(),
+        Some((Segment::Globstar, [])) => true,
         Some((Segment::Globstar, rest)) => (0..=path.len()).any(|skip| match_segments(rest, &path[skip..])),
         Some((segment, rest)) => match path.split_first() {
             Some((component, below)) => segment.matches(component) && match_segments(rest, below),
@@ -239,44 +229,31 @@ fn match_start(segments: &[Segment], path: &[&str]) -> bool {
 }
 
 impl Segment {
-    fn parse(component: &str) -> Self {
+    fn parse(component: &str) -> Result<Self, &'static str> {
         if component == "**" {
-            return Self::Globstar;
+            return Ok(Self::Globstar);
         }
         let units: Vec<u16> = component.encode_utf16().collect();
         let mut tokens = Vec::new();
         let mut at = 0;
         while at < units.len() {
-            match char_of(units[at]) {
-                '\\' if at + 1 < units.len() => {
-                    tokens.push(Token::Unit(units[at + 1]));
-                    at += 2;
-                }
-                '*' => {
-                    if tokens.last() != Some(&Token::Star) {
-                        tokens.push(Token::Star);
-                    }
+            let rest = &units[at + 1..];
+            at += 1;
+            match char_of(units[at - 1]) {
+                '\\' if !rest.is_empty() => {
+                    tokens.push(Token::Unit(rest[0]));
                     at += 1;
                 }
-                '?' => {
-                    tokens.push(Token::Any);
-                    at += 1;
+                '*' if tokens.last() == Some(&Token::Star) => {}
+                '*' => tokens.push(Token::Star),
+                '?' => tokens.push(Token::Any),
+                // Without its end, a bracket stands for itself.
+                '[' if rest.contains(&u16::from(b']')) => {
+                    let members: Vec<u16> = rest.iter().copied().take_while(|unit| char_of(*unit) != ']').collect();
+                    tokens.push(parse_class(&members)?);
+                    at += members.len() + 1;
                 }
-                '[' => match parse_class(&units[at..]) {
-                    Some((token, length)) => {
-                        tokens.push(token);
-                        at += length;
-                    }
-                    // Without its end, the bracket stands for itself.
-                    None => {
-                        tokens.push(Token::Unit(units[at]));
-                        at += 1;
-                    }
-                },
-                _ => {
-                    tokens.push(Token::Unit(units[at]));
-                    at += 1;
-                }
+                _ => tokens.push(Token::Unit(units[at - 1])),
             }
         }
         let literal: Option<Vec<u16>> = tokens
@@ -286,10 +263,10 @@ impl Segment {
                 _ => None,
             })
             .collect();
-        match literal {
+        Ok(match literal {
             Some(units) => Self::Literal(String::from_utf16_lossy(&units)),
             None => Self::Wild(tokens),
-        }
+        })
     }
 
     fn matches(&self, component: &str) -> bool {
@@ -308,56 +285,42 @@ fn char_of(unit: u16) -> char {
     char::from_u32(u32::from(unit)).unwrap_or('\u{fffd}')
 }
 
-/// Reads `[...]` from its bracket; `None` where it has no end.
-fn parse_class(units: &[u16]) -> Option<(Token, usize)> {
-    let mut at = 1;
-    let negate = matches!(units.get(1).copied().map(char_of), Some('!' | '^'));
-    if negate {
-        at += 1;
+/// Reads what stands between `[` and `]`. Refused is what the runner's engines disagree on.
+fn parse_class(text: &[u16]) -> Result<Token, &'static str> {
+    let (negate, members) = match text.split_first() {
+        Some((first, rest)) if matches!(char_of(*first), '!' | '^') => (true, rest),
+        _ => (false, text),
+    };
+    if members.is_empty() {
+        return Err("a class `[...]` must have members; write `[[]` for a bracket");
     }
-    let mut members: Vec<u16> = Vec::new();
-    let mut ranges: Vec<(u16, u16)> = Vec::new();
-    let mut start: Option<u16> = None;
-    let mut first = true;
-    loop {
-        let mut unit = *units.get(at)?;
-        if char_of(unit) == ']' && !first {
-            break;
-        }
-        first = false;
-        if char_of(unit) == '\\' {
-            at += 1;
-            unit = *units.get(at)?;
-        }
-        at += 1;
-        if let Some(low) = start.take() {
-            // A range that runs backwards matches nothing; its neighbours still count.
-            if low <= unit {
-                ranges.push((low, unit));
+    if members.contains(&u16::from(b'\\')) {
+        return Err("a class `[...]` must not contain a backslash");
+    }
+    if members.windows(2).any(|pair| pair == [u16::from(b'['), u16::from(b':')]) {
+        return Err("named classes such as `[[:alpha:]]` are not supported");
+    }
+    let mut ranges = Vec::new();
+    let mut rest = members;
+    while let Some((&low, after)) = rest.split_first() {
+        match after {
+            [dash, high, after @ ..] if char_of(*dash) == '-' => {
+                if low > *high {
+                    return Err("a range in a class `[...]` must not run backwards");
+                }
+                ranges.push((low, *high));
+                rest = after;
             }
-            continue;
-        }
-        match (units.get(at).copied().map(char_of), units.get(at + 1).copied().map(char_of)) {
-            (Some('-'), Some(']')) => {
-                members.push(unit);
-                members.push(u16::from(b'-'));
-                at += 1;
+            _ => {
+                ranges.push((low, low));
+                rest = after;
             }
-            (Some('-'), _) => {
-                start = Some(unit);
-                at += 1;
-            }
-            _ => members.push(unit),
         }
     }
-    let length = at + 1;
-    if let ([only], [], false) = (members.as_slice(), ranges.as_slice(), negate) {
-        return Some((Token::Unit(*only), length));
-    }
-    ranges.extend(members.into_iter().map(|unit| (unit, unit)));
-    // A class with nothing in it matches nothing, negated or not.
-    let negate = negate && !ranges.is_empty();
-    Some((Token::Class { negate, ranges }, length))
+    Ok(match (negate, ranges.as_slice(), members) {
+        (false, [_], [only]) => Token::Unit(*only),
+        _ => Token::Class { negate, ranges },
+    })
 }
 
 /// Matches with at most one point of return, so no pattern takes more than quadratic time.

@@ -31,13 +31,13 @@ pub struct Selection {
 
 /// Selects the files; `input` names the list in messages.
 ///
-/// A link to a file counts as the file; a link to a directory inside the workspace is followed,
-/// each directory at most once on a path, so cycles end.
+/// docs/formats.md, "Selecting input files": a link to a file counts as the file, a link to a
+/// directory is followed, cycles end, and nothing is looked at that the patterns do not reach.
 ///
 /// # Errors
-/// An include that selects nothing (see [`WhenEmpty`]), a link that is broken or leads out of the
-/// workspace where a pattern would select it or what is below it, a special file, a path that is
-/// not UTF-8, a directory that cannot be read.
+/// An include that selects nothing (see [`WhenEmpty`]); a selected link that is broken; a link
+/// that leads out of the workspace where it matters; a selected special file or path that is not
+/// UTF-8; a directory that cannot be read.
 pub fn select(workspace: &Path, patterns: &Patterns, input: &str, when_empty: WhenEmpty) -> Result<Selection> {
     let mut walker = Walker {
         root: workspace.canonicalize().on("cannot open the workspace", workspace)?,
@@ -46,9 +46,8 @@ pub fn select(workspace: &Path, patterns: &Patterns, input: &str, when_empty: Wh
         used: vec![false; patterns.iter().count()],
         selection: Selection::default(),
     };
-    let root = walker.root.clone();
     if patterns.has_includes() {
-        walker.directory(&root, &mut Vec::new(), &mut vec![root.clone()])?;
+        walker.directory(walker.root.clone(), &mut Trail::default())?;
     }
     let Walker { used, mut selection, .. } = walker;
     let idle: Vec<String> = patterns
@@ -82,101 +81,98 @@ struct Walker<'a> {
     selection: Selection,
 }
 
+/// A directory on the way from the workspace to an entry.
+#[derive(Default)]
+struct Trail {
+    /// Names below the workspace; those that are not UTF-8 are approximated for matching.
+    names: Vec<String>,
+    /// How many of the names are approximations.
+    lossy: usize,
+    /// Real paths of the directories, to notice cycles.
+    real: Vec<PathBuf>,
+}
+
 impl Walker<'_> {
-    /// Visits a directory; `chain` holds the real paths of the directories around it.
-    fn directory(&mut self, real: &Path, components: &mut Vec<String>, chain: &mut Vec<PathBuf>) -> Result<()> {
-        for entry in fs::read_dir(real).on("cannot read the directory", real)? {
-            let entry = entry.on("cannot read the directory", real)?;
-            let Ok(name) = entry.file_name().into_string() else {
-                self.refuse_not_utf8(&entry.path(), components)?;
-                continue;
-            };
-            components.push(name);
-            self.entry(&entry, components, chain)?;
-            components.pop();
+    /// Visits a directory unless the walk is in it already.
+    fn directory(&mut self, real: PathBuf, trail: &mut Trail) -> Result<()> {
+        if trail.real.contains(&real) {
+            return Ok(());
         }
+        let entries = fs::read_dir(&real).on("cannot read the directory", &real)?;
+        trail.real.push(real.clone());
+        for entry in entries {
+            let entry = entry.on("cannot read the directory", &real)?;
+            let name = entry.file_name();
+            let lossy = usize::from(name.to_str().is_none());
+            trail.lossy += lossy;
+            trail.names.push(name.to_string_lossy().into_owned());
+            self.entry(&entry, trail)?;
+            trail.names.pop();
+            trail.lossy -= lossy;
+        }
+        trail.real.pop();
         Ok(())
     }
 
-    fn entry(&mut self, entry: &fs::DirEntry, components: &mut Vec<String>, chain: &mut Vec<PathBuf>) -> Result<()> {
-        let path: Vec<&str> = components.iter().map(String::as_str).collect();
+    fn entry(&mut self, entry: &fs::DirEntry, trail: &mut Trail) -> Result<()> {
+        let path: Vec<&str> = trail.names.iter().map(String::as_str).collect();
         let selected = self.patterns.selects(&path);
         let below = self.patterns.may_select_below(&path);
-        if selected.is_none() && !below {
+        if !selected && !below {
             return Ok(());
         }
-        let shown = path.join("/");
         let real = entry.path();
         let kind = entry.file_type().on("cannot look at", &real)?;
         if kind.is_dir() {
-            if below {
-                chain.push(real.clone());
-                self.directory(&real, components, chain)?;
-                chain.pop();
-            }
-            return Ok(());
+            return if below { self.directory(real, trail) } else { Ok(()) };
         }
+        let shown = path.join("/");
         let found = if kind.is_symlink() {
-            match self.follow(&real, &shown)? {
-                (target, found) if found.is_dir() => {
-                    if below && !chain.contains(&target) {
-                        chain.push(target.clone());
-                        self.directory(&target, components, chain)?;
-                        chain.pop();
-                    }
-                    return Ok(());
+            let target = match real.canonicalize() {
+                Ok(target) => target,
+                Err(_) if !selected => return Ok(()),
+                Err(error) => {
+                    return Err(Error::bad_input(format!("`{}`: the link `{shown}` is broken", self.input))
+                        .caused_by(error)
+                        .hint("mend the link or exclude it with a `!` line"));
                 }
-                (_, found) => found,
+            };
+            let found = fs::metadata(&target).on("cannot look at", &target)?;
+            let matters = if found.is_dir() { below } else { selected };
+            if !matters {
+                return Ok(());
             }
+            if !target.starts_with(&self.root) {
+                return Err(Error::bad_input(format!(
+                    "`{}`: the link `{shown}` leads outside the workspace",
+                    self.input
+                ))
+                .hint("copy the files into the workspace, or exclude the link with a `!` line"));
+            }
+            if found.is_dir() {
+                return self.directory(target, trail);
+            }
+            found
         } else {
             entry.metadata().on("cannot look at", &real)?
         };
-        if selected.is_none() {
+        if !selected {
             return Ok(());
         }
         if !found.is_file() {
             return Err(Error::bad_input(format!("`{}`: `{shown}` is neither a file nor a directory", self.input))
                 .hint("exclude it with a `!` line"));
         }
-        self.mark_used(components);
+        if trail.lossy > 0 {
+            return Err(Error::bad_input(format!("`{}`: the path `{shown}` is not UTF-8", self.input))
+                .hint("rename it, or exclude it with a `!` line"));
+        }
+        // Every include that takes a selected file counts as used, not only the one that decides.
+        for (used, pattern) in self.used.iter_mut().zip(self.patterns.iter()) {
+            *used = *used || (!pattern.negate && pattern.takes(&path));
+        }
         self.selection.bytes += found.len();
         self.selection.files.push((shown, found.len()));
         Ok(())
-    }
-
-    /// Every include that matches counts as used, not only the one that decides.
-    fn mark_used(&mut self, components: &[String]) {
-        let path: Vec<&str> = components.iter().map(String::as_str).collect();
-        for (index, pattern) in self.patterns.iter().enumerate() {
-            if !self.used[index] && !pattern.negate && pattern.matches_file(&path) {
-                self.used[index] = true;
-            }
-        }
-    }
-
-    fn follow(&self, link: &Path, shown: &str) -> Result<(PathBuf, fs::Metadata)> {
-        let target = link.canonicalize().map_err(|error| {
-            Error::bad_input(format!("`{}`: the link `{shown}` is broken", self.input))
-                .caused_by(error)
-                .hint("mend the link or exclude it with a `!` line")
-        })?;
-        if !target.starts_with(&self.root) {
-            return Err(Error::bad_input(format!("`{}`: the link `{shown}` leads outside the workspace", self.input))
-                .hint("copy the files into the workspace, or exclude the link with a `!` line"));
-        }
-        let found = fs::metadata(&target).on("cannot look at", &target)?;
-        Ok((target, found))
-    }
-
-    /// A name that no pattern can be matched with is an error where a pattern reaches it.
-    fn refuse_not_utf8(&self, path: &Path, components: &[String]) -> Result<()> {
-        let lossy = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut components: Vec<&str> = components.iter().map(String::as_str).collect();
-        components.push(&lossy);
-        if self.patterns.selects(&components).is_none() && !self.patterns.may_select_below(&components) {
-            return Ok(());
-        }
-        Err(Error::bad_input(format!("`{}`: the name `{}` is not UTF-8", self.input, components.join("/")))
-            .hint("rename it, or exclude it with a `!` line"))
     }
 }

@@ -135,14 +135,14 @@ impl RunContext {
         Some(run)
     }
 
-    /// Returns the short name of the ref whose head this run moves: a branch, a tag, or the
-    /// branch of a pull request.
+    /// Returns the short name of the ref whose head this run moves: a branch, `tags/<tag>`, or
+    /// the branch of a pull request.
     pub fn ref_name(&self) -> &str {
         if !self.head_ref.is_empty() {
             return &self.head_ref;
         }
         let git_ref = self.git_ref.as_str();
-        git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/")).unwrap_or(git_ref)
+        git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
     }
 
     /// Returns what a pointer says of its producer.

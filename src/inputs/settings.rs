@@ -9,7 +9,7 @@ use super::{INPUTS, RawInputs, Verb};
 use crate::decide::Policy;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::fingerprint::{Patterns, Sources, WhenEmpty};
+use crate::fingerprint::{Patterns, Sources, WhenEmpty, patterns};
 use crate::format::{Digest, ModelName, Namespace};
 use crate::github::RunContext;
 use crate::sanitize;
@@ -69,15 +69,17 @@ pub fn resolve(
     workspace: &Path,
 ) -> Result<Settings> {
     let mut reader = Reader { verb, raw, faults: Vec::new() };
-    let workspace = absolute(workspace);
+    // Patterns may spell the workspace as it was given; everything else uses its real path.
+    let given = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
+    let workspace = given.canonicalize().unwrap_or_else(|_| given.clone());
     if !workspace.is_dir() {
         reader.fault("workspace", &workspace.display().to_string(), "it is not a directory", "a directory that exists");
     }
     let store = reader.store(environment, run, &workspace);
     let default_excludes = reader.boolean("default-excludes").unwrap_or(true);
-    let data = reader.patterns("data-paths", &workspace);
-    let training = reader.patterns("training-paths", &workspace);
-    let model_path = reader.patterns("model-path", &workspace);
+    let data = reader.patterns("data-paths", &given);
+    let training = reader.patterns("training-paths", &given);
+    let model_path = reader.patterns("model-path", &given);
     let extra = reader.extra_keys();
     if verb.observes_inputs() && !data.has_includes() && !training.has_includes() {
         reader.fault(
@@ -168,7 +170,7 @@ impl Reader<'_> {
 
     fn lines(&self, name: &str) -> Vec<String> {
         let value = self.raw.get(name).unwrap_or_default();
-        value.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        value.split('\n').map(patterns::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, name: &str, accepted: &str) -> Option<T> {
@@ -251,7 +253,7 @@ impl Reader<'_> {
         let mut keys = BTreeMap::new();
         for line in self.lines("extra-key") {
             match line.split_once('=') {
-                Some((name, value)) if !name.is_empty() && !line.contains('\r') => {
+                Some((name, value)) if !name.is_empty() => {
                     if keys.insert(name.to_owned(), value.to_owned()).is_some() {
                         self.fault("extra-key", &line, "the name stands there twice", ACCEPTED);
                     }
@@ -325,12 +327,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// Returns the path without `.` components, relative ones below the current directory.
-fn absolute(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    path.canonicalize().unwrap_or(path)
 }
 
 #[cfg(test)]

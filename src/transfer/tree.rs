@@ -77,7 +77,7 @@ impl Scan<'_> {
 
     fn entry(&mut self, entry: &fs::DirEntry, is_utf8: bool, components: &mut Vec<String>) -> Result<()> {
         let parts: Vec<&str> = components.iter().map(String::as_str).collect();
-        let selected = self.patterns.selects(&parts).is_some();
+        let selected = self.patterns.selects(&parts);
         let below = self.patterns.may_select_below(&parts);
         let full = entry.path();
         let kind = entry.file_type().on("cannot look at", &full)?;
@@ -121,7 +121,7 @@ impl Scan<'_> {
     fn mark_used(&mut self, components: &[String]) {
         let path: Vec<&str> = components.iter().map(String::as_str).collect();
         for (used, pattern) in self.used.iter_mut().zip(self.patterns.iter()) {
-            *used = *used || (!pattern.negate && pattern.matches_file(&path));
+            *used = *used || (!pattern.negate && pattern.takes(&path));
         }
     }
 }

@@ -1,0 +1,4 @@
+//! What the tests share: running the binary, S3 servers, trees of files.
+
+pub mod cli;
+pub mod s3;
