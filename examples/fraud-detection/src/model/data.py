@@ -1,0 +1,83 @@
+"""Reads transactions from CSV files and splits them by time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+LABEL = "is_fraud"
+
+# Columns and their types, in the order of the files; the label is last.
+COLUMNS = {
+    "transaction_id": "int64",
+    "timestamp": "datetime64[ns, UTC]",
+    "account_id": "str",
+    "account_age_days": "int64",
+    "merchant_category": "str",
+    "amount": "float64",
+    "country": "str",
+    "channel": "str",
+    LABEL: "int8",
+}
+
+
+class DataError(ValueError):
+    """The transactions are not usable; training on them would hide the mistake."""
+
+
+class Split(NamedTuple):
+    """Row masks of three consecutive periods."""
+
+    train: "pd.Series[bool]"
+    validation: "pd.Series[bool]"
+    test: "pd.Series[bool]"
+
+
+def load_transactions(directory: Path) -> pd.DataFrame:
+    """Reads all CSV files of a directory, in order of time."""
+    paths = sorted(directory.glob("*.csv"))
+    if not paths:
+        raise DataError(f"no CSV file in `{directory}`")
+    return read_transactions(paths)
+
+
+def read_transactions(paths: Sequence[Path]) -> pd.DataFrame:
+    """Reads CSV files and checks them; equal times are ordered by transaction."""
+    frames = [_read(path) for path in paths]
+    transactions = pd.concat(frames, ignore_index=True)
+    if transactions["transaction_id"].duplicated().any():
+        raise DataError("a transaction id occurs twice")
+    return transactions.sort_values(["timestamp", "transaction_id"], ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    # An empty field is an error below; "NA" is a country, not a missing value.
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    if list(frame.columns) != list(COLUMNS):
+        raise DataError(f"`{path}` has the columns {list(frame.columns)}, not {list(COLUMNS)}")
+    if frame.isna().any(axis=None):
+        raise DataError(f"`{path}` has empty fields")
+    try:
+        return frame.astype(COLUMNS)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"`{path}`: {error}") from error
+
+
+def split_by_time(
+    transactions: pd.DataFrame, validation_fraction: float, test_fraction: float
+) -> Split:
+    """Cuts ordered rows into train, validation and test periods.
+
+    A random split would put payments of one fraud burst on both sides and so
+    measure memory. Rows of one instant stay on one side of a cut.
+    """
+    times = transactions["timestamp"]
+    rows = len(times)
+    validation_start = times.iloc[int(rows * (1.0 - validation_fraction - test_fraction))]
+    test_start = times.iloc[int(rows * (1.0 - test_fraction))]
+    return Split(
+        train=times < validation_start,
+        validation=(times >= validation_start) & (times < test_start),
+        test=times >= test_start,
+    )
