@@ -17,6 +17,7 @@ use crate::github::file_command::FileCommands;
 use crate::inputs::host_paths::HostPaths;
 use crate::inputs::{INPUTS, RawInputs, Verb, resolve};
 use crate::outputs::Outputs;
+use crate::ownership::Owner;
 use crate::report::Report;
 
 /// The step of an action that a container was started for, told by the name of the executable.
@@ -73,27 +74,25 @@ impl Phase {
 /// Runs one step of an action.
 ///
 /// # Errors
-/// As the command that the step stands for; outputs are set even then, as far as they are known.
+/// As the command that the step stands for; outputs are set even then, and ask for training.
 pub async fn execute(phase: Phase, environment: &Environment, interrupt: &Interrupt) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
-    let result = interrupt.guard(step(phase, environment, report, &files)).await;
-    if result.is_err() && phase != Phase::Post {
-        // A later `if` that reads an output of a failed step must not see an empty string.
+    if phase != Phase::Post {
+        // The last value counts, so these hold only for a step that fails or is killed: a later
+        // `if` must not see an empty string.
         set_outputs(&files, &Outputs { retrain_needed: true, ..Outputs::default() })?;
     }
-    result
+    interrupt.guard(step(phase, environment, report, &files)).await
 }
 
 async fn step(phase: Phase, environment: &Environment, report: Report, files: &FileCommands) -> Result<()> {
     let workspace = workspace(environment)?;
     let payload = environment.get("GITHUB_EVENT_PATH").and_then(|path| std::fs::read(path).ok());
-    let run = RunContext::read(environment, payload.as_deref()).unwrap_or_else(|| {
-        // Started by hand: as untrusted as an unknown event.
-        RunContext::default()
-    });
-    let settings = resolve(phase.verb(), &raw_inputs(environment, &workspace), environment, Some(&run), &workspace)?;
-    let ctx = Context::open(settings, Some(run), report).await?;
+    let run = RunContext::read(environment, payload.as_deref());
+    let raw = raw_inputs(environment, &workspace);
+    let settings = resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
+    let ctx = Context::open(settings, run, report).await?;
     let temp = environment.get("RUNNER_TEMP").map(PathBuf::from);
     match phase {
         Phase::Plan => {
@@ -105,7 +104,7 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             files.add_summary(
                 &planned.summary(&ctx, if planned.verdict.retrain { "retrain" } else { "no training needed" }),
             )?;
-            finish_plan(&ctx, files, &planned, planned.outputs())
+            finish_plan(&ctx, files, &planned, &planned.outputs())
         }
         Phase::Main => {
             let planned = plan::observe(&ctx).await?;
@@ -118,7 +117,7 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
                 save::move_head(&ctx, &found.pointer).await;
             }
             files.add_summary(&planned.summary(&ctx, if outputs.restored { "restored" } else { "retrain" }))?;
-            finish_plan(&ctx, files, &planned, outputs)
+            finish_plan(&ctx, files, &planned, &outputs)
         }
         Phase::Restore => {
             let execution = restore::execute(&ctx).await?;
@@ -171,8 +170,8 @@ async fn post(ctx: &Context, environment: &Environment, files: &FileCommands) ->
     files.add_summary(&execution.summary)
 }
 
-fn finish_plan(ctx: &Context, files: &FileCommands, planned: &plan::Planned, outputs: Outputs) -> Result<()> {
-    set_outputs(files, &outputs)?;
+fn finish_plan(ctx: &Context, files: &FileCommands, planned: &plan::Planned, outputs: &Outputs) -> Result<()> {
+    set_outputs(files, outputs)?;
     if planned.verdict.retrain && ctx.settings.fail_on_miss {
         return Err(Error::not_found(format!("there is no model to use: {}", planned.verdict.explanation)));
     }
@@ -203,6 +202,7 @@ fn keep_document(temp: &Path, document: &InputsDocument) -> Option<(PathBuf, Dig
     let digest = Digest::of(text.as_bytes());
     let path = temp.join(format!("ml-cache-{}.zst", digest.short()));
     std::fs::write(&path, InputsDocument::compress(&text).ok()?).ok()?;
+    Owner::of(temp).adopt(&path).ok()?;
     Some((path, digest))
 }
 

@@ -46,8 +46,8 @@ pub fn observe(
     warnings.extend(training.warnings);
     progress.begin("hashing inputs", data.bytes + training.bytes);
     let document = InputsDocument {
-        data: hash::entries(workspace, data.files, progress)?,
-        training: hash::entries(workspace, training.files, progress)?,
+        data: hash::entries(workspace, &data.files, progress)?,
+        training: hash::entries(workspace, &training.files, progress)?,
         extra: sources.extra.clone(),
     };
     progress.end();

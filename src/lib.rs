@@ -14,6 +14,7 @@ pub mod format;
 pub mod github;
 pub mod inputs;
 pub mod outputs;
+pub mod ownership;
 pub mod progress;
 pub mod report;
 pub mod sanitize;

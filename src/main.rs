@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ml_cache::action::{self, Phase};
 use ml_cache::cli::{self, Arguments};
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
     let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
     let in_actions = environment.is_true("GITHUB_ACTIONS");
     // The image's own entry point without arguments is the root action, too.
-    let phase = phase.or((arguments.len() <= 1 && in_actions).then_some(Phase::Main));
+    let has_inputs = || environment.iter().any(|(name, _)| name.starts_with("INPUT_"));
+    let phase = phase.or((arguments.len() <= 1 && (in_actions || has_inputs())).then_some(Phase::Main));
 
     let parsed = match phase {
         Some(_) => None,
@@ -57,8 +59,9 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
             (None, None) => Err(Error::bad_input("there is nothing to do")),
         }
     });
-    // Threads that are still hashing must not keep a process that was asked to stop.
-    runtime.shutdown_background();
+    // Transfers that were dropped get the time to remove their files; threads that are still
+    // hashing must not keep a process that was asked to stop.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 

@@ -18,7 +18,7 @@ const BUFFER: usize = 128 << 10;
 ///
 /// # Errors
 /// The first file, in that order, that cannot be read.
-pub fn entries(workspace: &Path, files: Vec<(String, u64)>, progress: &Progress) -> Result<Vec<InputEntry>> {
+pub fn entries(workspace: &Path, files: &[(String, u64)], progress: &Progress) -> Result<Vec<InputEntry>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len()).min(16);
     let next = AtomicUsize::new(0);
     let mut hashed: Vec<(usize, Result<InputEntry>)> = thread::scope(|scope| {

@@ -147,7 +147,7 @@ impl Pattern {
         let directories_only = rest.ends_with('/');
         let mut components: Vec<&str> = rest.split('/').filter(|component| !component.is_empty()).collect();
         if rest.starts_with('/') {
-            components = strip_workspace(components, workspace).ok_or("it lies outside the workspace")?;
+            components = strip_workspace(&components, workspace).ok_or("it lies outside the workspace")?;
         } else if components.first() == Some(&".") {
             components.remove(0);
         }
@@ -188,7 +188,7 @@ pub fn trim(text: &str) -> &str {
 }
 
 /// Turns an absolute pattern into one relative to the workspace.
-fn strip_workspace<'a>(components: Vec<&'a str>, workspace: &Path) -> Option<Vec<&'a str>> {
+fn strip_workspace<'a>(components: &[&'a str], workspace: &Path) -> Option<Vec<&'a str>> {
     let resolved = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
     [workspace, &resolved].into_iter().find_map(|root| {
         let root: Vec<String> = root

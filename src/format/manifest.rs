@@ -232,7 +232,7 @@ impl Manifest {
             let mut total: u64 = 0;
             for part in &file.parts {
                 let end = part.offset.checked_add(part.length);
-                total = total.checked_add(part.length).unwrap_or(u64::MAX);
+                total = total.saturating_add(part.length);
                 if part.length == 0 || end.is_none() {
                     return Err(bad(format!("path {:?}: a part has no valid length", file.path)));
                 }

@@ -96,10 +96,10 @@ struct MergeGroup {
 }
 
 impl RunContext {
-    /// Returns the run, `None` outside of GitHub Actions. A payload that is missing or not
+    /// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. A payload that is missing or not
     /// understood leaves its fields empty, which never widens what a run may do.
     pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<Self> {
-        if !environment.is_true("GITHUB_ACTIONS") {
+        if !environment.is_true("GITHUB_ACTIONS") && environment.get("GITHUB_EVENT_NAME").is_none() {
             return None;
         }
         let text = |name: &str| environment.get(name).unwrap_or_default().to_owned();

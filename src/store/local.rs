@@ -7,8 +7,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, lchown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,9 +19,12 @@ use futures::StreamExt as _;
 use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
+use crate::ownership::Owner;
 
 /// Bytes handed on at a time while reading.
 const PIECE: usize = 256 << 10;
+/// A temporary file of this age has no writer any more.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Objects up to this size are versioned by content.
 const REGISTER: u64 = 128 << 10;
 
@@ -28,9 +33,8 @@ const REGISTER: u64 = 128 << 10;
 pub struct LocalStore {
     root: PathBuf,
     description: String,
-    /// Owner of what is created, where it is not the owner of this process: a container runs as
-    /// root, but what it leaves in a user's directory must belong to the user.
-    owner: Option<(u32, u32)>,
+    owner: Owner,
+    swept: Once,
 }
 
 impl LocalStore {
@@ -43,13 +47,11 @@ impl LocalStore {
             return Err(Error::bad_input(format!("the store `{}` is not a directory", root.display()))
                 .hint("give a directory that exists or can be made, such as `file:///var/cache/ml-cache`"));
         }
-        let owner =
-            existing_ancestor(root).and_then(|path| fs::metadata(path).ok()).map(|found| (found.uid(), found.gid()));
-        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         Ok(Self {
             root: root.to_owned(),
             description: format!("file://{}", root.display()),
-            owner: owner.filter(|owner| me.0 == 0 && *owner != me),
+            owner: Owner::of(root),
+            swept: Once::new(),
         })
     }
 
@@ -60,34 +62,23 @@ impl LocalStore {
     fn lock(&self, key: &Key) -> io::Result<File> {
         let name = hex::encode(&Digest::of(key.as_str().as_bytes()).as_bytes()[..1]);
         let directory = self.root.join("locks");
-        self.make_directory(&directory)?;
+        self.owner.make_directories(&directory)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(name))?;
-        self.adopt_file(&file)?;
+        self.owner.adopt_file(&file)?;
         file.lock()?;
         Ok(file)
     }
 
-    fn make_directory(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent() {
-            self.make_directory(parent)?;
-        }
-        match fs::create_dir(path) {
-            Ok(()) => match self.owner {
-                Some((uid, gid)) => lchown(path, Some(uid), Some(gid)),
-                None => Ok(()),
-            },
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn adopt_file(&self, file: &File) -> io::Result<()> {
-        match self.owner {
-            Some((uid, gid)) => std::os::unix::fs::fchown(file, Some(uid), Some(gid)),
-            None => Ok(()),
+    /// Removes what killed writers left behind long ago.
+    fn sweep(&self, incoming: &Path) {
+        let Ok(entries) = fs::read_dir(incoming) else { return };
+        for entry in entries.flatten() {
+            let age =
+                entry.metadata().and_then(|found| found.modified()).map(|time| time.elapsed().unwrap_or_default());
+            if age.is_ok_and(|age| age > ABANDONED) {
+                // If it cannot be removed now, the next writer tries again.
+                let _ = fs::remove_file(entry.path());
+            }
         }
     }
 
@@ -99,13 +90,14 @@ impl LocalStore {
         let target = self.path(key);
         let parent = target.parent().unwrap_or(&self.root);
         let incoming = self.root.join("incoming");
-        self.make_directory(&incoming).map_err(failed)?;
-        self.make_directory(parent).map_err(failed)?;
+        self.owner.make_directories(&incoming).map_err(failed)?;
+        self.swept.call_once(|| self.sweep(&incoming));
+        self.owner.make_directories(parent).map_err(failed)?;
         let mut file = tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .tempfile_in(&incoming)
             .map_err(failed)?;
-        self.adopt_file(file.as_file()).map_err(failed)?;
+        self.owner.adopt_file(file.as_file()).map_err(failed)?;
         file.write_all(&payload.bytes).map_err(failed)?;
         file.as_file().sync_data().map_err(failed)?;
 
@@ -202,10 +194,6 @@ fn version_of(file: &File, found: &fs::Metadata) -> io::Result<Version> {
         }
     }
     Ok(Version(hasher.finish().hex()))
-}
-
-fn existing_ancestor(path: &Path) -> Option<&Path> {
-    path.ancestors().find(|path| path.exists())
 }
 
 fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {

@@ -7,11 +7,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{Manifest, Mode};
+use crate::ownership::Owner;
 
 const PREFIX: &str = ".ml-cache-tmp-";
 const LOCK: &str = "lock";
@@ -23,7 +24,7 @@ const TREE: &str = "tree";
 pub struct Stage {
     root: PathBuf,
     destination: PathBuf,
-    owner: Option<(u32, u32)>,
+    owner: Owner,
     /// Held while the stage is in use; tells an abandoned one from a busy one.
     _lock: File,
 }
@@ -34,8 +35,8 @@ impl Stage {
     /// # Errors
     /// A destination that cannot be written.
     pub fn create(destination: &Path) -> Result<Self> {
-        fs::create_dir_all(destination).on("cannot make the directory", destination)?;
-        let owner = owner_for(destination)?;
+        let owner = Owner::of(destination);
+        owner.make_directories(destination).on("cannot make the directory", destination)?;
         let root = destination.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
         DirBuilder::new().mode(0o755).create(&root).map_err(|error| cannot_write(destination, error))?;
         let lock_path = root.join(LOCK);
@@ -107,9 +108,7 @@ impl Stage {
             self.adopt(&full)?;
         }
         for dir in &manifest.dirs {
-            let full = self.path(dir);
-            self.make_parents(&full)?;
-            self.make_directory(&full)?;
+            self.make_directory(&self.path(dir))?;
         }
         Ok(())
     }
@@ -128,29 +127,15 @@ impl Stage {
     }
 
     fn make_parents(&self, path: &Path) -> Result<()> {
-        let mut missing: Vec<&Path> = Vec::new();
-        let mut next = path.parent();
-        while let Some(parent) = next.filter(|parent| !parent.is_dir()) {
-            missing.push(parent);
-            next = parent.parent();
-        }
-        missing.into_iter().rev().try_for_each(|parent| self.make_directory(parent))
+        path.parent().map_or(Ok(()), |parent| self.make_directory(parent))
     }
 
     fn make_directory(&self, path: &Path) -> Result<()> {
-        match DirBuilder::new().mode(0o755).create(path) {
-            Ok(()) => self.adopt(path),
-            // Another transfer of the same stage was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error).on("cannot make the directory", path),
-        }
+        self.owner.make_directories(path).on("cannot make the directory", path)
     }
 
     fn adopt(&self, path: &Path) -> Result<()> {
-        match self.owner {
-            Some((uid, gid)) => lchown(path, Some(uid), Some(gid)).on("cannot give to the workspace's owner", path),
-            None => Ok(()),
-        }
+        self.owner.adopt(path).on("cannot give to the workspace's owner", path)
     }
 }
 
@@ -301,19 +286,10 @@ fn copy_across(source: &Path, target: &Path) -> Result<()> {
         std::os::unix::fs::symlink(link, &beside).on("cannot make the link", &beside)?;
     } else {
         fs::copy(source, &beside).on("cannot write", &beside)?;
-        if rustix::process::geteuid().is_root() {
-            lchown(&beside, Some(found.uid()), Some(found.gid()))
-                .on("cannot give to the workspace's owner", &beside)?;
-        }
+        Owner::of(source).adopt(&beside).on("cannot give to the workspace's owner", &beside)?;
     }
     fs::rename(&beside, target).on("cannot put in place", target)?;
     fs::remove_file(source).on("cannot remove", source)
-}
-
-/// Returns who must own new files: root writes for the destination's owner, others for themselves.
-fn owner_for(destination: &Path) -> Result<Option<(u32, u32)>> {
-    let found = fs::metadata(destination).on("cannot look at", destination)?;
-    Ok(rustix::process::geteuid().is_root().then(|| (found.uid(), found.gid())))
 }
 
 fn cannot_write(destination: &Path, error: io::Error) -> Error {

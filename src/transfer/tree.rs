@@ -81,7 +81,8 @@ impl Scan<'_> {
         let below = self.patterns.may_select_below(&parts);
         let full = entry.path();
         let kind = entry.file_type().on("cannot look at", &full)?;
-        if !selected && !(below && kind.is_dir()) {
+        let enters = below && kind.is_dir();
+        if !selected && !enters {
             return Ok(());
         }
         let path = parts.join("/");

@@ -1,0 +1,65 @@
+//! Whom new files belong to.
+//!
+//! A container runs as root, but what it leaves in a user's directory must belong to the user, or
+//! the next checkout on the same machine fails (actions/runner issue 434).
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown, lchown};
+use std::path::Path;
+
+/// The owner to give new files, where it is not the owner of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    /// Returns the owner of the path, or of the nearest directory above it that exists.
+    pub fn of(path: &Path) -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self(None);
+        }
+        let found = path.ancestors().find_map(|path| fs::metadata(path).ok());
+        Self(found.map(|found| (found.uid(), found.gid())))
+    }
+
+    /// Gives a file, link or directory to the owner.
+    ///
+    /// # Errors
+    /// A file system that refuses.
+    pub fn adopt(&self, path: &Path) -> io::Result<()> {
+        match self.0 {
+            Some((uid, gid)) => lchown(path, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an open file to the owner.
+    ///
+    /// # Errors
+    /// A file system that refuses.
+    pub fn adopt_file(&self, file: &File) -> io::Result<()> {
+        match self.0 {
+            Some((uid, gid)) => fchown(file, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a directory and those above it that are missing.
+    ///
+    /// # Errors
+    /// A file system that refuses, or something else than a directory in the way.
+    pub fn make_directories(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.make_directories(parent)?;
+        }
+        match DirBuilder::new().mode(0o755).create(path) {
+            Ok(()) => self.adopt(path),
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
