@@ -78,12 +78,12 @@ impl Phase {
 pub async fn execute(phase: Phase, environment: &Environment, interrupt: &Interrupt) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
-    if phase != Phase::Post {
-        // The last value counts, so these hold only for a step that fails or is killed: a later
-        // `if` must not see an empty string.
+    let result = interrupt.guard(step(phase, environment, report, &files)).await;
+    if result.is_err() && phase != Phase::Post && !files.has_outputs() {
+        // A later `if` that reads an output of a failed step must not see an empty string.
         set_outputs(&files, &Outputs { retrain_needed: true, ..Outputs::default() })?;
     }
-    interrupt.guard(step(phase, environment, report, &files)).await
+    result
 }
 
 async fn step(phase: Phase, environment: &Environment, report: Report, files: &FileCommands) -> Result<()> {

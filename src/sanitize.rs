@@ -23,17 +23,19 @@ pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it.
+/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and
+/// nothing that GitHub makes a link, a mention or a reference of.
 pub fn markdown(text: &str) -> String {
+    let text = line(text);
     let mut clean = String::with_capacity(text.len());
-    for c in line(text).chars() {
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
         match c {
             '&' => clean.push_str("&amp;"),
             '<' => clean.push_str("&lt;"),
             '>' => clean.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '(' | ')' | '|' | '#' | '~' | '!' | '@' | ':' => {
-                clean.push_str(&format!("&#{};", c as u32));
-            }
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' => clean.push_str(&format!("&#{};", c as u32)),
+            ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => clean.push_str("&#58;"),
             c => clean.push(c),
         }
     }

@@ -64,10 +64,10 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         let summary = summary(ctx, "not saved", why, Vec::new());
         return Ok(Execution { outputs, summary });
     }
-    let base = match basis.base.clone() {
-        Some(base) => base,
-        None => lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce),
-    };
+    // Looked at even where the plan knows it: a store that cannot be used must show before
+    // gigabytes were sent to it.
+    let present = lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce);
+    let base = basis.base.unwrap_or(present);
 
     let tree = tree::scan(&ctx.settings.workspace, &ctx.settings.model_path)?;
     let uploaded = upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;

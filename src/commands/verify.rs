@@ -36,8 +36,9 @@ pub async fn execute(ctx: &Context) -> Result<Outputs> {
         .ok_or_else(|| Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest)))?;
     let damage = download::verify(&ctx.store, manifest, &ctx.progress).await?;
     if !damage.is_empty() {
-        return Err(Error::integrity(format!("{} objects are damaged:\n  {}", damage.len(), damage.join("\n  ")))
-            .hint("remove those objects from the store, and the next run trains and saves the model anew"));
+        let count = if damage.len() == 1 { "1 object is".to_owned() } else { format!("{} objects are", damage.len()) };
+        return Err(Error::integrity(format!("{count} damaged:\n  {}", damage.join("\n  ")))
+            .hint("remove what is named from the store, and the next run trains and saves the model anew"));
     }
     ctx.report.info(&format!(
         "{}: every byte is as it was saved ({}, manifest {})",

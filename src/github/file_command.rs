@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
@@ -14,9 +15,10 @@ use crate::error::{Error, IoContext as _, Result};
 const MAX_SUMMARY: usize = 1 << 20;
 
 /// Where a step's commands go.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct FileCommands {
     output: Option<PathBuf>,
+    has_outputs: AtomicBool,
     state: Option<PathBuf>,
     summary: Option<PathBuf>,
 }
@@ -34,7 +36,12 @@ impl FileCommands {
                 elsewhere()
             }
         };
-        Self { output: file("GITHUB_OUTPUT"), state: file("GITHUB_STATE"), summary: file("GITHUB_STEP_SUMMARY") }
+        Self {
+            output: file("GITHUB_OUTPUT"),
+            state: file("GITHUB_STATE"),
+            summary: file("GITHUB_STEP_SUMMARY"),
+            has_outputs: AtomicBool::new(false),
+        }
     }
 
     /// Sets an output of the step.
@@ -42,7 +49,13 @@ impl FileCommands {
     /// # Errors
     /// A file that cannot be written.
     pub fn set_output(&self, name: &str, value: &str) -> Result<()> {
+        self.has_outputs.store(true, Ordering::Relaxed);
         append_entry(self.output.as_deref(), name, value)
+    }
+
+    /// Returns whether any output was set.
+    pub fn has_outputs(&self) -> bool {
+        self.has_outputs.load(Ordering::Relaxed)
     }
 
     /// Keeps a value for the post step, which finds it as `STATE_<name>`.

@@ -90,7 +90,7 @@ mod tests {
                 "",
                 "| Set | Change | Path |",
                 "| --- | --- | --- |",
-                "| data | modified | data/0&#124;&lt;b&gt;&#92;n&#58;&#58;error&#58;&#58;x |",
+                "| data | modified | data/0&#124;&lt;b&gt;&#92;n&#58;:error&#58;:x |",
             ]
         );
         assert!(text.contains("and 10 more"));
