@@ -19,8 +19,8 @@ image: ## Builds the action's image, ml-cache-action:dev
 e2e: ## Runs the workflows of tests/e2e in the shipped image
 	scripts/e2e
 
-bench: ## Runs the benchmarks
-	cargo bench --locked
+bench: ## Measures beside hashFiles and s5cmd
+	scripts/bench
 
 clean: ## Removes what was built; tools and images in the lab directory stay
 	cargo clean
