@@ -107,11 +107,6 @@ impl Patterns {
         self.0.iter().any(|pattern| !pattern.negate)
     }
 
-    /// Returns the patterns in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Pattern> {
-        self.0.iter()
-    }
-
     /// Returns whether the last pattern that takes the file is an include.
     pub fn selects(&self, path: &[&str]) -> bool {
         self.0.iter().rev().find(|pattern| pattern.takes(path)).is_some_and(|pattern| !pattern.negate)
@@ -127,6 +122,35 @@ impl Patterns {
         reopening.iter().any(|pattern| {
             !pattern.negate && (pattern.takes_all_below(directory) || pattern.may_match_below(directory))
         })
+    }
+}
+
+/// Which includes have taken a file that was selected; the others select nothing.
+#[derive(Debug)]
+pub struct Usage<'a> {
+    patterns: &'a Patterns,
+    used: Vec<bool>,
+}
+
+impl<'a> Usage<'a> {
+    /// Begins with nothing used.
+    pub fn of(patterns: &'a Patterns) -> Self {
+        Self { patterns, used: vec![false; patterns.0.len()] }
+    }
+
+    /// Notes a selected file. Every include that takes it counts, not only the one that decides.
+    pub fn mark(&mut self, path: &[&str]) {
+        for (used, pattern) in self.used.iter_mut().zip(&self.patterns.0) {
+            *used = *used || (!pattern.negate && pattern.takes(path));
+        }
+    }
+
+    /// Returns the idle includes, quoted and separated by commas; `None` where there is none.
+    pub fn idle(&self) -> Option<String> {
+        let lines = self.patterns.0.iter().zip(&self.used);
+        let idle: Vec<String> =
+            lines.filter(|(line, used)| !line.negate && !**used).map(|(line, _)| format!("`{}`", line.text)).collect();
+        (!idle.is_empty()).then(|| idle.join(", "))
     }
 }
 

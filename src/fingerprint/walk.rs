@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Patterns;
+use super::patterns::Usage;
 use crate::error::{Error, IoContext as _, Result};
 
 /// What to do about an include that selects nothing.
@@ -43,21 +44,15 @@ pub fn select(workspace: &Path, patterns: &Patterns, input: &str, when_empty: Wh
         root: workspace.canonicalize().on("cannot open the workspace", workspace)?,
         patterns,
         input,
-        used: vec![false; patterns.iter().count()],
+        usage: Usage::of(patterns),
         selection: Selection::default(),
     };
     if patterns.has_includes() {
         walker.directory(walker.root.clone(), &mut Trail::default())?;
     }
-    let Walker { used, mut selection, .. } = walker;
-    let idle: Vec<String> = patterns
-        .iter()
-        .zip(used)
-        .filter(|(pattern, used)| !pattern.negate && !used)
-        .map(|(pattern, _)| format!("`{}`", pattern.text))
-        .collect();
-    if !idle.is_empty() {
-        let message = format!("`{input}`: nothing is selected by {}", idle.join(", "));
+    let Walker { usage, mut selection, .. } = walker;
+    if let Some(idle) = usage.idle() {
+        let message = format!("`{input}`: nothing is selected by {idle}");
         match when_empty {
             WhenEmpty::Fail => {
                 return Err(Error::bad_input(message).hint(
@@ -77,7 +72,7 @@ struct Walker<'a> {
     root: PathBuf,
     patterns: &'a Patterns,
     input: &'a str,
-    used: Vec<bool>,
+    usage: Usage<'a>,
     selection: Selection,
 }
 
@@ -167,10 +162,7 @@ impl Walker<'_> {
             return Err(Error::bad_input(format!("`{}`: the path `{shown}` is not UTF-8", self.input))
                 .hint("rename it, or exclude it with a `!` line"));
         }
-        // Every include that takes a selected file counts as used, not only the one that decides.
-        for (used, pattern) in self.used.iter_mut().zip(self.patterns.iter()) {
-            *used = *used || (!pattern.negate && pattern.takes(&path));
-        }
+        self.usage.mark(&path);
         self.selection.bytes += found.len();
         self.selection.files.push((shown, found.len()));
         Ok(())

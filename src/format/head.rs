@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FormatError};
+use super::{Digest, FormatError, from_json, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/head/v1";
@@ -41,14 +41,7 @@ impl Head {
     /// # Errors
     /// Bytes that are too many or not JSON of this schema.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(bad(format!("it has {} bytes, the limit is {MAX_BYTES}", bytes.len())));
-        }
-        let head: Self = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
-        if head.schema != SCHEMA {
-            return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", head.schema)));
-        }
-        Ok(head)
+        from_json("head", bytes, MAX_BYTES, SCHEMA, |head: &Self| &head.schema)
     }
 
     /// Returns the bytes that are stored: one line of compact JSON.
@@ -56,16 +49,8 @@ impl Head {
     /// # Errors
     /// A head over the size limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        let bytes = serde_json::to_vec(self).map_err(|error| bad(error.to_string()))?;
-        if bytes.len() > MAX_BYTES {
-            return Err(bad(format!("it would have {} bytes, the limit is {MAX_BYTES}", bytes.len())));
-        }
-        Ok(bytes)
+        to_json("head", self, MAX_BYTES)
     }
-}
-
-fn bad(reason: impl Into<String>) -> FormatError {
-    FormatError::new("head", reason)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::digest::bare_hex;
-use super::{Digest, FormatError};
+use super::{Digest, FormatError, from_json, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/manifest/v1";
@@ -134,13 +134,7 @@ impl Manifest {
     /// # Errors
     /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(bad(format!("it has {} bytes, the limit is {MAX_BYTES}", bytes.len())));
-        }
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
-        if manifest.schema != SCHEMA {
-            return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", manifest.schema)));
-        }
+        let manifest: Self = from_json("manifest", bytes, MAX_BYTES, SCHEMA, |manifest: &Self| &manifest.schema)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -150,11 +144,7 @@ impl Manifest {
     /// # Errors
     /// A manifest over the size limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        let bytes = serde_json::to_vec(self).map_err(|error| bad(error.to_string()))?;
-        if bytes.len() > MAX_BYTES {
-            return Err(bad(format!("it would have {} bytes, the limit is {MAX_BYTES}", bytes.len())));
-        }
-        Ok(bytes)
+        to_json("manifest", self, MAX_BYTES)
     }
 
     /// Returns the sum of the files' sizes.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FormatError, ModelName, Namespace, Scope};
+use super::{Digest, FormatError, ModelName, Namespace, Scope, from_json, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/pointer/v1";
@@ -100,13 +100,7 @@ impl Pointer {
     /// # Errors
     /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(bad(format!("it has {} bytes, the limit is {MAX_BYTES}", bytes.len())));
-        }
-        let pointer: Self = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
-        if pointer.schema != SCHEMA {
-            return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", pointer.schema)));
-        }
+        let pointer: Self = from_json("pointer", bytes, MAX_BYTES, SCHEMA, |pointer: &Self| &pointer.schema)?;
         if pointer.generation == 0 {
             return Err(bad("its generation is 0; the first is 1"));
         }
@@ -131,11 +125,7 @@ impl Pointer {
     /// # Errors
     /// A pointer over the size limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        let bytes = serde_json::to_vec(self).map_err(|error| bad(error.to_string()))?;
-        if bytes.len() > MAX_BYTES {
-            return Err(bad(format!("it would have {} bytes, the limit is {MAX_BYTES}", bytes.len())));
-        }
-        Ok(bytes)
+        to_json("pointer", self, MAX_BYTES)
     }
 
     /// Checks that this is the pointer that the reader asked for, whatever key it came from.
