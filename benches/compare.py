@@ -98,7 +98,7 @@ def main() -> None:
         )
         compare(f"save of 4 files, {arguments.model_mib} MiB together", arguments.runs, {
             "ml-cache": (["sh", "-c", script, arguments.binary], work, None),
-            "s5cmd (nothing verified)": ([*s5cmd, "cp", "models/", "s3://bench/s5cmd/"], work, None),
+            "s5cmd": ([*s5cmd, "cp", "models/", "s3://bench/s5cmd/"], work, None),
         })
         fixed = [*common, "s3://bench/fixed", "--endpoint-url", endpoint]
         first = [arguments.binary, "save", *fixed, "--data-paths", "models/part0.bin", "--model-path", "models/"]
@@ -106,7 +106,7 @@ def main() -> None:
         restore = [arguments.binary, "restore", *fixed, "--destination", str(out)]
         compare(f"restore of 4 files, {arguments.model_mib} MiB together", arguments.runs, {
             "ml-cache": (restore, work, out / "models"),
-            "s5cmd (nothing verified)": ([*s5cmd, "cp", "s3://bench/s5cmd/*", str(out / "models")], work, out / "models"),
+            "s5cmd (verifies nothing)": ([*s5cmd, "cp", "s3://bench/s5cmd/*", str(out / "models")], work, out / "models"),
         })
         compare("save again, nothing changed", arguments.runs, {
             "ml-cache": (first, work, None),

@@ -171,6 +171,20 @@ impl Manifest {
         blobs
     }
 
+    /// Returns the deepest directory that holds every entry; empty where that is the workspace.
+    pub fn directory(&self) -> &str {
+        let parent = |path: &'_ str| path.rfind('/').map_or(0, |end| end);
+        let mut paths = self.paths();
+        let Some(first) = paths.next() else { return "" };
+        let mut common = &first[..parent(first)];
+        for path in paths {
+            while !common.is_empty() && !path.strip_prefix(common).is_some_and(|rest| rest.starts_with('/')) {
+                common = &common[..parent(common)];
+            }
+        }
+        common
+    }
+
     /// Returns the pairs of paths that differ only in case; some file systems cannot hold both.
     pub fn case_collisions(&self) -> Vec<(&str, &str)> {
         let mut seen: HashMap<String, &str> = HashMap::new();

@@ -97,7 +97,7 @@ pub async fn restore(
 
     let stage = Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
     stage.finish(&manifest, |index| !same[index])?;
-    stage.promote()?;
+    stage.promote(manifest.directory())?;
     for (file, _) in manifest.files.iter().zip(&same).filter(|(_, same)| **same) {
         stage::set_mode(destination, &file.path, file.mode)?;
     }

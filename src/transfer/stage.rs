@@ -1,9 +1,10 @@
 //! Putting restored files in place: whole or not at all.
 //!
 //! Files are written below a hidden directory at the destination, on the same file system. When
-//! everything there is verified, a marker file is made; then the tree is renamed into place, a new
-//! directory as a whole. Whoever finds an abandoned stage finishes it if it is marked, and
-//! removes it otherwise, so a killed restore leaves nothing behind and loses nothing.
+//! everything there is verified, the model's directory is renamed into place, or exchanged with
+//! the one that is there, in a single step. Where that cannot be, files are moved one by one,
+//! behind a marker file. Whoever finds an abandoned stage finishes it if it is marked, and removes
+//! it otherwise, so a killed restore leaves nothing behind and loses nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{Manifest, Mode};
 use crate::ownership::Owner;
+
+use super::swap::swap;
 
 const PREFIX: &str = ".ml-cache-tmp-";
 const LOCK: &str = "lock";
@@ -88,7 +91,8 @@ impl Stage {
         }
     }
 
-    /// Makes the links and empty directories and gives every staged file its mode and owner.
+    /// Makes the links and empty directories that are missing, and gives every staged file its
+    /// mode and owner.
     ///
     /// # Errors
     /// A file system that refuses.
@@ -102,28 +106,38 @@ impl Stage {
             }
         }
         for link in &manifest.links {
+            if fs::read_link(self.destination.join(&link.path)).is_ok_and(|target| target == Path::new(&link.target)) {
+                continue;
+            }
             let full = self.path(&link.path);
             self.make_parents(&full)?;
             std::os::unix::fs::symlink(&link.target, &full).on("cannot make the link", &full)?;
             self.adopt(&full)?;
         }
-        for dir in &manifest.dirs {
+        let is_there =
+            |dir: &&String| fs::symlink_metadata(self.destination.join(dir)).is_ok_and(|found| found.is_dir());
+        for dir in manifest.dirs.iter().filter(|dir| !is_there(dir)) {
             self.make_directory(&self.path(dir))?;
         }
         Ok(())
     }
 
-    /// Renames everything into place.
+    /// Puts everything in place; `directory` is the one that holds the whole model, if there is one.
     ///
     /// # Errors
     /// Something in the way, which is found before anything is moved; or a file system that
     /// refuses, after which the next run finishes the work.
-    pub fn promote(self) -> Result<()> {
+    pub fn promote(self, directory: &str) -> Result<()> {
         let tree = self.root.join(TREE);
         check_way(&tree, &self.destination)?;
+        let (new, old) = (tree.join(directory), self.destination.join(directory));
+        if !directory.is_empty() && old.is_dir() && new.is_dir() && swap(&new, &old).is_ok() {
+            return Ok(());
+        }
         let ready = self.root.join(READY);
         File::create(&ready).and_then(|file| file.sync_all()).on("cannot write", &ready)?;
-        merge(&tree, &self.destination)
+        merge(&tree, &self.destination)?;
+        fs::remove_dir_all(&self.root).on("cannot remove", &self.root)
     }
 
     fn make_parents(&self, path: &Path) -> Result<()> {
@@ -141,17 +155,10 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // After a promotion only the empty frame is left; after a failure, everything goes.
-        if !self.root.join(READY).exists() || is_promoted(&self.root) {
+        // A stage that is ready but not in place is for the next run to finish.
+        if !self.root.join(READY).exists() {
             let _ = fs::remove_dir_all(&self.root);
         }
-    }
-}
-
-fn is_promoted(root: &Path) -> bool {
-    match fs::read_dir(root.join(TREE)) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -322,10 +329,24 @@ mod tests {
         fs::create_dir(place.path().join("models")).unwrap();
         fs::write(place.path().join("models/a"), "old").unwrap();
         fs::write(place.path().join("models/other"), "kept").unwrap();
-        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b"), ("c", "c")]).promote().unwrap();
+        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b"), ("c", "c")]).promote("").unwrap();
         assert_eq!(names(place.path()), ["c", "models"]);
         assert_eq!(names(&place.path().join("models")), ["a", "other", "sub"]);
         assert_eq!(fs::read_to_string(place.path().join("models/a")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_directory_is_exchanged_as_a_whole() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("models/sub")).unwrap();
+        fs::write(place.path().join("models/sub/a"), "old").unwrap();
+        fs::write(place.path().join("models/other"), "kept").unwrap();
+        let before = fs::metadata(place.path().join("models")).unwrap().ino();
+        staged(place.path(), &[("models/sub/a", "new"), ("models/b", "b")]).promote("models").unwrap();
+        assert_ne!(fs::metadata(place.path().join("models")).unwrap().ino(), before);
+        assert_eq!(names(place.path()), ["models"]);
+        assert_eq!(names(&place.path().join("models")), ["b", "other", "sub"]);
+        assert_eq!(fs::read_to_string(place.path().join("models/sub/a")).unwrap(), "new");
     }
 
     #[test]
@@ -339,7 +360,7 @@ mod tests {
     fn something_in_the_way_is_found_before_anything_moves() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir_all(place.path().join("z/dir")).unwrap();
-        let error = staged(place.path(), &[("a", "new"), ("z/dir", "a file")]).promote().unwrap_err();
+        let error = staged(place.path(), &[("a", "new"), ("z/dir", "a file")]).promote("").unwrap_err();
         assert!(error.to_string().contains("is in the way"), "{error}");
         assert_eq!(names(place.path()), ["z"]);
     }

@@ -43,6 +43,22 @@ fn blobs_gather_their_uses() {
 }
 
 #[test]
+fn the_common_directory_is_found() {
+    for (paths, directory) in [
+        (&["models/a", "models/b/c"][..], "models"),
+        (&["m/x/a", "m/x/b"], "m/x"),
+        (&["m/x/a", "m/xy/b"], "m"),
+        (&["a", "m/b"], ""),
+        (&["a/b", "c/d"], ""),
+        (&["a/b/c"], "a/b"),
+        (&[], ""),
+    ] {
+        let files = paths.iter().map(|path| file(path, 1)).collect();
+        assert_eq!(Manifest::new(files, vec![], vec![]).unwrap().directory(), directory);
+    }
+}
+
+#[test]
 fn hostile_paths_are_refused() {
     for path in [
         "",

@@ -1,0 +1,118 @@
+//! Replacing a directory as a whole, so that nobody sees new files beside old ones.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::ownership::Owner;
+
+/// Exchanges `new` and `old` in one step, after giving `new` everything of `old` that it lacks.
+///
+/// Files are shared by hard links, so this costs no space and little time. Afterwards the old
+/// directory lies at `new`, for the caller to remove.
+///
+/// # Errors
+/// A file system that cannot exchange or link, or special files in `old`: then `old` is as it was.
+pub(super) fn swap(new: &Path, old: &Path) -> io::Result<()> {
+    complete(new, old)?;
+    renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE)?;
+    // What somebody made between the two lines above is in the wrong directory now. The exchange
+    // has happened, so a failure here must not look like one of it.
+    let _ = salvage(new, old);
+    Ok(())
+}
+
+/// Gives `new` everything of `old` that it lacks, and its directories the same mode and owner.
+fn complete(new: &Path, old: &Path) -> io::Result<()> {
+    let found = fs::metadata(old)?;
+    fs::set_permissions(new, Permissions::from_mode(found.mode() & 0o7777))?;
+    Owner::of(old).adopt(new)?;
+    for entry in fs::read_dir(old)? {
+        let entry = entry?;
+        let (theirs, ours) = (entry.path(), new.join(entry.file_name()));
+        let present = fs::symlink_metadata(&ours);
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            match present {
+                Ok(present) if present.is_dir() => {}
+                Ok(_) => continue,
+                Err(_) => fs::create_dir(&ours)?,
+            }
+            complete(&ours, &theirs)?;
+        } else if present.is_ok() {
+            // The new one replaces it.
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&theirs)?, &ours)?;
+            Owner::of(old).adopt(&ours)?;
+        } else if kind.is_file() {
+            fs::hard_link(&theirs, &ours)?;
+        } else {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+    }
+    Ok(())
+}
+
+/// Moves what is only in `from` to `to`.
+fn salvage(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        match fs::symlink_metadata(&target) {
+            Ok(present) if present.is_dir() && entry.file_type()?.is_dir() => salvage(&source, &target)?,
+            Ok(_) => {}
+            Err(_) => fs::rename(&source, &target)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_directory_has_its_own_files_and_the_rest_of_the_old_one() {
+        let place = tempfile::tempdir().unwrap();
+        let (new, old) = (place.path().join("new"), place.path().join("old"));
+        fs::create_dir_all(new.join("sub")).unwrap();
+        fs::create_dir_all(old.join("sub/deep")).unwrap();
+        fs::write(new.join("a"), "new").unwrap();
+        fs::write(new.join("sub/b"), "new").unwrap();
+        for name in ["a", "kept", "sub/b", "sub/kept", "sub/deep/kept"] {
+            fs::write(old.join(name), "old").unwrap();
+        }
+        symlink("kept", old.join("link")).unwrap();
+        fs::set_permissions(old.join("sub"), Permissions::from_mode(0o700)).unwrap();
+        swap(&new, &old).unwrap();
+        let read = |name: &str| fs::read_to_string(old.join(name)).unwrap();
+        for (name, content) in [
+            ("a", "new"),
+            ("sub/b", "new"),
+            ("kept", "old"),
+            ("sub/kept", "old"),
+            ("sub/deep/kept", "old"),
+            ("link", "old"),
+        ] {
+            assert_eq!(read(name), content, "{name}");
+        }
+        assert_eq!(fs::metadata(old.join("sub")).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_to_string(new.join("a")).unwrap(), "old");
+    }
+
+    #[test]
+    fn a_directory_with_something_odd_in_it_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (new, old) = (place.path().join("new"), place.path().join("old"));
+        fs::create_dir(&new).unwrap();
+        fs::create_dir(&old).unwrap();
+        fs::write(old.join("a"), "old").unwrap();
+        fs::write(new.join("a"), "new").unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(old.join("socket")).unwrap();
+        assert!(swap(&new, &old).is_err());
+        assert_eq!(fs::read_to_string(old.join("a")).unwrap(), "old");
+    }
+}
