@@ -26,9 +26,9 @@ pub struct Summary<'a> {
 impl Summary<'_> {
     /// Renders the summary; all foreign text in it is escaped.
     pub fn render(&self) -> String {
-        let mut text = format!("### {}: {}\n\n| | |\n| --- | --- |\n", markdown(self.model), markdown(self.decision));
         let (word, explanation) = self.reason;
-        text.push_str(&format!("| Reason | **{}**: {} |\n", markdown(word), markdown(explanation)));
+        let mut text = format!("### {}: {}\n\n", markdown(self.model), markdown(self.decision));
+        text.push_str(&format!("| Reason | {}: {} |\n| --- | --- |\n", markdown(word), markdown(explanation)));
         for (name, value) in &self.rows {
             text.push_str(&format!("| {name} | {} |\n", markdown(value)));
         }
@@ -75,15 +75,14 @@ mod tests {
             changes: &changes,
         };
         let text = summary.render();
-        let start: Vec<&str> = text.lines().take(12).collect();
+        let start: Vec<&str> = text.lines().take(11).collect();
         assert_eq!(
             start,
             [
                 "### m&#124;x: retrain",
                 "",
-                "| | |",
+                "| Reason | data-changed: the data changed |",
                 "| --- | --- |",
-                "| Reason | **data-changed**: the data changed |",
                 "| Model | 1 file, 2.00 KiB |",
                 "",
                 "<details><summary>60 changed inputs</summary>",
