@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::commands::interrupt::Interrupt;
 use crate::commands::save::Basis;
 use crate::commands::{Context, plan, restore, save};
 use crate::environment::Environment;
@@ -41,7 +40,13 @@ const STATE: &str = "plan";
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     fingerprint: Digest,
-    retrain: bool,
+    /// Whether the main step put the model in place.
+    restored: bool,
+    /// Whether it was to; if it could not, the stored model is of no use.
+    was_hit: bool,
+    /// Whether the store could be looked at.
+    looked: bool,
+    /// Nonce of the pointer that was there.
     base: Option<String>,
     planned_at: Timestamp,
     /// The inputs document, for naming what changed: its file and its digest.
@@ -75,10 +80,10 @@ impl Phase {
 ///
 /// # Errors
 /// As the command that the step stands for; outputs are set even then, and ask for training.
-pub async fn execute(phase: Phase, environment: &Environment, interrupt: &Interrupt) -> Result<()> {
+pub async fn execute(phase: Phase, environment: &Environment) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
-    let result = interrupt.guard(step(phase, environment, report, &files)).await;
+    let result = step(phase, environment, report, &files).await;
     if result.is_err() && phase != Phase::Post && !files.has_outputs() {
         // A later `if` that reads an output of a failed step must not see an empty string.
         set_outputs(&files, &Outputs { retrain_needed: true, ..Outputs::default() })?;
@@ -110,11 +115,15 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             let planned = plan::observe(&ctx).await?;
             plan::tell(&ctx, &planned);
             let mut outputs = planned.outputs();
-            save_state(files, &ctx, &planned, temp.as_deref())?;
+            // Until the model is in place, the post step must expect another one.
+            save_state(files, &ctx, &planned, false, temp.as_deref())?;
             if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
                 restore::apply(&ctx, &found.pointer).await?;
                 outputs.restored = true;
+                save_state(files, &ctx, &planned, true, temp.as_deref())?;
                 save::move_head(&ctx, &found.pointer).await;
+            } else {
+                save::rehearse(&ctx, &planned).await?;
             }
             files.add_summary(&planned.summary(&ctx, if outputs.restored { "restored" } else { "retrain" }))?;
             finish_plan(&ctx, files, &planned, &outputs)
@@ -129,20 +138,21 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             files.add_summary(&execution.summary)?;
             set_outputs(files, &execution.outputs)
         }
-        Phase::Post => post(&ctx, environment, files).await,
+        Phase::Post => post(ctx, environment, files).await,
     }
 }
 
 /// Saves what was trained between the main step and the end of the job.
-async fn post(ctx: &Context, environment: &Environment, files: &FileCommands) -> Result<()> {
+async fn post(mut ctx: Context, environment: &Environment, files: &FileCommands) -> Result<()> {
     let state: Option<State> =
         environment.get(&format!("STATE_{STATE}")).and_then(|text| serde_json::from_str(text).ok());
     let basis = match state {
-        Some(state) if !state.retrain => {
+        Some(state) if state.restored => {
             ctx.report.info(&format!("{}: restored in this job, nothing to save", ctx.settings.model));
             return Ok(());
         }
         Some(state) => {
+            ctx.settings.policy.force |= state.was_hit;
             let document = state.document.and_then(|(path, digest)| {
                 let stored = std::fs::read(path).ok()?;
                 InputsDocument::parse(&stored, &digest).ok()
@@ -151,22 +161,23 @@ async fn post(ctx: &Context, environment: &Environment, files: &FileCommands) ->
             Basis {
                 fingerprint: Some(state.fingerprint),
                 document,
-                base: Some(state.base),
+                base: state.looked.then_some(state.base),
                 train_time: Duration::try_from(elapsed).ok(),
+                since: Some(state.planned_at.into()),
             }
         }
         None => {
             // Some runners give post steps no state. What matters can be observed again.
-            let planned = plan::observe(ctx).await?;
+            let planned = plan::observe(&ctx).await?;
             if !planned.verdict.retrain {
                 ctx.report.info(&format!("{}: a model of these inputs is stored, nothing to save", ctx.settings.model));
                 return Ok(());
             }
             ctx.report.detail("the runner gave no state: whether inputs changed since the plan is not known");
-            Basis::of(ctx, &planned, None)
+            Basis::of(&ctx, &planned, None, None)
         }
     };
-    let execution = save::execute(ctx, basis).await?;
+    let execution = save::execute(&ctx, basis).await?;
     files.add_summary(&execution.summary)
 }
 
@@ -182,11 +193,19 @@ fn set_outputs(files: &FileCommands, outputs: &Outputs) -> Result<()> {
     outputs.pairs().iter().try_for_each(|(name, value)| files.set_output(name, value))
 }
 
-fn save_state(files: &FileCommands, ctx: &Context, planned: &plan::Planned, temp: Option<&Path>) -> Result<()> {
+fn save_state(
+    files: &FileCommands,
+    ctx: &Context,
+    planned: &plan::Planned,
+    restored: bool,
+    temp: Option<&Path>,
+) -> Result<()> {
     let base = planned.found.as_ref().filter(|found| found.scope == ctx.access.own);
     let state = State {
         fingerprint: planned.inputs.all,
-        retrain: planned.verdict.retrain,
+        restored,
+        was_hit: !planned.verdict.retrain,
+        looked: planned.looked,
         base: base.map(|found| found.pointer.nonce.clone()),
         planned_at: ctx.now,
         document: temp.filter(|temp| temp.is_dir()).and_then(|temp| keep_document(temp, &planned.document)),

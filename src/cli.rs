@@ -112,7 +112,6 @@ fn argument(input: &Input, verb: Verb) -> Arg {
         argument
             .value_name("true|false")
             .num_args(0..=1)
-            .require_equals(true)
             .default_missing_value("true")
             .value_parser(PossibleValuesParser::new(["true", "false"]))
             .hide_possible_values(true)

@@ -46,17 +46,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// Opens the store and finishes what a killed restore may have left in the workspace.
+    /// Opens the store and removes what a killed restore may have left in the workspace.
     ///
     /// # Errors
-    /// A store that cannot be opened; leftovers that cannot be dealt with.
+    /// A store that cannot be opened.
     pub async fn open(settings: Settings, run: Option<RunContext>, report: Report) -> Result<Self> {
-        for place in [&settings.workspace, &settings.destination] {
-            let recovered = stage::recover(place)?;
-            if recovered > 0 {
-                report.info("an interrupted restore was cleaned up");
-            }
-        }
+        // Before anything is hashed: a pattern such as `**` would take the remains for inputs.
+        stage::tidy(&settings.workspace);
         let store = store::open(&settings.store, &settings.s3).await?;
         let access = scope::access(run.as_ref(), &settings.trusted_refs);
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));

@@ -63,8 +63,8 @@ impl Error {
     }
 
     /// Returns a failed file operation; `action` reads like "cannot open".
-    pub fn io(action: &str, path: &Path, source: io::Error) -> Self {
-        Self::failed(format!("{action} `{}`: {}", path.display(), describe_io(&source)))
+    pub fn io(action: &str, path: &Path, source: &io::Error) -> Self {
+        Self::failed(format!("{action} `{}`: {}", path.display(), describe_io(source)))
     }
 
     /// Adds a line that says what to do.
@@ -148,7 +148,7 @@ pub trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn on(self, action: &str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::io(action, path, source))
+        self.map_err(|source| Error::io(action, path, &source))
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_io_error_names_its_path() {
-        let error = Error::io("cannot open", Path::new("a b"), io::Error::from_raw_os_error(13));
+        let error = Error::io("cannot open", Path::new("a b"), &io::Error::from_raw_os_error(13));
         assert_eq!(error.to_string(), "cannot open `a b`: Permission denied");
     }
 }

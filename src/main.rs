@@ -51,17 +51,22 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
         .enable_all()
         .build()
         .map_err(|error| Error::failed("cannot start the runtime").caused_by(error))?;
+    let environment = environment.clone();
     let result = runtime.block_on(async {
         let interrupt = Interrupt::install()?;
-        match (phase, parsed) {
-            (Some(phase), _) => action::execute(phase, environment, &interrupt).await,
-            (None, Some(parsed)) => command(parsed, environment, report, &interrupt).await,
-            (None, None) => Err(Error::bad_input("there is nothing to do")),
-        }
+        let during_training = interrupt.clone();
+        let work = tokio::spawn(async move {
+            match (phase, parsed) {
+                (Some(phase), _) => action::execute(phase, &environment).await,
+                (None, Some(parsed)) => command(parsed, &environment, report, &during_training).await,
+                (None, None) => Err(Error::bad_input("there is nothing to do")),
+            }
+        });
+        interrupt.supervise(work).await
     });
     // Transfers that were dropped get the time to remove their files; threads that are still
     // hashing must not keep a process that was asked to stop.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(400));
     result
 }
 
@@ -72,10 +77,10 @@ async fn command(arguments: Arguments, environment: &Environment, report: Report
     let ctx = Context::open(settings, run_context, report).await?;
     let outputs = match arguments.verb {
         Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,
-        Verb::Plan => interrupt.guard(plan::execute(&ctx)).await?,
-        Verb::Restore => interrupt.guard(restore::execute(&ctx)).await?.outputs,
-        Verb::Save => interrupt.guard(save::execute(&ctx, Basis::default())).await?.outputs,
-        Verb::Verify => interrupt.guard(verify::execute(&ctx)).await?,
+        Verb::Plan => plan::execute(&ctx).await?,
+        Verb::Restore => restore::execute(&ctx).await?.outputs,
+        Verb::Save => save::execute(&ctx, Basis::default()).await?.outputs,
+        Verb::Verify => verify::execute(&ctx).await?,
         Verb::Auto => return Err(Error::bad_input("`auto` is the root action, not a command")),
     };
     if arguments.json {

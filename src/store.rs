@@ -97,6 +97,16 @@ pub struct Meta {
     pub size: u64,
     /// For [`Condition::Unchanged`].
     pub version: Version,
+    /// SHA-256 of the bytes, where the store itself has computed it.
+    pub digest: Option<Digest>,
+}
+
+impl Meta {
+    /// Returns whether this can be the object of that content address: somebody may have put
+    /// other bytes under it, which a store that keeps checksums gives away.
+    pub fn is(&self, digest: &Digest, size: u64) -> bool {
+        self.size == size && self.digest.is_none_or(|found| found == *digest)
+    }
 }
 
 /// An object that is being read.

@@ -1,16 +1,27 @@
 //! Stopping early on SIGINT and SIGTERM, also as process 1 of a container, where the kernel would
 //! ignore them.
 
-use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::error::{Error, IoContext as _, Kind, Result};
 
+/// After a signal, the training gets so long to end by itself.
+pub const GRACE: Duration = Duration::from_millis(1000);
+/// Work that was dropped gets so long to remove its files.
+const CLEAN_UP: Duration = Duration::from_millis(400);
+
 /// Tells whether the process was asked to stop; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Interrupt(watch::Receiver<Option<i32>>);
+pub struct Interrupt {
+    signal: watch::Receiver<Option<i32>>,
+    training: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Installs the handlers.
@@ -31,37 +42,55 @@ impl Interrupt {
             // The channel stays open for as long as the process lives.
             sender.closed().await;
         });
-        Ok(Self(receiver))
+        Ok(Self { signal: receiver, training: Arc::default() })
     }
 
     /// Waits until the process is asked to stop and returns the signal's number.
     pub async fn wait(&mut self) -> i32 {
         loop {
-            if let Some(number) = *self.0.borrow_and_update() {
+            if let Some(number) = *self.signal.borrow_and_update() {
                 return number;
             }
-            if self.0.changed().await.is_err() {
+            if self.signal.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Runs work that may be dropped at any point.
+    /// Notes whether the user's training is under way, which is asked to stop and not dropped.
+    pub fn set_training(&self, under_way: bool) {
+        self.training.store(under_way, Ordering::Relaxed);
+    }
+
+    /// Waits for the work, and drops it when the process is asked to stop.
+    ///
+    /// The work is a task of its own, so that this one sees the signal whatever that one does.
     ///
     /// # Errors
-    /// What the work returns, or "interrupted".
-    pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut this = self.clone();
-        tokio::select! {
-            result = work => result,
-            number = this.wait() => Err(interrupted(number)),
+    /// What the work returns, or "stopped".
+    pub async fn supervise<T>(mut self, mut work: JoinHandle<Result<T>>) -> Result<T> {
+        let number = tokio::select! {
+            result = &mut work => return joined(result),
+            number = self.wait() => number,
+        };
+        if self.training.load(Ordering::Relaxed)
+            && let Ok(result) = tokio::time::timeout(GRACE + CLEAN_UP, &mut work).await
+        {
+            return joined(result);
         }
+        work.abort();
+        let _ = tokio::time::timeout(CLEAN_UP, work).await;
+        Err(interrupted(number))
     }
+}
+
+fn joined<T>(result: std::result::Result<Result<T>, JoinError>) -> Result<T> {
+    result.map_err(|error| Error::failed("this is a bug in ml-cache, please report it").caused_by(error))?
 }
 
 /// Returns the error of a process that a signal ended; 128 and the number, as shells have it.
 pub fn interrupted(number: i32) -> Error {
     let code = u8::try_from(128 + number).unwrap_or(1);
     let name = if number == SignalKind::interrupt().as_raw_value() { "SIGINT" } else { "SIGTERM" };
-    Error::new(Kind::Exit(code), format!("stopped by {name}; nothing was left half done"))
+    Error::new(Kind::Exit(code), format!("stopped by {name}"))
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::{
     Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head, inputs, manifest, pointer,
 };
-use crate::store::{self, Version, layout};
+use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence;
 
 /// Reads a pointer and checks that it is the one asked for.
@@ -17,7 +17,7 @@ pub async fn pointer(ctx: &Context, scope: &Scope, fingerprint: &Digest) -> Resu
     let settings = &ctx.settings;
     let key = layout::pointer(scope, &settings.namespace, &settings.model, fingerprint);
     let Some((bytes, version)) = store::read(&*ctx.store, &key, pointer::MAX_BYTES).await? else { return Ok(None) };
-    let broken = |error: FormatError| Error::integrity(format!("`{key}` cannot be used")).caused_by(error);
+    let broken = |error| unusable(&key, error);
     let found = Pointer::parse(&bytes).map_err(broken)?;
     found.expect(&settings.namespace, &settings.model, scope, fingerprint).map_err(broken)?;
     Ok(Some((found, version)))
@@ -31,12 +31,11 @@ pub async fn manifest(ctx: &Context, pointer: &Pointer) -> Result<Option<Manifes
     let key = layout::manifest(&pointer.manifest.digest);
     let Some((bytes, _)) = store::read(&*ctx.store, &key, manifest::MAX_BYTES).await? else { return Ok(None) };
     let found = Digest::of(&bytes);
-    if found != pointer.manifest.digest {
+    if found != pointer.manifest.digest || bytes.len() as u64 != pointer.manifest.size {
         return Err(Error::integrity(format!("`{key}` is damaged: its content has the digest {found}"))
             .hint("remove that object from the store, and the next run trains and saves the model anew"));
     }
-    let manifest = Manifest::parse(&bytes)
-        .map_err(|error| Error::integrity(format!("`{key}` cannot be used")).caused_by(error))?;
+    let manifest = Manifest::parse(&bytes).map_err(|error| unusable(&key, error))?;
     Ok(Some(manifest))
 }
 
@@ -46,7 +45,7 @@ pub async fn manifest(ctx: &Context, pointer: &Pointer) -> Result<Option<Manifes
 /// A store that could not be read, or content that cannot be trusted.
 pub async fn model(ctx: &Context, fingerprint: &Digest) -> Result<Lookup> {
     if ctx.access.reads.is_empty() {
-        return Err(Error::failed("GitHub gives this run no right to read caches (ACTIONS_CACHE_MODE)"));
+        return Err(may_not_read());
     }
     let mut best = Lookup::Absent;
     for scope in &ctx.access.reads {
@@ -59,6 +58,17 @@ pub async fn model(ctx: &Context, fingerprint: &Digest) -> Result<Lookup> {
         best = found;
     }
     Ok(best)
+}
+
+/// Returns the refusal of a run that may not read at all.
+pub fn may_not_read() -> Error {
+    Error::failed("GitHub gives this run no right to read caches (ACTIONS_CACHE_MODE)")
+}
+
+fn unusable(key: &Key, error: FormatError) -> Error {
+    Error::integrity(format!("`{key}` cannot be used"))
+        .caused_by(error)
+        .hint("remove that object from the store, and the next run writes it anew")
 }
 
 /// Returns how many of a model's objects are gone.
@@ -79,8 +89,7 @@ pub async fn missing(ctx: &Context, pointer: &Pointer) -> Result<usize> {
 pub async fn head(ctx: &Context, scope: &Scope, git_ref: &str) -> Result<Option<(Head, Version)>> {
     let key = layout::head(scope, &ctx.settings.namespace, &ctx.settings.model, git_ref);
     let Some((bytes, version)) = store::read(&*ctx.store, &key, head::MAX_BYTES).await? else { return Ok(None) };
-    let head =
-        Head::parse(&bytes).map_err(|error| Error::integrity(format!("`{key}` cannot be used")).caused_by(error))?;
+    let head = Head::parse(&bytes).map_err(|error| unusable(&key, error))?;
     Ok(Some((head, version)))
 }
 
@@ -89,6 +98,9 @@ pub async fn head(ctx: &Context, scope: &Scope, git_ref: &str) -> Result<Option<
 /// # Errors
 /// A store that could not be read.
 pub async fn latest(ctx: &Context) -> Result<Option<Pointer>> {
+    if ctx.access.reads.is_empty() {
+        return Err(may_not_read());
+    }
     let mut places = vec![(ctx.access.own.clone(), ctx.ref_name().to_owned())];
     if let Some(default) = ctx.run.as_ref().and_then(|run| run.default_branch.clone()) {
         places.push((Scope::Trusted, default));
@@ -114,7 +126,6 @@ pub async fn latest(ctx: &Context) -> Result<Option<Pointer>> {
 pub async fn inputs_of(ctx: &Context, pointer: &Pointer) -> Result<Option<InputsDocument>> {
     let key = layout::inputs(&pointer.inputs.digest);
     let Some((bytes, _)) = store::read(&*ctx.store, &key, inputs::MAX_DOCUMENT_BYTES).await? else { return Ok(None) };
-    let document = InputsDocument::parse(&bytes, &pointer.inputs.digest)
-        .map_err(|error| Error::integrity(format!("`{key}` cannot be used")).caused_by(error))?;
+    let document = InputsDocument::parse(&bytes, &pointer.inputs.digest).map_err(|error| unusable(&key, error))?;
     Ok(Some(document))
 }

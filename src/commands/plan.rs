@@ -22,6 +22,8 @@ pub struct Planned {
     pub inputs: Fingerprint,
     /// Whether to train, and why.
     pub verdict: Verdict,
+    /// Whether the store could be looked at.
+    pub looked: bool,
     /// The model of these inputs, whatever the verdict.
     pub found: Option<Found>,
     /// The model that the ref used last.
@@ -55,7 +57,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Ok(seen) => seen,
         // Damage is never an outage: nobody may paper over it by training.
         Err(error) if error.kind() == Kind::Integrity => return Err(error),
-        Err(error) if ctx.settings.on_error == OnError::Retrain || ctx.settings.policy.force => {
+        Err(error) if ctx.settings.on_error == OnError::Retrain => {
             ctx.report.warn(&error.explanation());
             (Lookup::Failed(error.to_string()), None)
         }
@@ -75,11 +77,12 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Some(before) if verdict.reason != Reason::Hit => changes::between(before, &document),
         _ => Vec::new(),
     };
+    let looked = !matches!(looked_up, Lookup::Failed(_));
     let found = match looked_up {
         Lookup::Found(found) => Some(*found),
         Lookup::Absent | Lookup::Failed(_) => None,
     };
-    Ok(Planned { document, inputs, verdict, found, baseline, changes })
+    Ok(Planned { document, inputs, verdict, looked, found, baseline, changes })
 }
 
 async fn look(ctx: &Context, inputs: &Fingerprint) -> Result<(Lookup, Option<(Pointer, InputsDocument)>)> {
@@ -88,9 +91,21 @@ async fn look(ctx: &Context, inputs: &Fingerprint) -> Result<(Lookup, Option<(Po
         return Ok((looked_up, None));
     }
     // Only a miss needs something to be compared with.
-    let Some(pointer) = lookup::latest(ctx).await? else { return Ok((looked_up, None)) };
+    match baseline(ctx).await {
+        Ok(baseline) => Ok((looked_up, baseline)),
+        // An explanation that is damaged is no reason not to train.
+        Err(error) if error.kind() == Kind::Integrity => {
+            ctx.report.warn(&format!("nothing to compare with: {}", error.explanation()));
+            Ok((looked_up, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn baseline(ctx: &Context) -> Result<Option<(Pointer, InputsDocument)>> {
+    let Some(pointer) = lookup::latest(ctx).await? else { return Ok(None) };
     let document = lookup::inputs_of(ctx, &pointer).await?;
-    Ok((looked_up, document.map(|document| (pointer, document))))
+    Ok(document.map(|document| (pointer, document)))
 }
 
 impl Planned {

@@ -1,7 +1,7 @@
 //! `restore`: put a stored model in place.
 
 use super::plan::model_rows;
-use super::{Context, lookup};
+use super::{Context, lookup, save};
 use crate::decide::Reason;
 use crate::decide::plan::Lookup;
 use crate::error::{Error, Result};
@@ -34,6 +34,10 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
     let (reason, explanation) = match looked_up {
         Lookup::Found(found) if found.missing == 0 => {
             let restored = apply(ctx, &found.pointer).await?;
+            if outputs.inputs.is_some() {
+                // The model of the files that are checked out is the one that this ref uses now.
+                save::move_head(ctx, &found.pointer).await;
+            }
             outputs.reason = Some(Reason::Hit);
             outputs.cache_hit = true;
             outputs.restored = true;
@@ -101,6 +105,12 @@ pub async fn wanted(ctx: &Context, outputs: &mut Outputs) -> Result<Option<Diges
         outputs.inputs = Some(inputs);
         return Ok(Some(inputs.all));
     }
+    // An empty `fingerprint` may be an output that was lost, so what is taken instead is said.
+    ctx.report.info(&format!(
+        "{}: no fingerprint and no paths are given, so the latest model of `{}` is meant",
+        settings.model,
+        ctx.ref_name()
+    ));
     Ok(lookup::latest(ctx).await?.map(|pointer| pointer.fingerprint))
 }
 

@@ -1,21 +1,19 @@
 //! `run`: plan, then train or restore, then save.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 
-use super::interrupt::{Interrupt, interrupted};
+use super::interrupt::{GRACE, Interrupt, interrupted};
 use super::save::Basis;
 use super::{Context, plan, restore, save};
 use crate::error::{Error, Kind, Result, describe_io};
 use crate::outputs::Outputs;
-
-/// After a signal, the training gets so long to end by itself.
-const GRACE: Duration = Duration::from_millis(1500);
 
 /// Runs the whole job; `quiet_stdout` sends what the training prints to standard error.
 ///
@@ -27,25 +25,24 @@ pub async fn execute(
     quiet_stdout: bool,
     interrupt: &Interrupt,
 ) -> Result<Outputs> {
-    let planned = interrupt.guard(plan::observe(ctx)).await?;
+    let planned = plan::observe(ctx).await?;
     plan::tell(ctx, &planned);
     let mut outputs = planned.outputs();
     if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
-        interrupt
-            .guard(async {
-                restore::apply(ctx, &found.pointer).await?;
-                save::move_head(ctx, &found.pointer).await;
-                Ok(())
-            })
-            .await?;
+        restore::apply(ctx, &found.pointer).await?;
+        save::move_head(ctx, &found.pointer).await;
         outputs.restored = true;
         return Ok(outputs);
     }
-    let started = Instant::now();
-    train(ctx, training, quiet_stdout, interrupt).await?;
+    save::rehearse(ctx, &planned).await?;
+    let (started, since) = (Instant::now(), SystemTime::now());
+    interrupt.set_training(true);
+    let trained = train(ctx, training, quiet_stdout, interrupt).await;
+    interrupt.set_training(false);
+    trained?;
     let took = started.elapsed();
     ctx.report.info(&format!("{}: trained in {:.1} s", ctx.settings.model, took.as_secs_f64()));
-    let saved = interrupt.guard(save::execute(ctx, Basis::of(ctx, &planned, Some(took)))).await?;
+    let saved = save::execute(ctx, Basis::of(ctx, &planned, Some(took), Some(since))).await?;
     outputs.saved = saved.outputs.saved;
     outputs.pointer = saved.outputs.pointer;
     Ok(outputs)
@@ -62,6 +59,12 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
     if quiet_stdout {
         command.stdout(Stdio::from(io::stderr()));
     }
+    // A terminal sends Ctrl-C to the training itself. Elsewhere it gets a group of its own, so that
+    // a signal can be passed on to all that it has started.
+    let has_terminal = io::stdin().is_terminal();
+    if !has_terminal {
+        command.process_group(0);
+    }
     let mut child = command.spawn().map_err(|error| {
         Error::failed(format!("cannot run `{shown}`: {}", describe_io(&error)))
             .hint("the training command stands after `--` and runs in the workspace, without a shell")
@@ -70,8 +73,10 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
     let status = tokio::select! {
         status = child.wait() => status,
         number = stop.wait() => {
-            pass_on(&child, number);
-            let _ = tokio::time::timeout(GRACE, child.wait()).await;
+            pass_on(&child, number, has_terminal);
+            if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+                pass_on(&child, Signal::KILL.as_raw(), has_terminal);
+            }
             return Err(interrupted(number));
         }
     };
@@ -88,12 +93,14 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
     Err(Error::new(Kind::Exit(code), format!("the training `{shown}` {how}; nothing was saved")))
 }
 
-/// Sends the signal on to the training, which may have work to put away.
-fn pass_on(child: &Child, number: i32) {
-    let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    let signal = rustix::process::Signal::from_named_raw(number);
-    if let (Some(process), Some(signal)) = (process, signal) {
-        // A training that has just ended needs no signal.
-        let _ = rustix::process::kill_process(process, signal);
-    }
+/// Sends the signal on to the training and, without a terminal, to everything that it started.
+fn pass_on(child: &Child, number: i32, has_terminal: bool) {
+    let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (Some(process), Some(signal)) = (process, Signal::from_named_raw(number)) else { return };
+    // A training that has just ended needs no signal.
+    let _ = match has_terminal {
+        true if signal == Signal::INT => Ok(()),
+        true => kill_process(process, signal),
+        false => kill_process_group(process, signal),
+    };
 }

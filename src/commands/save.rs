@@ -3,7 +3,9 @@
 //! Order matters: blobs, manifest and inputs document first, the pointer last. Before the pointer
 //! nothing is visible, after it everything is there.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use jiff::{Timestamp, Unit};
 
 use super::plan::{Planned, model_rows};
 use super::restore::Execution;
@@ -33,17 +35,20 @@ pub struct Basis {
     pub base: Option<Option<String>>,
     /// How long the training took.
     pub train_time: Option<Duration>,
+    /// When the training began at the earliest.
+    pub since: Option<SystemTime>,
 }
 
 impl Basis {
     /// Returns what a plan of the same process knows.
-    pub fn of(ctx: &Context, planned: &Planned, train_time: Option<Duration>) -> Self {
+    pub fn of(ctx: &Context, planned: &Planned, train_time: Option<Duration>, since: Option<SystemTime>) -> Self {
         let base = planned.found.as_ref().filter(|found| found.scope == ctx.access.own);
         Self {
             fingerprint: Some(planned.inputs.all),
             document: Some(planned.document.clone()),
-            base: Some(base.map(|found| found.pointer.nonce.clone())),
+            base: planned.looked.then(|| base.map(|found| found.pointer.nonce.clone())),
             train_time,
+            since,
         }
     }
 }
@@ -69,7 +74,13 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     let present = lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce);
     let base = basis.base.unwrap_or(present);
 
-    let tree = tree::scan(&ctx.settings.workspace, &ctx.settings.model_path)?;
+    let (workspace, model_path) = (ctx.settings.workspace.clone(), ctx.settings.model_path.clone());
+    let tree = tokio::task::spawn_blocking(move || tree::scan(&workspace, &model_path))
+        .await
+        .map_err(|error| Error::failed("the save was interrupted").caused_by(error))??;
+    if basis.since.is_some_and(|since| tree.newest.is_some_and(|newest| newest < since)) {
+        ctx.report.warn("no file of the model is newer than the plan: is this really what was trained now?");
+    }
     let uploaded = upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
     let manifest = &uploaded.manifest;
     for (one, other) in manifest.case_collisions() {
@@ -79,12 +90,8 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     let manifest_bytes = Payload::new(manifest.to_bytes().map_err(too_large)?);
     let manifest_reference = Reference { digest: manifest_bytes.digest, size: manifest_bytes.bytes.len() as u64 };
     let trained = manifest_reference.digest;
-    upload::create(&ctx.store, &layout::manifest(&trained), manifest_bytes, Condition::Absent).await?;
-    let text = document.to_text();
-    let inputs_reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
-    let packed = InputsDocument::compress(&text).map_err(too_large)?;
-    upload::create(&ctx.store, &layout::inputs(&inputs_reference.digest), Payload::new(packed), Condition::Absent)
-        .await?;
+    upload::put_addressed(&ctx.store, &layout::manifest(&trained), manifest_bytes).await?;
+    let inputs_reference = keep_inputs(ctx, &document).await?;
 
     let draft = Pointer {
         schema: SCHEMA.to_owned(),
@@ -97,7 +104,7 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         inputs: inputs_reference,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
-        created_at: ctx.now.round(jiff::Unit::Second).unwrap_or(ctx.now),
+        created_at: now(),
         train_seconds: basis.train_time.map(|time| time.as_secs_f64().round() as u64),
         producer: ctx.run.as_ref().map(crate::github::RunContext::producer),
         previous: Vec::new(),
@@ -149,6 +156,39 @@ fn files_and_bytes_sent(blobs: u64, bytes: u64) -> String {
 
 fn summary(ctx: &Context, decision: &str, why: &str, rows: Vec<(&'static str, String)>) -> String {
     Summary { model: ctx.settings.model.as_str(), decision, reason: (decision, why), rows, changes: &[] }.render()
+}
+
+/// Returns the time in whole seconds.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now)
+}
+
+/// Stores the inputs document.
+///
+/// # Errors
+/// A store that cannot be written.
+async fn keep_inputs(ctx: &Context, document: &InputsDocument) -> Result<Reference> {
+    let text = document.to_text();
+    let reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
+    let packed = InputsDocument::compress(&text)
+        .map_err(|error| Error::bad_input("the inputs cannot be kept").caused_by(error))?;
+    upload::put(&ctx.store, &layout::inputs(&reference.digest), Payload::new(packed), Condition::Absent).await?;
+    Ok(reference)
+}
+
+/// Finds out before a training whether its model could be saved, by storing what a save needs anyway.
+///
+/// # Errors
+/// A store that cannot be written.
+pub async fn rehearse(ctx: &Context, planned: &Planned) -> Result<()> {
+    if ctx.access.read_only.is_some() || !planned.looked {
+        return Ok(());
+    }
+    keep_inputs(ctx, &planned.document)
+        .await
+        .map(|_| ())
+        .map_err(|error| error.hint("nothing was trained yet: a model could not have been saved"))
 }
 
 /// Says which inputs are not those of the plan, as exactly as can be known.
@@ -271,7 +311,7 @@ async fn try_move_head(ctx: &Context, pointer: &Pointer) -> Result<()> {
             manifest: pointer.manifest.digest,
             run_id: ctx.run_id(),
             sha: ctx.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
-            updated_at: ctx.now.round(jiff::Unit::Second).unwrap_or(ctx.now),
+            updated_at: now(),
             nonce: nonce(),
         };
         let bytes = head.to_bytes().map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;

@@ -32,6 +32,12 @@ impl Digest {
         STANDARD.encode(self.0)
     }
 
+    /// Reads what [`Digest::base64`] writes; `None` for anything else, such as the checksum of a
+    /// multipart upload.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        STANDARD.decode(text).ok()?.try_into().ok().map(Self)
+    }
+
     /// Returns the 32 raw bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

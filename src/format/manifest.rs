@@ -1,6 +1,6 @@
 //! The manifest: a model's files and the blobs they are made of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
@@ -197,7 +197,8 @@ impl Manifest {
         found
     }
 
-    fn paths(&self) -> impl Iterator<Item = &str> {
+    /// Returns the path of every file, link and empty directory.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
         let files = self.files.iter().map(|file| file.path.as_str());
         let links = self.links.iter().map(|link| link.path.as_str());
         files.chain(links).chain(self.dirs.iter().map(String::as_str))
@@ -211,21 +212,24 @@ impl Manifest {
         check_sorted("links", self.links.iter().map(|link| link.path.as_str()))?;
         check_sorted("dirs", self.dirs.iter().map(String::as_str))?;
 
-        let mut names: HashSet<String> = HashSet::new();
+        // With the lowest character between components, everything below a path follows it directly.
+        let mut names: Vec<String> = Vec::with_capacity(self.files.len());
         for path in self.paths() {
             check_path(path).map_err(|reason| bad(format!("path {path:?}: {reason}")))?;
-            if !names.insert(path.nfc().collect()) {
-                return Err(bad(format!("path {path:?} is named twice")));
-            }
+            names.push(path.nfc().map(|c| if c == '/' { '\0' } else { c }).collect());
         }
-        for path in self.paths() {
-            for (at, _) in path.match_indices('/') {
-                let parent: String = path[..at].nfc().collect();
-                if names.contains(&parent) {
+        names.sort_unstable();
+        for pair in names.windows(2) {
+            let shown = |name: &str| name.replace('\0', "/");
+            match pair[1].strip_prefix(pair[0].as_str()) {
+                Some("") => return Err(bad(format!("path {:?} is named twice", shown(&pair[1])))),
+                Some(rest) if rest.starts_with('\0') => {
+                    let (above, below) = (shown(&pair[0]), shown(&pair[1]));
                     return Err(bad(format!(
-                        "path {path:?} lies below {parent:?}, which is no directory with content"
+                        "path {below:?} lies below {above:?}, which is no directory with content"
                     )));
                 }
+                _ => {}
             }
         }
         for link in &self.links {

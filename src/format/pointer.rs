@@ -114,8 +114,9 @@ impl Pointer {
             }
             last = previous.generation;
         }
-        if pointer.nonce.len() != 32 || pointer.nonce.bytes().any(|b| !b.is_ascii_hexdigit()) {
-            return Err(bad("its nonce is not 32 hex digits"));
+        if pointer.nonce.len() != 32 || !pointer.nonce.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Err(bad("its nonce is not 32 lower-case hex digits"));
         }
         Ok(pointer)
     }

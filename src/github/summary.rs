@@ -33,7 +33,8 @@ impl Summary<'_> {
             text.push_str(&format!("| {name} | {} |\n", markdown(value)));
         }
         if !self.changes.is_empty() {
-            text.push_str(&format!("\n<details><summary>{} changed inputs</summary>\n\n", self.changes.len()));
+            let noun = if self.changes.len() == 1 { "input" } else { "inputs" };
+            text.push_str(&format!("\n<details><summary>{} changed {noun}</summary>\n\n", self.changes.len()));
             text.push_str("| Set | Change | Path |\n| --- | --- | --- |\n");
             for change in self.changes.iter().take(MAX_CHANGES) {
                 let from =

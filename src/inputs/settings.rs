@@ -81,7 +81,8 @@ pub fn resolve(
     let training = reader.patterns("training-paths", &given);
     let model_path = reader.patterns("model-path", &given);
     let extra = reader.extra_keys();
-    if verb.observes_inputs() && !data.has_includes() && !training.has_includes() {
+    let unreadable = reader.has_fault("data-paths") || reader.has_fault("training-paths");
+    if verb.observes_inputs() && !data.has_includes() && !training.has_includes() && !unreadable {
         reader.fault(
             "data-paths",
             raw.get("data-paths").unwrap_or_default(),
@@ -89,7 +90,7 @@ pub fn resolve(
             "patterns, one a line, such as `data/training/**`",
         );
     }
-    if verb.saves() && !model_path.has_includes() {
+    if verb.saves() && !model_path.has_includes() && !reader.has_fault("model-path") {
         reader.fault(
             "model-path",
             raw.get("model-path").unwrap_or_default(),
@@ -123,7 +124,7 @@ pub fn resolve(
     let Reader { faults, .. } = reader;
     match (store, namespace, model) {
         (Some(store), Some(namespace), Some(model)) if faults.is_empty() => Ok(Settings {
-            store: store.rooted_at(&workspace),
+            store,
             workspace,
             s3,
             namespace,
@@ -158,8 +159,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn fault(&mut self, name: &str, value: &str, reason: &str, accepted: &str) {
-        let shown: String = sanitize::line(value).chars().take(200).collect();
+        let shown: String = sanitize::line(&without_credentials(value)).chars().take(200).collect();
         self.faults.push(format!("input `{name}`: `{shown}`: {reason}; accepted: {accepted}"));
+    }
+
+    fn has_fault(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.starts_with(&format!("input `{name}`")))
     }
 
     /// Returns the value, or the verb's default, `None` where there is neither.
@@ -255,7 +260,7 @@ impl Reader<'_> {
             match line.split_once('=') {
                 Some((name, value)) if !name.is_empty() => {
                     if keys.insert(name.to_owned(), value.to_owned()).is_some() {
-                        self.fault("extra-key", &line, "the name stands there twice", ACCEPTED);
+                        self.fault("extra-key", name, "the name stands there twice", ACCEPTED);
                     }
                 }
                 _ => self.fault("extra-key", &line, "it is not of the form `name=value`", ACCEPTED),
@@ -326,6 +331,14 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+/// Hides what stands before an `@` in a URL.
+fn without_credentials(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        _ => text.to_owned(),
     }
 }
 

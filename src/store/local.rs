@@ -138,7 +138,7 @@ impl LocalStore {
             return Err(StoreError::new(StoreErrorKind::Other, action, key, "it is not a regular file"));
         }
         let version = version_of(&file, &found).map_err(failed)?;
-        Ok((file, Meta { size: found.size(), version }))
+        Ok((file, Meta { size: found.size(), version, digest: None }))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Where a store is: the `store` input, parsed.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A parsed `store` input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// A directory, absolute or relative to the workspace.
+    /// A directory, absolute.
     Directory(PathBuf),
     /// A bucket and a prefix in it, which may be empty.
     S3 {
@@ -29,17 +29,6 @@ pub struct S3Options {
     pub force_path_style: Option<bool>,
 }
 
-impl Location {
-    /// Returns the location with a relative directory made absolute.
-    #[must_use]
-    pub fn rooted_at(self, workspace: &Path) -> Self {
-        match self {
-            Self::Directory(path) => Self::Directory(workspace.join(path)),
-            other => other,
-        }
-    }
-}
-
 impl FromStr for Location {
     type Err = String;
 
@@ -57,8 +46,8 @@ impl FromStr for Location {
             return Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
         }
         if let Some(path) = text.strip_prefix("file://") {
-            if path.is_empty() {
-                return Err("it names no directory".to_owned());
+            if !path.starts_with('/') {
+                return Err("the directory is not absolute: three slashes begin one".to_owned());
             }
             return Ok(Self::Directory(PathBuf::from(path)));
         }
@@ -100,7 +89,6 @@ mod tests {
             ("s3://ml-models/", "s3://ml-models"),
             ("s3://ml-models/cache/v2/", "s3://ml-models/cache/v2"),
             ("file:///var/cache", "file:///var/cache"),
-            ("file://store", "file://store"),
         ] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), shown);
         }
@@ -112,7 +100,8 @@ mod tests {
             ("", "it has no scheme"),
             ("models", "it has no scheme"),
             ("gs://bucket", "the scheme `gs` is not known"),
-            ("file://", "it names no directory"),
+            ("file://", "the directory is not absolute: three slashes begin one"),
+            ("file://tmp/store", "the directory is not absolute: three slashes begin one"),
             ("s3://ab", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
             ("s3://My_Bucket/x", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
             ("s3://bucket/../x", "its prefix must not contain `.`, `..` or empty components"),

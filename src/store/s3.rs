@@ -10,6 +10,9 @@ mod errors;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -20,6 +23,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
 use aws_sdk_s3::{Client, config};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, Connector, tls};
@@ -27,11 +31,14 @@ use futures::StreamExt as _;
 
 use super::{Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult};
+use crate::format::Digest;
 
 /// A connection that is not there by then is not coming.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the end of the request to the first byte of the answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// From the start of a request without a body to the first byte of the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A PUT may be this slow, in bytes a second, before it is tried again; many share one line.
+const SLOWEST_PUT: u64 = 16 << 10;
 /// A body that hands over nothing for so long has stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The SDK retries throttling, server and connection errors only, with full jitter.
@@ -89,12 +96,13 @@ async fn load_config(options: &S3Options) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build());
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build());
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
     } else if options.endpoint_url.is_some() {
         // Asking the instance metadata service for a region would only cost time here.
-        loader = loader.region(aws_config::environment::EnvironmentVariableRegionProvider::new());
+        let here = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+        loader = loader.region(here.or_else(ProfileFileRegionProvider::new()));
     }
     loader.load().await
 }
@@ -120,6 +128,9 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
+        // The SDK's read timeout spans the sending of the body, too.
+        let patience = ANSWER_TIMEOUT + Duration::from_secs(payload.bytes.len() as u64 / SLOWEST_PUT);
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(patience).build();
         let request = self
             .client
             .put_object()
@@ -136,6 +147,7 @@ impl Store for S3Store {
         let answer = request
             .customize()
             .interceptor(SignWithDigest(payload.digest.hex()))
+            .config_override(config::Builder::new().timeout_config(timeouts))
             .send()
             .await
             .map_err(|error| errors::translate("write", key, &self.bucket, error))
@@ -159,6 +171,7 @@ impl Store for S3Store {
         let meta = Meta {
             size: answer.content_length.unwrap_or_default().unsigned_abs(),
             version: Version(answer.e_tag.unwrap_or_default()),
+            digest: None,
         };
         let key = key.clone();
         let pieces = futures::stream::unfold(Some(answer.body), move |body| {
@@ -184,11 +197,19 @@ impl Store for S3Store {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
-        let answer = self.client.head_object().bucket(&self.bucket).key(self.full_key(key)).send().await;
+        let answer = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await;
         match answer {
             Ok(answer) => Ok(Some(Meta {
                 size: answer.content_length.unwrap_or_default().unsigned_abs(),
                 version: Version(answer.e_tag.unwrap_or_default()),
+                digest: answer.checksum_sha256.and_then(|text| Digest::from_base64(&text)),
             })),
             Err(error) => match errors::translate("look up", key, &self.bucket, error) {
                 error if error.kind == StoreErrorKind::NotFound => Ok(None),

@@ -8,9 +8,10 @@ use futures::StreamExt as _;
 use rustix::fs::statvfs;
 use tokio::task::JoinSet;
 
-use super::stage::{self, Stage};
+use super::stage::{self, Destination, Stage};
 use super::throttle::Throttle;
 use super::unchanged;
+use super::upload::{PAUSES, jittered};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, Manifest};
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::store::{DynStore, StoreErrorKind, layout};
 
 /// A broken or damaged transfer of a blob is repeated so often.
-const TRIES: u32 = 3;
+const TRIES: usize = 3;
 
 /// What a restore did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,14 +45,13 @@ pub async fn restore(
 ) -> Result<Restored> {
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
-    let links = manifest.links.iter().map(|link| link.path.as_str());
-    let paths = manifest
-        .files
-        .iter()
-        .map(|file| file.path.as_str())
-        .chain(links)
-        .chain(manifest.dirs.iter().map(String::as_str));
-    stage::check_parents(destination, paths)?;
+    stage::check(destination, &manifest)?;
+    let held = {
+        let destination = destination.to_owned();
+        tokio::task::spawn_blocking(move || Destination::open(&destination))
+            .await
+            .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))??
+    };
     let same = {
         let (manifest, blobs, destination, progress) =
             (manifest.clone(), blobs.clone(), destination.to_owned(), progress.clone());
@@ -60,11 +60,12 @@ pub async fn restore(
             .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
     };
     let to_write: u64 = manifest.files.iter().zip(&same).filter(|(_, same)| !**same).map(|(file, _)| file.size).sum();
-    let stage = Arc::new(Stage::create(destination)?);
     check_space(destination, to_write)?;
-    for (file, _) in manifest.files.iter().zip(&same).filter(|(_, same)| !**same) {
-        stage.allocate(&file.path, file.size)?;
-    }
+    let stage = Arc::new(Stage::create(held)?);
+    tokio::task::block_in_place(|| {
+        let mut missing = manifest.files.iter().zip(&same).filter(|(_, same)| !**same);
+        missing.try_for_each(|(file, _)| stage.allocate(&file.path, file.size))
+    })?;
 
     let wanted: Vec<Blob> = blobs
         .into_iter()
@@ -96,11 +97,12 @@ pub async fn restore(
     progress.end();
 
     let stage = Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
-    stage.finish(&manifest, |index| !same[index])?;
-    stage.promote(manifest.directory())?;
-    for (file, _) in manifest.files.iter().zip(&same).filter(|(_, same)| **same) {
-        stage::set_mode(destination, &file.path, file.mode)?;
-    }
+    tokio::task::block_in_place(|| {
+        stage.finish(&manifest, |index| !same[index])?;
+        stage.promote(manifest.directory())?;
+        let mut unchanged = manifest.files.iter().zip(&same).filter(|(_, same)| **same);
+        unchanged.try_for_each(|(file, _)| stage::set_mode(destination, &file.path, file.mode))
+    })?;
     let unchanged_files = same.iter().filter(|same| **same).count() as u64;
     Ok(Restored { fetched_files: manifest.files.len() as u64 - unchanged_files, fetched_bytes, unchanged_files })
 }
@@ -125,6 +127,9 @@ pub async fn verify(store: &DynStore, manifest: Manifest, progress: &Arc<Progres
     };
     for blob in blobs {
         let permit = throttle.acquire(0).await?;
+        while let Some(result) = tasks.try_join_next() {
+            judge(result)?;
+        }
         let (store, manifest, throttle, progress) =
             (store.clone(), manifest.clone(), throttle.clone(), progress.clone());
         tasks.spawn(async move {
@@ -169,6 +174,7 @@ async fn fetch(
             Fetched::Broken(_) if tries < TRIES => {}
             Fetched::Broken(error) => return Err(error),
         }
+        tokio::time::sleep(jittered(PAUSES[tries])).await;
     }
 }
 

@@ -2,58 +2,101 @@
 //!
 //! Files are written below a hidden directory at the destination, on the same file system. When
 //! everything there is verified, the model's directory is renamed into place, or exchanged with
-//! the one that is there, in a single step. Where that cannot be, files are moved one by one,
-//! behind a marker file. Whoever finds an abandoned stage finishes it if it is marked, and removes
-//! it otherwise, so a killed restore leaves nothing behind and loses nothing.
+//! the one that is there, in a single step; where that cannot be, files are renamed one by one.
+//! A lock on the destination keeps restores apart, so a stage that is found while holding it was
+//! abandoned, and is removed: whatever it was for is fetched again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::swap::swap;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{Manifest, Mode};
 use crate::ownership::Owner;
 
-use super::swap::swap;
-
 const PREFIX: &str = ".ml-cache-tmp-";
-const LOCK: &str = "lock";
-const READY: &str = "ready";
-const TREE: &str = "tree";
 
-/// A directory of files that nobody else sees yet.
+/// The right to restore into a directory; held by one process at a time.
 #[derive(Debug)]
-pub struct Stage {
-    root: PathBuf,
-    destination: PathBuf,
+pub struct Destination {
+    path: PathBuf,
     owner: Owner,
-    /// Held while the stage is in use; tells an abandoned one from a busy one.
     _lock: File,
 }
 
+impl Destination {
+    /// Makes the directory if need be, waits for other restores into it, and removes what killed
+    /// ones have left.
+    ///
+    /// # Errors
+    /// A directory that cannot be made or used.
+    pub fn open(path: &Path) -> Result<Self> {
+        let owner = Owner::of(path);
+        if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+            return Err(Error::bad_input(format!("the destination `{}` is not a directory", path.display())));
+        }
+        owner.make_directories(path).on("cannot make the directory", path)?;
+        let lock = File::open(path).on("cannot open", path)?;
+        match lock.lock() {
+            // Some network file systems have no locks; there, restores are only kept apart by luck.
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
+                return Err(Error::io("cannot lock", path, &error));
+            }
+            _ => {}
+        }
+        sweep(path);
+        Ok(Self { path: path.to_owned(), owner, _lock: lock })
+    }
+}
+
+/// Removes the stages that killed restores have left, unless a restore is at work there.
+pub fn tidy(path: &Path) {
+    if let Ok(lock) = File::open(path)
+        && lock.try_lock().is_ok()
+    {
+        sweep(path);
+    }
+}
+
+fn sweep(path: &Path) {
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
+            // What cannot be removed is only in the way of tidiness.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A directory of files that nobody else sees yet; removed with everything that is still in it.
+#[derive(Debug)]
+pub struct Stage {
+    root: PathBuf,
+    destination: Destination,
+}
+
 impl Stage {
-    /// Makes an empty stage at the destination, which is made too if need be.
+    /// Makes an empty stage at the destination.
     ///
     /// # Errors
     /// A destination that cannot be written.
-    pub fn create(destination: &Path) -> Result<Self> {
-        let owner = Owner::of(destination);
-        owner.make_directories(destination).on("cannot make the directory", destination)?;
-        let root = destination.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
-        DirBuilder::new().mode(0o755).create(&root).map_err(|error| cannot_write(destination, error))?;
-        let lock_path = root.join(LOCK);
-        let lock = File::create(&lock_path).on("cannot write", &lock_path)?;
-        lock.lock().on("cannot lock", &lock_path)?;
-        let stage = Self { root, destination: destination.to_owned(), owner, _lock: lock };
+    pub fn create(destination: Destination) -> Result<Self> {
+        let root = destination.path.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
+        DirBuilder::new().mode(0o755).create(&root).map_err(|error| {
+            Error::io("cannot write to", &destination.path, &error)
+                .hint("the user that runs this needs write permission there")
+        })?;
+        let stage = Self { root, destination };
         stage.adopt(&stage.root)?;
-        stage.make_directory(&stage.root.join(TREE))?;
         Ok(stage)
     }
 
     /// Returns where a file of the model is written until it is promoted.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.root.join(TREE).join(path)
+        self.root.join(path)
     }
 
     /// Opens a staged file for writing at offsets, with its directories.
@@ -106,7 +149,9 @@ impl Stage {
             }
         }
         for link in &manifest.links {
-            if fs::read_link(self.destination.join(&link.path)).is_ok_and(|target| target == Path::new(&link.target)) {
+            if fs::read_link(self.destination.path.join(&link.path))
+                .is_ok_and(|target| target == Path::new(&link.target))
+            {
                 continue;
             }
             let full = self.path(&link.path);
@@ -115,7 +160,7 @@ impl Stage {
             self.adopt(&full)?;
         }
         let is_there =
-            |dir: &&String| fs::symlink_metadata(self.destination.join(dir)).is_ok_and(|found| found.is_dir());
+            |dir: &&String| fs::symlink_metadata(self.destination.path.join(dir)).is_ok_and(|found| found.is_dir());
         for dir in manifest.dirs.iter().filter(|dir| !is_there(dir)) {
             self.make_directory(&self.path(dir))?;
         }
@@ -125,19 +170,13 @@ impl Stage {
     /// Puts everything in place; `directory` is the one that holds the whole model, if there is one.
     ///
     /// # Errors
-    /// Something in the way, which is found before anything is moved; or a file system that
-    /// refuses, after which the next run finishes the work.
+    /// A file system that refuses.
     pub fn promote(self, directory: &str) -> Result<()> {
-        let tree = self.root.join(TREE);
-        check_way(&tree, &self.destination)?;
-        let (new, old) = (tree.join(directory), self.destination.join(directory));
+        let (new, old) = (self.root.join(directory), self.destination.path.join(directory));
         if !directory.is_empty() && old.is_dir() && new.is_dir() && swap(&new, &old).is_ok() {
             return Ok(());
         }
-        let ready = self.root.join(READY);
-        File::create(&ready).and_then(|file| file.sync_all()).on("cannot write", &ready)?;
-        merge(&tree, &self.destination)?;
-        fs::remove_dir_all(&self.root).on("cannot remove", &self.root)
+        merge(&self.root, &self.destination.path)
     }
 
     fn make_parents(&self, path: &Path) -> Result<()> {
@@ -145,52 +184,21 @@ impl Stage {
     }
 
     fn make_directory(&self, path: &Path) -> Result<()> {
-        self.owner.make_directories(path).on("cannot make the directory", path)
+        self.destination.owner.make_directories(path).on("cannot make the directory", path)
     }
 
     fn adopt(&self, path: &Path) -> Result<()> {
-        self.owner.adopt(path).on("cannot give to the workspace's owner", path)
+        self.destination.owner.adopt(path).on("cannot give to the workspace's owner", path)
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // A stage that is ready but not in place is for the next run to finish.
-        if !self.root.join(READY).exists() {
-            let _ = fs::remove_dir_all(&self.root);
-        }
+        let _ = fs::remove_dir_all(&self.root);
     }
 }
 
-/// Finishes or removes what killed restores left at the destination; returns how many there were.
-///
-/// # Errors
-/// A stage that can be neither finished nor removed.
-pub fn recover(destination: &Path) -> Result<usize> {
-    let Ok(entries) = fs::read_dir(destination) else { return Ok(0) };
-    let mut recovered = 0;
-    for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX)
-            || !entry.file_type().is_ok_and(|kind| kind.is_dir())
-        {
-            continue;
-        }
-        let root = entry.path();
-        let lock = File::open(root.join(LOCK));
-        if lock.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
-            // A restore of another process is at work there.
-            continue;
-        }
-        if root.join(READY).exists() {
-            merge(&root.join(TREE), destination)?;
-        }
-        fs::remove_dir_all(&root).on("cannot remove", &root)?;
-        recovered += 1;
-    }
-    Ok(recovered)
-}
-
-/// Sets the modes of files that are in place already and gives a reason where it cannot.
+/// Sets the mode of a file that is in place already.
 ///
 /// # Errors
 /// A file system that refuses.
@@ -203,16 +211,24 @@ pub fn set_mode(destination: &Path, path: &str, mode: Mode) -> Result<()> {
     fs::set_permissions(&full, fs::Permissions::from_mode(mode.bits())).on("cannot set the mode of", &full)
 }
 
-/// Refuses a destination where a path of the model would be reached through a link.
+/// Refuses a destination where a link would lead away or something is in the way, before a byte
+/// is fetched.
 ///
 /// # Errors
-/// The first such link.
-pub fn check_parents<'a>(destination: &Path, paths: impl Iterator<Item = &'a str>) -> Result<()> {
+/// The first such path.
+pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
+    let in_the_way = |path: &Path, wanted: &str| {
+        Err(Error::failed(format!("`{}` is in the way: the model has {wanted} there", path.display()))
+            .hint("remove it, or give another `destination`"))
+    };
     let mut checked = std::collections::HashSet::new();
-    for path in paths {
+    for path in manifest.paths() {
+        if path.split('/').any(|component| component.starts_with(PREFIX)) {
+            return Err(Error::integrity(format!("the manifest has a path that is reserved: `{path}`")));
+        }
         for (at, _) in path.match_indices('/') {
             let parent = &path[..at];
-            if !checked.insert(parent.to_owned()) {
+            if !checked.insert(parent) {
                 continue;
             }
             let full = destination.join(parent);
@@ -225,52 +241,36 @@ pub fn check_parents<'a>(destination: &Path, paths: impl Iterator<Item = &'a str
                     ))
                     .hint("remove the link, or give another `destination`"));
                 }
-                Ok(_) => {
-                    return Err(Error::failed(format!(
-                        "`{}` is in the way: the model has a directory there",
-                        full.display()
-                    ))
-                    .hint("remove the file, or give another `destination`"));
-                }
+                Ok(_) => return in_the_way(&full, "a directory"),
                 Err(_) => break,
             }
         }
     }
-    Ok(())
-}
-
-/// Finds out whether [`merge`] would meet a directory where a file must go, or the other way.
-fn check_way(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(from).on("cannot read the directory", from)? {
-        let entry = entry.on("cannot read the directory", from)?;
-        let target = to.join(entry.file_name());
-        let Ok(found) = fs::symlink_metadata(&target) else { continue };
-        let is_dir = entry.file_type().on("cannot look at", &entry.path())?.is_dir();
-        if is_dir && found.is_dir() {
-            check_way(&entry.path(), &target)?;
-        } else if is_dir || found.is_dir() {
-            let wanted = if is_dir { "a directory" } else { "a file" };
-            return Err(Error::failed(format!("`{}` is in the way: the model has {wanted} there", target.display()))
-                .hint("remove it, or give another `destination`"));
+    let is_dir = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.is_dir());
+    for path in manifest.files.iter().map(|file| &file.path).chain(manifest.links.iter().map(|link| &link.path)) {
+        let full = destination.join(path);
+        if is_dir(&full) == Some(true) {
+            return in_the_way(&full, "a file");
+        }
+    }
+    for path in &manifest.dirs {
+        let full = destination.join(path);
+        if is_dir(&full) == Some(false) {
+            return in_the_way(&full, "a directory");
         }
     }
     Ok(())
 }
 
-/// Moves everything below `from` to `to`, replacing files. Can be repeated after a crash.
+/// Moves everything below `from` to `to`, replacing files. What is a hard link to its own target,
+/// which an exchange that failed may have left, stays behind.
 fn merge(from: &Path, to: &Path) -> Result<()> {
-    let entries = match fs::read_dir(from) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).on("cannot read the directory", from),
-    };
-    for entry in entries {
+    for entry in fs::read_dir(from).on("cannot read the directory", from)? {
         let entry = entry.on("cannot read the directory", from)?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let is_dir = entry.file_type().on("cannot look at", &source)?.is_dir();
         if is_dir && fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
             merge(&source, &target)?;
-            fs::remove_dir(&source).on("cannot remove", &source)?;
             continue;
         }
         match fs::rename(&source, &target) {
@@ -299,16 +299,12 @@ fn copy_across(source: &Path, target: &Path) -> Result<()> {
     fs::remove_file(source).on("cannot remove", source)
 }
 
-fn cannot_write(destination: &Path, error: io::Error) -> Error {
-    Error::io("cannot write to", destination, error).hint("the user that runs this needs write permission there")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn staged(destination: &Path, files: &[(&str, &str)]) -> Stage {
-        let stage = Stage::create(destination).unwrap();
+        let stage = Stage::create(Destination::open(destination).unwrap()).unwrap();
         for (path, content) in files {
             stage.allocate(path, content.len() as u64).unwrap();
             fs::write(stage.path(path), content).unwrap();
@@ -321,6 +317,15 @@ mod tests {
             fs::read_dir(destination).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    fn manifest(path: &str, is_dir: bool) -> Manifest {
+        use crate::format::manifest::File;
+        let file = File { path: path.to_owned(), size: 0, mode: Mode::Regular, parts: vec![] };
+        match is_dir {
+            true => Manifest::new(vec![], vec![], vec![path.to_owned()]).unwrap(),
+            false => Manifest::new(vec![file], vec![], vec![]).unwrap(),
+        }
     }
 
     #[test]
@@ -350,6 +355,22 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_cannot_be_exchanged_is_filled_file_by_file() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("models/sub")).unwrap();
+        for name in ["a", "extra", "sub/extra"] {
+            fs::write(place.path().join("models").join(name), "old").unwrap();
+        }
+        let _socket = std::os::unix::net::UnixListener::bind(place.path().join("models/socket")).unwrap();
+        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b")]).promote("models").unwrap();
+        assert_eq!(names(place.path()), ["models"]);
+        assert_eq!(names(&place.path().join("models")), ["a", "extra", "socket", "sub"]);
+        assert_eq!(names(&place.path().join("models/sub")), ["b", "extra"]);
+        assert_eq!(fs::read_to_string(place.path().join("models/a")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(place.path().join("models/extra")).unwrap(), "old");
+    }
+
+    #[test]
     fn a_dropped_stage_leaves_nothing() {
         let place = tempfile::tempdir().unwrap();
         drop(staged(place.path(), &[("models/a", "new")]));
@@ -357,41 +378,39 @@ mod tests {
     }
 
     #[test]
-    fn something_in_the_way_is_found_before_anything_moves() {
+    fn an_abandoned_stage_is_removed_and_one_in_use_is_not() {
         let place = tempfile::tempdir().unwrap();
-        fs::create_dir_all(place.path().join("z/dir")).unwrap();
-        let error = staged(place.path(), &[("a", "new"), ("z/dir", "a file")]).promote("").unwrap_err();
-        assert!(error.to_string().contains("is in the way"), "{error}");
-        assert_eq!(names(place.path()), ["z"]);
+        let stage = staged(place.path(), &[("models/a", "new")]);
+        tidy(place.path());
+        assert!(stage.path("models/a").exists());
+        drop(stage);
+        // What a kill leaves, or what somebody committed: it is removed, and never looked into.
+        let left = place.path().join(format!("{PREFIX}left"));
+        fs::create_dir_all(left.join("models")).unwrap();
+        std::os::unix::fs::symlink("/etc", left.join("link")).unwrap();
+        drop(Destination::open(place.path()).unwrap());
+        assert!(names(place.path()).is_empty());
+        assert!(Path::new("/etc/passwd").exists());
     }
 
     #[test]
-    fn an_abandoned_stage_is_finished_if_ready_and_removed_otherwise() {
+    fn what_is_in_the_way_is_found_beforehand() {
         let place = tempfile::tempdir().unwrap();
-        for (ready, wanted) in [(false, vec![]), (true, vec!["models"])] {
-            let stage = staged(place.path(), &[("models/a", "new")]);
-            if ready {
-                fs::write(stage.root.join(READY), "").unwrap();
-            }
-            assert_eq!(recover(place.path()).unwrap(), 0, "a stage in use is left alone");
-            // What a kill leaves: the files stay, the lock goes.
-            let root = stage.root.clone();
-            let copy = root.with_file_name(".ml-cache-tmp-copy");
-            fs::rename(&root, &copy).unwrap();
-            drop(stage);
-            assert_eq!(recover(place.path()).unwrap(), 1);
-            assert_eq!(names(place.path()), wanted);
-        }
-    }
-
-    #[test]
-    fn links_on_the_way_are_refused() {
-        let place = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc", place.path().join("models")).unwrap();
-        let error = check_parents(place.path(), ["models/passwd"].into_iter()).unwrap_err();
-        assert!(error.to_string().contains("is a link"), "{error}");
+        std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
         fs::write(place.path().join("file"), "").unwrap();
-        let error = check_parents(place.path(), ["file/x"].into_iter()).unwrap_err();
-        assert!(error.to_string().contains("is in the way"), "{error}");
+        fs::create_dir(place.path().join("dir")).unwrap();
+        for (path, is_dir, needle) in [
+            ("link/passwd", false, "is a link"),
+            ("file/x", false, "is in the way"),
+            ("dir", false, "is in the way"),
+            ("file", true, "is in the way"),
+            (".ml-cache-tmp-x/y", false, "reserved"),
+        ] {
+            let error = check(place.path(), &manifest(path, is_dir)).unwrap_err();
+            assert!(error.to_string().contains(needle), "{path}: {error}");
+        }
+        for (path, is_dir) in [("dir/new", false), ("file", false), ("link", false), ("dir", true), ("new/x", false)] {
+            check(place.path(), &manifest(path, is_dir)).unwrap();
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::fingerprint::Patterns;
@@ -18,6 +19,8 @@ pub struct Tree {
     pub links: Vec<Link>,
     /// Directories with nothing in them.
     pub dirs: Vec<String>,
+    /// When the youngest of the files was written.
+    pub newest: Option<SystemTime>,
 }
 
 /// A regular file.
@@ -111,6 +114,7 @@ impl Scan<'_> {
             return Err(refuse("it is neither a file, a link nor a directory"));
         }
         let found = entry.metadata().on("cannot look at", &full)?;
+        self.tree.newest = self.tree.newest.max(found.modified().ok());
         self.tree.files.push(TreeFile { path, size: found.len(), mode: Mode::of(found.mode()) });
         Ok(())
     }

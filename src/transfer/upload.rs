@@ -66,7 +66,7 @@ pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &
             let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plan)).await)??;
             let digest = payload.digest;
             let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
-            let sent = first && put_blob(&store, payload).await?;
+            let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
             progress.advance(size);
             throttle.finished(permit, if sent { size } else { 0 });
             Ok((index, digest, sent))
@@ -107,33 +107,36 @@ fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
     Ok(Payload::new(bytes))
 }
 
-/// Puts a blob unless it is there; returns whether it was sent.
-async fn put_blob(store: &DynStore, payload: Payload) -> Result<bool> {
-    let key = layout::blob(&payload.digest);
-    let size = payload.bytes.len() as u64;
-    let condition = match store.head(&key).await? {
-        Some(meta) if meta.size == size => return Ok(false),
-        // Under a content address, another length can only be damage.
-        Some(_) => Condition::None,
-        None => Condition::Absent,
-    };
-    create(store, &key, payload, condition).await
-}
-
-/// Puts immutable bytes; returns false where somebody else put the same before.
+/// Puts bytes under their content address unless they are there; returns whether they were sent.
 ///
 /// # Errors
 /// A store that cannot be written.
-pub async fn create(store: &DynStore, key: &Key, payload: Payload, condition: Condition) -> Result<bool> {
-    for pause in PAUSES {
+pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Result<bool> {
+    let condition = match store.head(key).await? {
+        Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => return Ok(false),
+        // Under a content address, another length or checksum can only be damage or malice.
+        Some(_) => Condition::None,
+        None => Condition::Absent,
+    };
+    put(store, key, payload, condition).await
+}
+
+/// Puts bytes; returns false where the condition is [`Condition::Absent`] and there are some.
+///
+/// # Errors
+/// A store that cannot be written.
+pub async fn put(store: &DynStore, key: &Key, payload: Payload, condition: Condition) -> Result<bool> {
+    let mut pauses = PAUSES.iter();
+    loop {
         match store.put(key, payload.clone(), condition.clone()).await {
             Ok(_) => return Ok(true),
             Err(error) if error.kind == StoreErrorKind::Exists => return Ok(false),
-            Err(error) if try_again(&error) => tokio::time::sleep(jittered(pause)).await,
-            Err(error) => return Err(error.into()),
+            Err(error) => match pauses.next() {
+                Some(pause) if try_again(&error) => tokio::time::sleep(jittered(*pause)).await,
+                _ => return Err(error.into()),
+            },
         }
     }
-    Ok(store.put(key, payload, condition).await.map(|_| true)?)
 }
 
 /// Waits between attempts where the store could not decide or the bytes were damaged on the way;

@@ -64,14 +64,13 @@ fn every_fault_is_in_one_message() {
         "input `store`: `gs://bucket`: the scheme `gs` is not known; accepted: `s3://bucket/prefix` or `file:///directory`",
         "input `data-paths`: `../secret`: `..` is not allowed",
         "input `data-paths`: `!`: it is empty",
-        "nothing is left to decide by",
         "input `model-path`: ``: it includes nothing",
         "input `model`: ``: it is required",
         "input `force-retrain`: `yes`",
         "input `max-age`: `soon`",
         "input `on-error`: `explode`: it is not one of the choices; accepted: `fail`, `retrain`",
         "input `namespace`: `just-one`",
-        "input `extra-key`: `a=2`: the name stands there twice",
+        "input `extra-key`: `a`: the name stands there twice",
         "input `extra-key`: `nothing`",
         "input `endpoint-url`: `ftp://x`",
         "input `destination`: `../up`",
@@ -89,4 +88,20 @@ fn in_github_actions_a_store_must_be_named() {
     let settings = resolve(Verb::Run, &raw(GOOD), &environment, Some(&run), Path::new("/tmp")).unwrap();
     assert_eq!(settings.namespace.to_string(), "org/repo");
     assert_eq!(settings.store.to_string(), "s3://bucket/x");
+}
+
+#[test]
+fn credentials_in_a_url_are_not_shown() {
+    let mut values = GOOD.to_vec();
+    values.extend([("store", "s3://KEY:hunter2@bucket"), ("endpoint-url", "https://user:hunter2@host")]);
+    let error = check(Verb::Run, &values).unwrap_err();
+    assert!(error.to_string().contains("s3://***@bucket") && !error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn nothing_to_decide_by_is_said_once() {
+    let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "!a")]).unwrap_err();
+    assert!(error.to_string().contains("nothing is left to decide by"), "{error}");
+    let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "../a")]).unwrap_err();
+    assert!(!error.to_string().contains("nothing is left to decide by"), "{error}");
 }

@@ -45,8 +45,12 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
         (_, "NoSuchBucket") => make(Kind::NoStore, format!("the bucket `{bucket}` does not exist"))
             .hint("check the bucket's name in `store`, and `region` or `endpoint-url`"),
         // If-Match on a key that is gone; a plain read of a missing key has the same code.
-        (404, _) if action == "write" => make(Kind::Changed, "the object is gone".to_owned()),
-        (404, _) => make(Kind::NotFound, "there is no such object".to_owned()),
+        (404, "NoSuchKey") if action == "write" => make(Kind::Changed, "the object is gone".to_owned()),
+        // The answer to HEAD has no body, and so no code; whoever sends one has read something before.
+        (404, "NoSuchKey") => make(Kind::NotFound, "there is no such object".to_owned()),
+        (404, _) if action == "look up" => make(Kind::NotFound, "there is no such object".to_owned()),
+        // Any web server answers 404; only S3 says what is missing.
+        (404, _) => make(Kind::Other, format!("{}, but not as S3 does", in_words())).hint(REACH),
         (412, _) => make(Kind::Exists, "somebody else wrote it meanwhile".to_owned()),
         (409, _) => make(Kind::Conflict, in_words()),
         (400, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "ChecksumMismatch") => {
@@ -117,6 +121,8 @@ mod tests {
         for (action, status, code, kind) in [
             ("read", 404, "NoSuchKey", Kind::NotFound),
             ("look up", 404, "", Kind::NotFound),
+            ("read", 404, "", Kind::Other),
+            ("write", 404, "", Kind::Other),
             ("write", 404, "NoSuchKey", Kind::Changed),
             ("read", 404, "NoSuchBucket", Kind::NoStore),
             ("write", 412, "PreconditionFailed", Kind::Exists),
