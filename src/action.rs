@@ -79,16 +79,24 @@ impl Phase {
 /// Runs one step of an action.
 ///
 /// # Errors
-/// As the command that the step stands for; outputs are set even then, and ask for training.
+/// As the command that the step stands for; then [`ensure_outputs`] is to be called.
 pub async fn execute(phase: Phase, environment: &Environment) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
-    let result = step(phase, environment, report, &files).await;
-    if result.is_err() && phase != Phase::Post && !files.has_outputs() {
-        // A later `if` that reads an output of a failed step must not see an empty string.
-        set_outputs(&files, &Outputs { retrain_needed: true, ..Outputs::default() })?;
+    step(phase, environment, report, &files).await
+}
+
+/// Sets the outputs of a step that failed or was stopped before it could: a later `if` that reads
+/// one must not see an empty string, and trains.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn ensure_outputs(phase: Phase, environment: &Environment) -> Result<()> {
+    let files = FileCommands::find(environment);
+    if phase == Phase::Post || files.has_output("retrain-needed") {
+        return Ok(());
     }
-    result
+    set_outputs(&files, &Outputs { retrain_needed: true, ..Outputs::default() })
 }
 
 async fn step(phase: Phase, environment: &Environment, report: Report, files: &FileCommands) -> Result<()> {
@@ -115,15 +123,17 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             let planned = plan::observe(&ctx).await?;
             plan::tell(&ctx, &planned);
             let mut outputs = planned.outputs();
-            // Until the model is in place, the post step must expect another one.
-            save_state(files, &ctx, &planned, false, temp.as_deref())?;
-            if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
-                restore::apply(&ctx, &found.pointer).await?;
-                outputs.restored = true;
-                save_state(files, &ctx, &planned, true, temp.as_deref())?;
+            let found = planned.found.as_ref().filter(|_| !planned.verdict.retrain);
+            let restored = match found {
+                Some(found) => restore::apply(&ctx, &found.pointer).await.map(|_| true),
+                None => save::rehearse(&ctx, &planned).await.map(|()| false),
+            };
+            // Whatever happened: a model that could not be put in place must not keep the post step
+            // from saving one that is trained all the same.
+            save_state(files, &ctx, &planned, matches!(restored, Ok(true)), temp.as_deref())?;
+            outputs.restored = restored?;
+            if let Some(found) = found {
                 save::move_head(&ctx, &found.pointer).await;
-            } else {
-                save::rehearse(&ctx, &planned).await?;
             }
             files.add_summary(&planned.summary(&ctx, if outputs.restored { "restored" } else { "retrain" }))?;
             finish_plan(&ctx, files, &planned, &outputs)

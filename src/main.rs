@@ -36,7 +36,11 @@ fn main() -> ExitCode {
     };
     let verbose = parsed.as_ref().is_some_and(|parsed| parsed.verbose);
     let report = Report { in_actions, verbose };
-    let result = start(phase, parsed, &environment, report);
+    let mut result = start(phase, parsed, &environment, report);
+    if let (Err(_), Some(phase)) = (&result, phase) {
+        // The failure itself is what is told; that this failed too would only hide it.
+        result = result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

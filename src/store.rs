@@ -41,6 +41,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreErrorKind::Damaged`] where the bytes did not arrive as their digest says.
     async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError>;
 
+    /// Finds out whether an object could be written there, and writes nothing.
+    ///
+    /// # Errors
+    /// As a `put` without a condition.
+    async fn check_writable(&self, key: &Key) -> Result<(), StoreError>;
+
     /// Opens an object for reading.
     ///
     /// # Errors

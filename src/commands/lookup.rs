@@ -7,7 +7,7 @@ use crate::format::{
     Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head, inputs, manifest, pointer,
 };
 use crate::store::{self, Key, Version, layout};
-use crate::transfer::presence;
+use crate::transfer::presence::{self, Gaps};
 
 /// Reads a pointer and checks that it is the one asked for.
 ///
@@ -50,9 +50,10 @@ pub async fn model(ctx: &Context, fingerprint: &Digest) -> Result<Lookup> {
     let mut best = Lookup::Absent;
     for scope in &ctx.access.reads {
         let Some((pointer, _)) = pointer(ctx, scope, fingerprint).await? else { continue };
-        let missing = missing(ctx, &pointer).await?;
-        let found = Lookup::Found(Box::new(Found { scope: scope.clone(), pointer, missing }));
-        if missing == 0 {
+        let gaps = gaps(ctx, &pointer).await?;
+        let found =
+            Lookup::Found(Box::new(Found { scope: scope.clone(), pointer, absent: gaps.absent, wrong: gaps.wrong }));
+        if gaps == Gaps::default() {
             return Ok(found);
         }
         best = found;
@@ -71,14 +72,14 @@ fn unusable(key: &Key, error: FormatError) -> Error {
         .hint("remove that object from the store, and the next run writes it anew")
 }
 
-/// Returns how many of a model's objects are gone.
+/// Returns how many of a model's objects cannot be used.
 ///
 /// # Errors
 /// A store that could not be looked at.
-pub async fn missing(ctx: &Context, pointer: &Pointer) -> Result<usize> {
+pub async fn gaps(ctx: &Context, pointer: &Pointer) -> Result<Gaps> {
     match manifest(ctx, pointer).await? {
-        None => Ok(1),
-        Some(manifest) => Ok(presence::missing(&ctx.store, &manifest.blobs()).await?.len()),
+        None => Ok(Gaps { absent: 1, wrong: 0 }),
+        Some(manifest) => presence::gaps(&ctx.store, &manifest.blobs()).await,
     }
 }
 

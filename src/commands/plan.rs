@@ -137,7 +137,7 @@ impl Planned {
 
     fn rows(&self, ctx: &Context) -> Vec<(&'static str, String)> {
         let listed = |entries: &[crate::format::InputEntry]| {
-            files_and_bytes(entries.len() as u64, entries.iter().map(|entry| entry.size).sum())
+            files_and_bytes(entries.len() as u64, entries.iter().fold(0, |sum, entry| entry.size.saturating_add(sum)))
         };
         let mut rows = vec![
             ("Data", listed(&self.document.data)),

@@ -32,7 +32,8 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
         None => Lookup::Absent,
     };
     let (reason, explanation) = match looked_up {
-        Lookup::Found(found) if found.missing == 0 => {
+        // What is there but wrong is found out, and named, by fetching it.
+        Lookup::Found(found) if found.absent == 0 || found.wrong > 0 => {
             let restored = apply(ctx, &found.pointer).await?;
             if outputs.inputs.is_some() {
                 // The model of the files that are checked out is the one that this ref uses now.
@@ -56,7 +57,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
             return Ok(Execution { outputs, summary });
         }
         Lookup::Found(found) => {
-            let gone = format!("{} of the model's objects are gone from the store", found.missing);
+            let gone = format!("{} of the model's objects are gone from the store", found.absent);
             (Reason::Incomplete, gone)
         }
         _ => {

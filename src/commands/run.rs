@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::interrupt::{GRACE, Interrupt, interrupted};
 use super::save::Basis;
@@ -69,13 +69,16 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
         Error::failed(format!("cannot run `{shown}`: {}", describe_io(&error)))
             .hint("the training command stands after `--` and runs in the workspace, without a shell")
     })?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut stop = interrupt.clone();
     let status = tokio::select! {
         status = child.wait() => status,
         number = stop.wait() => {
-            pass_on(&child, number, has_terminal);
-            if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-                pass_on(&child, Signal::KILL.as_raw(), has_terminal);
+            pass_on(group, Signal::from_named_raw(number), has_terminal);
+            let _ = tokio::time::timeout(GRACE, child.wait()).await;
+            // Whoever is left of it has had its time; the training itself goes when it is dropped.
+            if !has_terminal {
+                pass_on(group, Some(Signal::KILL), has_terminal);
             }
             return Err(interrupted(number));
         }
@@ -93,10 +96,9 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
     Err(Error::new(Kind::Exit(code), format!("the training `{shown}` {how}; nothing was saved")))
 }
 
-/// Sends the signal on to the training and, without a terminal, to everything that it started.
-fn pass_on(child: &Child, number: i32, has_terminal: bool) {
-    let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let (Some(process), Some(signal)) = (process, Signal::from_named_raw(number)) else { return };
+/// Sends a signal to the training and, without a terminal, to everything that it started.
+fn pass_on(process: Option<Pid>, signal: Option<Signal>, has_terminal: bool) {
+    let (Some(process), Some(signal)) = (process, signal) else { return };
     // A training that has just ended needs no signal.
     let _ = match has_terminal {
         true if signal == Signal::INT => Ok(()),

@@ -17,7 +17,8 @@ use crate::format::pointer::{Reference, SCHEMA};
 use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, head as head_format};
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::outputs::Outputs;
-use crate::store::{Condition, Key, Payload, StoreErrorKind, Version, layout};
+use crate::store::{Condition, Key, Payload, StoreError, StoreErrorKind, Version, layout};
+use crate::transfer::presence::Gaps;
 use crate::transfer::{tree, upload};
 
 /// How often a save that keeps losing races looks again before it gives up.
@@ -173,11 +174,14 @@ async fn keep_inputs(ctx: &Context, document: &InputsDocument) -> Result<Referen
     let reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
     let packed = InputsDocument::compress(&text)
         .map_err(|error| Error::bad_input("the inputs cannot be kept").caused_by(error))?;
-    upload::put(&ctx.store, &layout::inputs(&reference.digest), Payload::new(packed), Condition::Absent).await?;
+    let key = layout::inputs(&reference.digest);
+    if ctx.store.head(&key).await?.is_none() {
+        upload::put(&ctx.store, &key, Payload::new(packed), Condition::Absent).await?;
+    }
     Ok(reference)
 }
 
-/// Finds out before a training whether its model could be saved, by storing what a save needs anyway.
+/// Finds out before a training whether its model could be saved.
 ///
 /// # Errors
 /// A store that cannot be written.
@@ -185,10 +189,10 @@ pub async fn rehearse(ctx: &Context, planned: &Planned) -> Result<()> {
     if ctx.access.read_only.is_some() || !planned.looked {
         return Ok(());
     }
-    keep_inputs(ctx, &planned.document)
-        .await
-        .map(|_| ())
-        .map_err(|error| error.hint("nothing was trained yet: a model could not have been saved"))
+    let key = layout::pointer(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model, &planned.inputs.all);
+    let refused =
+        |error: StoreError| Error::from(error).hint("nothing was trained yet, because it could not have been saved");
+    ctx.store.check_writable(&key).await.map_err(refused)
 }
 
 /// Says which inputs are not those of the plan, as exactly as can be known.
@@ -239,7 +243,7 @@ async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>) -> Result<(Po
         let complete = match &existing {
             // These very blobs were checked or sent a moment ago.
             Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
-            Some((found, _)) => lookup::missing(ctx, found).await? == 0,
+            Some((found, _)) => lookup::gaps(ctx, found).await? == Gaps::default(),
             None => false,
         };
         let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {

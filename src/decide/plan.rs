@@ -33,8 +33,10 @@ pub struct Found {
     pub scope: Scope,
     /// The pointer.
     pub pointer: Pointer,
-    /// How many of its blobs (or its manifest) are missing.
-    pub missing: usize,
+    /// How many of its objects are gone.
+    pub absent: usize,
+    /// How many have another length or checksum.
+    pub wrong: usize,
 }
 
 /// The verdict in one word, from a closed list.
@@ -120,9 +122,12 @@ pub fn plan(
     }
     match lookup {
         Lookup::Failed(why) => retrain(Reason::StoreUnavailable, format!("the store could not be looked at: {why}")),
-        Lookup::Found(found) if found.missing > 0 => retrain(
+        Lookup::Found(found) if found.absent + found.wrong > 0 => retrain(
             Reason::Incomplete,
-            format!("a model of these inputs was saved, but {} of its objects are gone from the store", found.missing),
+            format!(
+                "a model of these inputs was saved, but {} of its objects are gone from the store or damaged",
+                found.absent + found.wrong
+            ),
         ),
         Lookup::Found(found) => match expired(&found.pointer, policy, now) {
             Some(age) => {

@@ -105,6 +105,13 @@ pub struct Blob {
     pub uses: Vec<Use>,
 }
 
+impl Blob {
+    /// Returns how many bytes the blobs have together, as far as a number can say it.
+    pub fn total<'a>(blobs: impl IntoIterator<Item = &'a Self>) -> u64 {
+        blobs.into_iter().fold(0, |sum, blob| blob.size.saturating_add(sum))
+    }
+}
+
 /// A slice of a blob that is a slice of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {

@@ -6,7 +6,6 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
@@ -15,10 +14,9 @@ use crate::error::{Error, IoContext as _, Result};
 const MAX_SUMMARY: usize = 1 << 20;
 
 /// Where a step's commands go.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FileCommands {
     output: Option<PathBuf>,
-    has_outputs: AtomicBool,
     state: Option<PathBuf>,
     summary: Option<PathBuf>,
 }
@@ -36,12 +34,7 @@ impl FileCommands {
                 elsewhere()
             }
         };
-        Self {
-            output: file("GITHUB_OUTPUT"),
-            state: file("GITHUB_STATE"),
-            summary: file("GITHUB_STEP_SUMMARY"),
-            has_outputs: AtomicBool::new(false),
-        }
+        Self { output: file("GITHUB_OUTPUT"), state: file("GITHUB_STATE"), summary: file("GITHUB_STEP_SUMMARY") }
     }
 
     /// Sets an output of the step.
@@ -49,13 +42,13 @@ impl FileCommands {
     /// # Errors
     /// A file that cannot be written.
     pub fn set_output(&self, name: &str, value: &str) -> Result<()> {
-        self.has_outputs.store(true, Ordering::Relaxed);
         append_entry(self.output.as_deref(), name, value)
     }
 
-    /// Returns whether any output was set.
-    pub fn has_outputs(&self) -> bool {
-        self.has_outputs.load(Ordering::Relaxed)
+    /// Returns whether the output was set.
+    pub fn has_output(&self, name: &str) -> bool {
+        let text = self.output.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with("<<")))
     }
 
     /// Keeps a value for the post step, which finds it as `STATE_<name>`.

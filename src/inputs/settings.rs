@@ -111,17 +111,17 @@ pub fn resolve(
     let on_error = reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
     let destination = reader.destination(&workspace);
     let endpoint_url = reader.endpoint_url();
-    let s3 = S3Options {
-        region: raw.get("region").map(str::to_owned),
-        endpoint_url,
-        force_path_style: reader.boolean("force-path-style"),
-    };
+    let region = reader.region();
+    let s3 = S3Options { region, endpoint_url, force_path_style: reader.boolean("force-path-style") };
     let policy = Policy { force: reader.boolean("force-retrain").unwrap_or(false), max_age: reader.max_age() };
     let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
     let fingerprint = reader.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
     let trusted_refs = reader.lines("trusted-refs");
 
     let Reader { faults, .. } = reader;
+    if faults.is_empty() && matches!(store, Some(Location::S3 { .. })) {
+        check_credentials(environment)?;
+    }
     match (store, namespace, model) {
         (Some(store), Some(namespace), Some(model)) if faults.is_empty() => Ok(Settings {
             store,
@@ -148,7 +148,21 @@ fn complain(faults: &[String]) -> Error {
         [one] => one.clone(),
         many => format!("{} inputs cannot be used:\n  {}", many.len(), many.join("\n  ")),
     };
-    Error::bad_input(message)
+    Error::bad_input(message).hint("`ml-cache VERB --help` and the README list every input")
+}
+
+/// Refuses credentials that no request could carry, such as a key with a line end from a file.
+fn check_credentials(environment: &Environment) -> Result<()> {
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"];
+    let odd =
+        |name: &&str| environment.get(name).is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic()));
+    match names.iter().find(|name| odd(name)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Error::failed(format!("the environment variable {name} holds characters that no request can carry"))
+                .hint("it may end in a line break or contain a space: set it again, without"))
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -316,6 +330,15 @@ impl Reader<'_> {
                 "it is no base URL",
                 "`https://host` or `http://host:port`, without credentials",
             );
+            return None;
+        }
+        Some(value)
+    }
+
+    fn region(&mut self) -> Option<String> {
+        let value = self.raw.get("region")?.to_owned();
+        if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            self.fault("region", &value, "it is no name of a region", "such as `eu-central-1`");
             return None;
         }
         Some(value)

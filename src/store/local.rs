@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use rustix::fs::{Access, access};
 
 use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult, describe_io};
@@ -150,6 +151,16 @@ impl Store for LocalStore {
 
     async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
         tokio::task::block_in_place(|| self.put_blocking(key, &payload, &condition))
+    }
+
+    async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let nearest = path.ancestors().skip(1).find(|path| path.symlink_metadata().is_ok()).unwrap_or(&self.root);
+        let failed = |error: io::Error| io_error("write", key, &error);
+        if !fs::metadata(nearest).map_err(failed)?.is_dir() {
+            return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
+        }
+        access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

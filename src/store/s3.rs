@@ -159,6 +159,16 @@ impl Store for S3Store {
         Ok(Version(answer.e_tag.unwrap_or_default()))
     }
 
+    async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
+        // Rights are judged before the condition, which no object ever fulfils.
+        let never = Condition::Unchanged(Version("\"00000000000000000000000000000000\"".to_owned()));
+        match self.put(key, Payload::new(Vec::new()), never).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         let answer = self
             .client

@@ -74,7 +74,7 @@ pub async fn restore(
             (!blob.uses.is_empty()).then_some(blob)
         })
         .collect();
-    let fetched_bytes = wanted.iter().map(|blob| blob.size).sum();
+    let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
     let throttle = Arc::new(Throttle::default());
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
@@ -114,7 +114,7 @@ pub async fn restore(
 pub async fn verify(store: &DynStore, manifest: Manifest, progress: &Arc<Progress>) -> Result<Vec<String>> {
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
-    progress.begin("verifying", blobs.iter().map(|blob| blob.size).sum());
+    progress.begin("verifying", Blob::total(&blobs));
     let throttle = Arc::new(Throttle::default());
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
     let mut damage = Vec::new();

@@ -9,16 +9,26 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Blob;
 use crate::store::{DynStore, layout};
 
-/// Returns the blobs that are missing or are visibly not what they should be.
+/// How many of a model's blobs cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// They are not there.
+    pub absent: usize,
+    /// Something of another length or checksum is there.
+    pub wrong: usize,
+}
+
+/// Looks at every blob without reading it.
 ///
 /// # Errors
 /// A store that could not be looked at.
-pub async fn missing(store: &DynStore, blobs: &[Blob]) -> Result<Vec<Blob>> {
+pub async fn gaps(store: &DynStore, blobs: &[Blob]) -> Result<Gaps> {
     let throttle = Arc::new(Throttle::default());
-    let mut tasks: JoinSet<Result<Option<Blob>>> = JoinSet::new();
-    let mut missing = Vec::new();
-    let mut note = |result: std::result::Result<Result<Option<Blob>>, tokio::task::JoinError>| -> Result<()> {
-        missing.extend(result.map_err(|error| Error::failed("the check was interrupted").caused_by(error))??);
+    let mut tasks: JoinSet<Result<Gaps>> = JoinSet::new();
+    let mut gaps = Gaps::default();
+    let mut note = |result: std::result::Result<Result<Gaps>, tokio::task::JoinError>| -> Result<()> {
+        let found = result.map_err(|error| Error::failed("the check was interrupted").caused_by(error))??;
+        gaps = Gaps { absent: gaps.absent + found.absent, wrong: gaps.wrong + found.wrong };
         Ok(())
     };
     for blob in blobs {
@@ -26,16 +36,19 @@ pub async fn missing(store: &DynStore, blobs: &[Blob]) -> Result<Vec<Blob>> {
         while let Some(result) = tasks.try_join_next() {
             note(result)?;
         }
-        let (store, throttle, blob) = (store.clone(), throttle.clone(), blob.clone());
+        let (store, throttle, digest, size) = (store.clone(), throttle.clone(), blob.digest, blob.size);
         tasks.spawn(async move {
-            let found = store.head(&layout::blob(&blob.digest)).await?;
+            let found = store.head(&layout::blob(&digest)).await?;
             throttle.finished(permit, 0);
-            Ok(if found.is_some_and(|meta| meta.is(&blob.digest, blob.size)) { None } else { Some(blob) })
+            Ok(match found {
+                None => Gaps { absent: 1, wrong: 0 },
+                Some(meta) if meta.is(&digest, size) => Gaps::default(),
+                Some(_) => Gaps { absent: 0, wrong: 1 },
+            })
         });
     }
     while let Some(result) = tasks.join_next().await {
         note(result)?;
     }
-    missing.sort_unstable_by_key(|blob| blob.digest);
-    Ok(missing)
+    Ok(gaps)
 }

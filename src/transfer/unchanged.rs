@@ -21,7 +21,7 @@ pub fn files(manifest: &Manifest, blobs: &[Blob], destination: &Path, progress: 
         manifest.files.iter().map(|file| has_size(destination, &file.path, file.size)).collect();
     let concerned: Vec<&Blob> =
         blobs.iter().filter(|blob| blob.uses.iter().any(|used| candidates[used.file])).collect();
-    progress.begin("comparing", concerned.iter().map(|blob| blob.size).sum());
+    progress.begin("comparing", Blob::total(concerned.iter().copied()));
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from).min(concerned.len());
     let found: Vec<Use> = thread::scope(|scope| {

@@ -1,3 +1,5 @@
+//! The table of verdicts.
+
 use super::*;
 use crate::format::Digest;
 
@@ -15,8 +17,8 @@ fn digests(data: &str, training: &str, extra: &str) -> Fingerprint {
     }
 }
 
-fn found(missing: usize) -> Lookup {
-    Lookup::Found(Box::new(Found { scope: Scope::Trusted, pointer: pointer(), missing }))
+fn found(absent: usize) -> Lookup {
+    Lookup::Found(Box::new(Found { scope: Scope::Trusted, pointer: pointer(), absent, wrong: 0 }))
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What patterns select, rule by rule.
+
 use super::*;
 
 fn parse(text: &str) -> Patterns {

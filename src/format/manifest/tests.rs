@@ -1,3 +1,5 @@
+//! What a manifest may hold, and what it must refuse.
+
 use proptest::prelude::*;
 
 use super::*;

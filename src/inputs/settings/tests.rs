@@ -1,3 +1,5 @@
+//! What inputs are accepted, and what is said of those that are not.
+
 use super::*;
 
 fn raw(values: &[(&str, &str)]) -> RawInputs {

@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -75,6 +76,17 @@ impl Sandbox {
 
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Every file below a directory of the store, such as `v1/blobs`, sorted.
+    pub fn objects(&self, below: &str) -> Vec<PathBuf> {
+        files_below(&self.store_dir().join(below))
+    }
+
+    /// The pointers that the store holds, in any scope.
+    pub fn pointers(&self) -> Vec<serde_json::Value> {
+        let is_pointer = |path: &PathBuf| path.parent().is_some_and(|parent| parent.ends_with("pointers"));
+        self.objects("v1").iter().filter(|path| is_pointer(path)).map(|path| read_json(path)).collect()
     }
 
     /// A command of the binary with nothing of this process's environment in it, in the workspace.
@@ -149,7 +161,9 @@ impl Run {
         for needle in needles {
             assert!(self.stderr.contains(needle), "{needle:?} is not in:\n{}", self.stderr);
         }
-        assert!(!self.stderr.contains("panicked") && !self.stderr.contains("RUST_BACKTRACE"), "{}", self.stderr);
+        for word in ["panicked", "RUST_BACKTRACE", "stack backtrace"] {
+            assert!(!self.stderr.contains(word), "{}", self.stderr);
+        }
         assert_eq!(self.stdout, "", "a failure prints no result");
     }
 }
@@ -181,4 +195,61 @@ pub fn snapshot(root: &Path) -> Vec<String> {
     }
     entries.sort();
     entries
+}
+
+/// Every file below a path, sorted; none where there is no such directory.
+pub fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut stack = vec![root.to_owned()];
+    while let Some(directory) = stack.pop() {
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && !path.is_symlink() { stack.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+pub fn read_json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Changes fields of a JSON file, as a reader of the format may see them from another writer.
+pub fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let mut value = read_json(path);
+    edit(&mut value);
+    fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
+/// Bytes that look random and are the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Waits until something is so, which happens within moments unless something is broken.
+#[track_caller]
+pub fn wait_until(mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it never came to that");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether the process handles SIGINT and SIGTERM by now.
+pub fn handles_signals(child: &Child) -> bool {
+    const BOTH: u64 = 1 << (2 - 1) | 1 << (15 - 1);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap_or("0");
+    u64::from_str_radix(caught.trim(), 16).unwrap() & BOTH == BOTH
 }

@@ -1,1 +1,378 @@
-//! S3 servers for tests: SeaweedFS as a process, `s3s` inside this one.
+//! S3 servers for tests: SeaweedFS as a process that `scripts/with-s3` started, and `s3s` inside
+//! this process with faults on demand.
+//!
+//! The inner server keeps objects with `s3s-fs`, which checks conditions and digests without
+//! atomicity and after the write; the gate in front makes both what Amazon S3 documents.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fs;
+use std::ops::RangeBounds;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::Stream;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HOST};
+use hyper::{HeaderMap, Method, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use ml_cache::format::Digest;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::stream::ByteStream;
+use s3s::{Body, HttpRequest, HttpResponse, StdError};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, RwLock};
+
+/// Where an S3 server listens, and the keys that it accepts.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub url: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: String,
+}
+
+impl Endpoint {
+    /// The server that `scripts/with-s3` started.
+    pub fn seaweedfs() -> Self {
+        let get = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests through `scripts/with-s3`"))
+        };
+        Self {
+            url: get("AWS_ENDPOINT_URL"),
+            region: get("AWS_REGION"),
+            access_key: get("AWS_ACCESS_KEY_ID"),
+            secret_key: get("AWS_SECRET_ACCESS_KEY"),
+        }
+    }
+
+    /// What a process that uses this server needs in its environment.
+    pub fn env(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", self.url.clone()),
+            ("AWS_REGION", self.region.clone()),
+            ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_key.clone()),
+        ]
+    }
+
+    /// Makes a bucket of a random name.
+    pub fn fresh_bucket(&self) -> String {
+        let bucket = format!("test-{:016x}", rand::random::<u64>());
+        self.script(&["mb", &bucket]);
+        bucket
+    }
+
+    /// Runs `scripts/s3`, which looks at the server by curl, and returns what it printed.
+    pub fn script(&self, arguments: &[&str]) -> Vec<u8> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3");
+        let output = Command::new(script).args(arguments).envs(self.env()).output().unwrap();
+        assert!(output.status.success(), "scripts/s3 {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// An S3 error with this status and code; the request is not carried out.
+    Answer(u16, &'static str),
+    /// The connection is reset before a PUT is carried out, or in the middle of a GET's body.
+    Reset,
+    /// The body of a GET ends early, and then the connection.
+    Truncate,
+    /// One byte of the body of a GET is another.
+    Flip,
+    /// The request is carried out, and the connection is reset instead of a reply.
+    LoseReply,
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub method: Method,
+    /// Of the URL, still percent-encoded.
+    pub path: String,
+    pub headers: HeaderMap,
+    /// The digest of the body; absent where the fault came before the body was read.
+    pub body: Option<Digest>,
+}
+
+impl Recorded {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The host that the client meant, which is not this server if it was used as a proxy.
+    pub fn host(&self) -> &str {
+        self.header(HOST.as_str()).unwrap()
+    }
+}
+
+struct Rule {
+    method: Method,
+    path: String,
+    fault: Fault,
+    times: BTreeSet<u32>,
+    seen: u32,
+}
+
+struct Inner {
+    service: S3Service,
+    root: TempDir,
+    /// Held shared by readers, alone by writers, so that a check and its write are one.
+    gate: RwLock<()>,
+    rules: Mutex<Vec<Rule>>,
+    requests: Mutex<Vec<Recorded>>,
+}
+
+/// An S3 server in this process, with one bucket, `models`, and threads of its own.
+pub struct Server {
+    pub endpoint: Endpoint,
+    inner: Arc<Inner>,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        // The library reads its keys from the environment, so these are accepted where they are set.
+        let var = |name: &str, other: &str| std::env::var(name).unwrap_or_else(|_| other.to_owned());
+        let mut endpoint = Endpoint {
+            url: String::new(),
+            region: var("AWS_REGION", "us-east-1"),
+            access_key: var("AWS_ACCESS_KEY_ID", "test-access-key"),
+            secret_key: var("AWS_SECRET_ACCESS_KEY", "test-secret-key"),
+        };
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("models")).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(endpoint.access_key.clone(), endpoint.secret_key.clone()));
+        let inner = Arc::new(Inner {
+            service: builder.build(),
+            root,
+            gate: RwLock::default(),
+            rules: Mutex::default(),
+            requests: Mutex::default(),
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        endpoint.url = format!("http://{}", listener.local_addr().unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let serving = inner.clone();
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                tokio::spawn(connection(serving.clone(), socket));
+            }
+        });
+        Self { endpoint, inner, runtime: Some(runtime) }
+    }
+
+    /// Lets the requests of this method go wrong whose path contains the text: those whose number,
+    /// counted from 1, is in the range.
+    pub fn fault(&self, method: Method, path: &str, times: impl RangeBounds<u32>, fault: Fault) {
+        let times = (1..=1000).filter(|time| times.contains(time)).collect();
+        self.inner.rules.lock().unwrap().push(Rule { method, path: path.to_owned(), fault, times, seen: 0 });
+    }
+
+    /// Ends all faults and forgets what was recorded.
+    pub fn reset(&self) {
+        self.inner.rules.lock().unwrap().clear();
+        self.inner.requests.lock().unwrap().clear();
+    }
+
+    /// Every request since the start or the last `reset`.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.inner.requests.lock().unwrap().clone()
+    }
+
+    /// The requests of this method whose path contains the text.
+    pub fn requests_to(&self, method: Method, path: &str) -> Vec<Recorded> {
+        self.requests().into_iter().filter(|request| request.method == method && request.path.contains(path)).collect()
+    }
+
+    /// The keys in the bucket `models` that contain the text, sorted, with the files that hold them.
+    pub fn objects(&self, part: &str) -> Vec<(String, PathBuf)> {
+        let bucket = self.inner.root.path().join("models");
+        let mut found = Vec::new();
+        let mut stack = vec![bucket.clone()];
+        while let Some(directory) = stack.pop() {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                let key = path.strip_prefix(&bucket).unwrap().to_str().unwrap().to_owned();
+                if path.is_dir() {
+                    stack.push(path);
+                } else if key.contains(part) {
+                    found.push((key, path));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Serves one connection until it ends or a fault cuts it.
+async fn connection(inner: Arc<Inner>, socket: TcpStream) {
+    // Whoever closes a socket last decides how; this twin is for saying "with a reset".
+    let (socket, twin) = {
+        let socket = socket.into_std().unwrap();
+        let twin = socket.try_clone().unwrap();
+        (TcpStream::from_std(socket).unwrap(), TcpStream::from_std(twin).unwrap())
+    };
+    let cut = Arc::new(Notify::new());
+    let service = {
+        let cut = cut.clone();
+        hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let (inner, cut) = (inner.clone(), cut.clone());
+            async move { Ok::<_, Infallible>(inner.answer(request, &cut).await) }
+        })
+    };
+    let builder = Builder::new(TokioExecutor::new()).http1_only();
+    tokio::select! {
+        // A client that goes away is no failure of the server.
+        _ = builder.serve_connection(TokioIo::new(socket), service) => {}
+        () = cut.notified() => twin.set_zero_linger().unwrap(),
+    }
+}
+
+impl Inner {
+    async fn answer(&self, request: hyper::Request<Incoming>, cut: &Arc<Notify>) -> HttpResponse {
+        let (parts, body) = request.into_parts();
+        let fault = self.fault_for(&parts.method, parts.uri.path());
+        let number = {
+            let mut requests = self.requests.lock().unwrap();
+            requests.push(Recorded {
+                method: parts.method.clone(),
+                path: parts.uri.path().to_owned(),
+                headers: parts.headers.clone(),
+                body: None,
+            });
+            requests.len() - 1
+        };
+        if matches!(fault, Some(Fault::Reset)) && parts.method == Method::PUT {
+            return reset(cut).await;
+        }
+        // A client that breaks off its request gets no answer.
+        let Ok(body) = Body::from(body).store_all_limited(64 << 20).await else { return reset(cut).await };
+        if let Some(recorded) = self.requests.lock().unwrap().get_mut(number) {
+            recorded.body = Some(Digest::of(&body));
+        }
+        if let Some(Fault::Answer(status, code)) = fault {
+            return error(status, code);
+        }
+        let response = self.perform(hyper::Request::from_parts(parts, body)).await;
+        match fault {
+            Some(Fault::LoseReply) => reset(cut).await,
+            Some(fault @ (Fault::Reset | Fault::Truncate | Fault::Flip)) => spoil(response, &fault, cut).await,
+            _ => response,
+        }
+    }
+
+    fn fault_for(&self, method: &Method, path: &str) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap();
+        rules.iter_mut().filter(|rule| rule.method == method && path.contains(&rule.path)).fold(None, |found, rule| {
+            rule.seen += 1;
+            found.or_else(|| rule.times.contains(&rule.seen).then(|| rule.fault.clone()))
+        })
+    }
+
+    /// Carries out a request as Amazon S3 documents it, where `s3s-fs` does something else.
+    async fn perform(&self, request: hyper::Request<Bytes>) -> HttpResponse {
+        let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
+        if !self.root.path().join(bucket).is_dir() {
+            return error(404, "NoSuchBucket");
+        }
+        let announced = request.headers().get("x-amz-checksum-sha256");
+        if announced.is_some_and(|announced| announced != Digest::of(request.body()).base64().as_str()) {
+            return error(400, "BadDigest");
+        }
+        let writes = request.method() == Method::PUT;
+        let (_shared, _alone);
+        if writes {
+            _alone = self.gate.write().await;
+        } else {
+            _shared = self.gate.read().await;
+        }
+        let request: HttpRequest = request.map(Body::from);
+        self.service.call(request).await.unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+}
+
+async fn reset(cut: &Notify) -> HttpResponse {
+    cut.notify_one();
+    std::future::pending().await
+}
+
+fn error(status: u16, code: &str) -> HttpResponse {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+    );
+    let mut response = HttpResponse::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+/// Damages the body of a reply; its headers stay those of the whole body.
+async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> HttpResponse {
+    let (mut parts, mut body) = response.into_parts();
+    let bytes = body.store_all_limited(64 << 20).await.unwrap();
+    assert!(!bytes.is_empty(), "there is no body to spoil in {parts:?}");
+    parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
+    let half = bytes.slice(..bytes.len() / 2);
+    let body = match fault {
+        Fault::Flip => {
+            let mut bytes = bytes.to_vec();
+            bytes[half.len()] ^= 1;
+            Body::from(bytes)
+        }
+        Fault::Truncate => Body::from(Box::pin(Half { first: Some(half), cut: None }) as s3s::stream::DynByteStream),
+        _ => {
+            let cut = Some(cut.clone());
+            Body::from(Box::pin(Half { first: Some(half), cut }) as s3s::stream::DynByteStream)
+        }
+    };
+    HttpResponse::from_parts(parts, body)
+}
+
+/// The first half of a body, and then the end or a reset.
+struct Half {
+    first: Option<Bytes>,
+    cut: Option<Arc<Notify>>,
+}
+
+impl Stream for Half {
+    type Item = Result<Bytes, StdError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match (self.first.take(), &self.cut) {
+            (Some(bytes), _) => Poll::Ready(Some(Ok(bytes))),
+            (None, None) => Poll::Ready(None),
+            (None, Some(cut)) => {
+                cut.notify_one();
+                // Never woken: the connection goes away.
+                let _ = context;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl ByteStream for Half {}

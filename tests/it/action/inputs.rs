@@ -1,0 +1,176 @@
+//! Inputs in all the spellings and forms in which runners hand them over, and failures because of them.
+
+use std::collections::BTreeMap;
+
+use super::runner::{HOST_TEMP, HOST_WORKSPACE, Runner, State};
+
+/// The variables with underscores in place of hyphens, as some runners have them.
+fn underscored(variables: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    variables.into_iter().map(|(name, value)| (name.replace('-', "_"), value)).collect()
+}
+
+#[test]
+fn hyphens_may_be_underscores() {
+    let runner = Runner::new();
+    let inputs = runner.input_variables("main", &runner.inputs_of());
+    let hyphens = runner.run("main", inputs.clone(), &State::new());
+    let underscores = runner.run("main", underscored(inputs), &State::new());
+    hyphens.succeeds();
+    underscores.succeeds();
+    assert_eq!(hyphens.output("fingerprint"), underscores.output("fingerprint"));
+}
+
+#[test]
+fn lines_are_trimmed_and_comments_and_blanks_skipped() {
+    let mut runner = Runner::new();
+    let plain = runner.main();
+    runner.input("data-paths", "\n  # all of it\r\n\tdata/*.csv  \n\n!data/none.csv\r\n");
+    runner.input("extra-key", "\n \n");
+    assert_eq!(runner.main().output("fingerprint"), plain.output("fingerprint"));
+    runner.input("data-paths", "data/**\n!data/b.csv");
+    assert_ne!(runner.main().output("data-hash"), plain.output("data-hash"));
+}
+
+#[test]
+fn paths_of_the_host_are_mapped_on_every_line() {
+    let mut runner = Runner::new();
+    let plain = runner.step("plan");
+    // The runner itself rewrites only what the whole value begins with.
+    let work = runner.work().display().to_string();
+    runner
+        .input("data-paths", &format!("{work}/data/a.csv\n{HOST_WORKSPACE}/data/b.csv\n!{HOST_WORKSPACE}/data/c.csv"));
+    runner.input("training-paths", &format!("src/none.py\n{HOST_WORKSPACE}/src/**"));
+    runner.input("if-no-files-found", "ignore");
+    let mapped = runner.step("plan");
+    mapped.succeeds();
+    assert_eq!(mapped.output("fingerprint"), plain.output("fingerprint"));
+
+    runner.input("model-path", &format!("{HOST_WORKSPACE}/models/"));
+    runner.input("store", &format!("file://{HOST_TEMP}/store"));
+    runner.train("weights");
+    runner.step("save").succeeds();
+    assert!(runner.temp().join("store/v1").is_dir());
+    runner.input("destination", &format!("{HOST_WORKSPACE}/served"));
+    runner.step("restore").succeeds();
+    assert_eq!(runner.read("served/models/model.bin"), "weights");
+}
+
+#[test]
+fn another_workspace_is_not_mapped() {
+    let mut runner = Runner::new();
+    runner.input("data-paths", &format!("data/**\n{HOST_WORKSPACE}-other/data/b.csv"));
+    runner.main().fails(2, &["`data-paths`", "-other/data/b.csv"]);
+}
+
+#[test]
+fn empty_inputs_are_as_good_as_none() {
+    let mut runner = Runner::new();
+    let plain = runner.main();
+    for name in [
+        "destination",
+        "force-retrain",
+        "max-age",
+        "on-error",
+        "fail-on-miss",
+        "default-excludes",
+        "if-no-files-found",
+        "namespace",
+        "trusted-refs",
+        "region",
+        "endpoint-url",
+        "force-path-style",
+        "host-paths",
+        "extra-key",
+    ] {
+        runner.input(name, "");
+    }
+    let empty = runner.main();
+    empty.succeeds();
+    assert_eq!(empty.output("fingerprint"), plain.output("fingerprint"));
+    assert_eq!(empty.output("reason"), "no-model");
+}
+
+#[test]
+fn a_step_that_fails_says_so_and_asks_for_training() {
+    for phase in ["main", "plan", "restore", "save"] {
+        let mut runner = Runner::new();
+        runner.input("store", "gs://bucket");
+        runner.input("model", "");
+        let step = runner.step(phase);
+        step.fails(2, &["::error::", "`store`", "gs://bucket", "`model`"]);
+        step.has_all_outputs();
+        assert_eq!(step.pick(["retrain-needed", "cache-hit", "reason", "pointer"]), ["true", "false", "", ""]);
+        assert_eq!(step.log.matches("::error::").count(), 1, "{}", step.log);
+    }
+    let mut runner = Runner::new();
+    runner.input("store", "");
+    runner.main().fails(2, &["`store`", "it is required in GitHub Actions"]);
+}
+
+#[test]
+fn a_missing_model_that_must_not_be_missing_keeps_the_outputs() {
+    let mut runner = Runner::new();
+    runner.input("fail-on-miss", "true");
+    for phase in ["main", "plan"] {
+        let step = runner.step(phase);
+        step.fails(3, &["there is no model to use"]);
+        step.has_all_outputs();
+        assert_eq!(step.pick(["retrain-needed", "reason"]), ["true", "no-model"]);
+        assert!(step.output("fingerprint").starts_with("sha256:"));
+    }
+    let restore = Runner::new().step("restore");
+    restore.fails(3, &["cannot restore `fraud`"]);
+    restore.has_all_outputs();
+    assert_eq!(restore.pick(["retrain-needed", "restored"]), ["true", "false"]);
+    let lenient = Runner::new().step_with("restore", &[("fail-on-miss", "false")]);
+    lenient.succeeds();
+    assert_eq!(lenient.pick(["retrain-needed", "restored", "reason"]), ["true", "false", "no-model"]);
+}
+
+#[test]
+fn a_damaged_model_fails_the_step_and_asks_for_training() {
+    let runner = Runner::trained().next_job();
+    runner.damage_a_blob();
+    let main = runner.main();
+    main.fails(4, &["is damaged", "hint:"]);
+    main.has_all_outputs();
+    assert_eq!(main.pick(["retrain-needed", "cache-hit", "restored"]), ["true", "false", "false"]);
+    assert!(!runner.path("models").exists());
+}
+
+#[test]
+fn a_workspace_that_exists_only_outside_is_the_current_directory() {
+    let mut runner = Runner::new();
+    let plain = runner.main();
+    runner.env("GITHUB_WORKSPACE", HOST_WORKSPACE);
+    let main = runner.main();
+    main.succeeds();
+    assert_eq!(main.output("fingerprint"), plain.output("fingerprint"));
+}
+
+#[test]
+fn a_payload_that_is_missing_or_nonsense_never_widens_rights() {
+    for payload in [None, Some(""), Some("{"), Some("[]"), Some("{\"repository\":7}"), Some("null")] {
+        let runner = Runner::new();
+        runner.replace_event(payload);
+        let main = runner.main();
+        main.succeeds();
+        runner.train("weights");
+        runner.post(&main).succeeds();
+        assert!(runner.objects("v1/trusted").is_empty(), "{payload:?}");
+        assert_eq!(runner.pointers()[0]["scope"], "branch/main");
+    }
+}
+
+#[test]
+fn the_name_of_the_temporary_file_for_the_post_step_is_no_secret_and_no_trap() {
+    let runner = Runner::new();
+    let main = runner.main();
+    runner.train("weights");
+    // Whatever a later step does to it, the save itself goes on.
+    for file in crate::support::cli::files_below(&runner.temp()) {
+        std::fs::write(file, "garbage").unwrap();
+    }
+    runner.post(&main).succeeds();
+    assert_eq!(runner.pointers().len(), 1);
+}

@@ -1,0 +1,216 @@
+//! Who may write where: pull requests, forks, branches and the cache mode.
+
+use serde_json::json;
+
+use super::runner::{Runner, Step};
+
+impl Runner {
+    /// Main step, training and post step of a job.
+    fn job(&self, weights: &str) -> (Step, Step) {
+        let main = self.main();
+        main.succeeds();
+        if main.output("retrain-needed") == "true" {
+            self.train(weights);
+        }
+        let post = self.post(&main);
+        post.succeeds();
+        (main, post)
+    }
+
+    /// Makes this a job on another branch.
+    fn on_branch(&mut self, name: &str) {
+        self.env("GITHUB_REF", &format!("refs/heads/{name}"));
+    }
+}
+
+/// Demands that the job's post step says why it did not save, without failing.
+#[track_caller]
+fn not_saved(step: &Step, why: &str) {
+    step.succeeds();
+    let warnings: Vec<&str> = step.log.lines().filter(|line| line.starts_with("::warning::")).collect();
+    assert!(warnings.iter().any(|line| line.contains("not saved") && line.contains(why)), "{}", step.log);
+    assert!(step.summary.contains("not saved"), "{}", step.summary);
+}
+
+#[test]
+fn a_pull_request_from_a_fork_reads_and_never_writes() {
+    let mut fork = Runner::trained().next_job();
+    fork.pull_request("stranger/fraud-detection");
+    let before = fork.objects("v1");
+    let (main, _) = fork.job("");
+    assert_eq!(main.pick(["reason", "restored"]), ["hit", "true"]);
+    assert_eq!(fork.read("models/model.bin"), "weights");
+
+    let mut fork = fork.next_job();
+    fork.write("data/a.csv", "poison");
+    let (main, post) = fork.job("poison");
+    assert_eq!(main.output("retrain-needed"), "true");
+    not_saved(&post, "pull request from a fork");
+    fork.input("fingerprint", "");
+    let save = fork.step("save");
+    not_saved(&save, "pull request from a fork");
+    assert_eq!(save.pick(["saved", "cache-hit", "pointer"]), ["false", "false", ""]);
+    assert_eq!(fork.objects("v1"), before, "not even a blob");
+}
+
+#[test]
+fn a_pull_request_whose_branch_is_gone_counts_as_a_fork() {
+    let mut runner = Runner::new();
+    runner.pull_request("acme/fraud-detection");
+    let request = json!({"number": 7, "head": {"repo": null}, "base": {"repo": {"full_name": "acme/fraud-detection"}}});
+    runner.event(&json!({"pull_request": request}));
+    let (_, post) = runner.job("weights");
+    not_saved(&post, "pull request from a fork");
+    assert!(runner.objects("v1").is_empty());
+}
+
+#[test]
+fn a_pull_request_writes_only_to_its_own_scope() {
+    let mut request = Runner::trained().next_job();
+    request.pull_request("acme/fraud-detection");
+    let trusted = request.objects("v1/trusted");
+    request.write("data/a.csv", "new data");
+    let (main, _) = request.job("from the request");
+    assert_eq!(main.output("reason"), "data-changed");
+    assert_eq!(request.objects("v1/trusted"), trusted);
+    let written = request.objects("v1/untrusted");
+    assert_eq!(written.len(), 2, "{written:?}");
+    assert!(
+        written.iter().all(|key| key.starts_with("v1/untrusted/acme/fraud-detection/pr%2F7/fraud/")),
+        "{written:?}"
+    );
+    assert!(written.iter().any(|key| key.contains("/heads/better-features.json ")), "{written:?}");
+
+    // The next push to the request finds it; the default branch does not.
+    let (main, _) = request.next_job().job("");
+    assert_eq!(main.pick(["reason", "restored"]), ["hit", "true"]);
+    let mut push = request.next_job();
+    for (name, value) in [("GITHUB_EVENT_NAME", "push"), ("GITHUB_REF", "refs/heads/main"), ("GITHUB_HEAD_REF", "")] {
+        push.env(name, value);
+    }
+    push.event(&json!({}));
+    let (main, _) = push.job("from main");
+    assert_eq!(main.output("reason"), "data-changed", "what a request trained is not deployed");
+    assert_eq!(push.next_job().main().output("retrain-needed"), "false");
+}
+
+#[test]
+fn a_pull_request_reads_the_default_branch_and_writes_nothing_then() {
+    let mut request = Runner::trained().next_job();
+    request.pull_request("acme/fraud-detection");
+    let before = request.objects("v1/trusted");
+    let (main, _) = request.job("");
+    assert_eq!(main.pick(["reason", "restored"]), ["hit", "true"]);
+    assert_eq!(request.objects("v1/trusted"), before);
+    assert!(request.objects("v1/untrusted").iter().all(|key| key.contains("/heads/")));
+}
+
+#[test]
+fn a_forced_training_of_a_pull_request_replaces_nothing_that_is_trusted() {
+    let mut request = Runner::trained().next_job();
+    request.pull_request("acme/fraud-detection");
+    request.input("force-retrain", "true");
+    let before = request.objects("v1/trusted");
+    request.job("from the request");
+    assert_eq!(request.objects("v1/trusted"), before);
+    let own: Vec<_> = request.pointers().into_iter().filter(|pointer| pointer["scope"] == "pr/7").collect();
+    assert_eq!((own.len(), &own[0]["generation"]), (1, &json!(1)));
+}
+
+#[test]
+fn branches_are_scopes_of_their_own_unless_they_are_trusted() {
+    let mut branch = Runner::trained().next_job();
+    branch.on_branch("feature/x");
+    branch.write("data/a.csv", "branch");
+    branch.job("branch");
+    let written = branch.objects("v1/untrusted");
+    assert!(written.iter().all(|key| key.contains("/branch%2Ffeature%2Fx/fraud/")), "{written:?}");
+
+    let mut sibling = branch.next_job();
+    sibling.on_branch("feature/y");
+    assert_eq!(sibling.main().output("retrain-needed"), "true", "a branch does not read its siblings");
+
+    let mut release = branch.next_job();
+    release.on_branch("release/1");
+    release.input("trusted-refs", "release/1");
+    release.job("release");
+    let scopes: Vec<_> = release.pointers().iter().map(|pointer| pointer["scope"].clone()).collect();
+    assert_eq!(scopes.iter().filter(|scope| **scope == "trusted").count(), 2, "{scopes:?}");
+}
+
+#[test]
+fn events_that_outsiders_cause_never_write() {
+    for event in ["pull_request_target", "issue_comment", "workflow_run", "issues", "something_new", ""] {
+        let mut runner = Runner::new();
+        runner.env("GITHUB_EVENT_NAME", event);
+        let (_, post) = runner.job("weights");
+        not_saved(&post, "never write");
+        assert!(runner.objects("v1").is_empty(), "{event}");
+    }
+}
+
+#[test]
+fn a_hit_of_an_event_that_may_not_write_moves_no_head() {
+    let mut runner = Runner::trained().next_job();
+    let before = runner.objects("v1");
+    runner.env("GITHUB_EVENT_NAME", "issue_comment");
+    let (main, _) = runner.job("");
+    assert_eq!(main.output("reason"), "hit");
+    runner.step("plan").succeeds();
+    assert_eq!(runner.objects("v1"), before);
+}
+
+#[test]
+fn the_cache_mode_read_reads_and_does_not_write() {
+    let mut runner = Runner::trained().next_job();
+    runner.env("ACTIONS_CACHE_MODE", "read");
+    let before = runner.objects("v1");
+    assert_eq!(runner.job("").0.output("restored"), "true");
+    let runner = runner.next_job();
+    runner.write("data/a.csv", "changed");
+    let (_, post) = runner.job("changed");
+    not_saved(&post, "ACTIONS_CACHE_MODE");
+    assert_eq!(runner.objects("v1"), before);
+}
+
+#[test]
+fn the_cache_mode_none_neither_reads_nor_writes() {
+    let mut runner = Runner::trained().next_job();
+    runner.env("ACTIONS_CACHE_MODE", "none");
+    let before = runner.objects("v1");
+    let main = runner.main();
+    main.fails(1, &["ACTIONS_CACHE_MODE", "hint:", "on-error: retrain"]);
+    assert_eq!(main.output("retrain-needed"), "true");
+    runner.step_with("restore", &[]).fails(1, &["ACTIONS_CACHE_MODE"]);
+    runner.input("on-error", "retrain");
+    let (main, post) = runner.job("weights");
+    assert_eq!(main.pick(["reason", "cache-hit"]), ["store-unavailable", "false"]);
+    not_saved(&post, "ACTIONS_CACHE_MODE");
+    assert_eq!(runner.objects("v1"), before);
+}
+
+#[test]
+fn the_cache_mode_write_only_writes_and_does_not_read() {
+    let mut runner = Runner::new();
+    runner.env("ACTIONS_CACHE_MODE", "write-only");
+    runner.input("on-error", "retrain");
+    let (main, _) = runner.job("weights");
+    assert_eq!(main.output("reason"), "store-unavailable");
+    assert_eq!(runner.pointers().len(), 1);
+    let mut reader = runner.next_job();
+    reader.env("ACTIONS_CACHE_MODE", "write");
+    assert_eq!(reader.main().output("reason"), "hit");
+}
+
+#[test]
+fn a_namespace_keeps_models_of_several_repositories_apart() {
+    let mut runner = Runner::trained().next_job();
+    runner.input("namespace", "acme/shared");
+    let (main, _) = runner.job("shared");
+    assert_eq!(main.output("reason"), "no-model");
+    let mut other = runner.next_job();
+    other.env("GITHUB_REPOSITORY", "acme/another");
+    let restored = other.main();
+    assert_eq!(restored.pick(["reason", "restored"]), ["hit", "true"]);
+    assert_eq!(other.read("models/model.bin"), "shared");
+}

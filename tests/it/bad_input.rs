@@ -1,0 +1,214 @@
+//! What the user may get wrong, each with its exit code and a message that says what to do.
+
+mod files;
+mod stores;
+
+use crate::support::cli::{Run, Sandbox};
+
+/// Demands exit code 2 and these words for flags added to (or replacing) the usual ones.
+#[track_caller]
+fn refused(verb: &str, more: &[&str], needles: &[&str]) {
+    let sandbox = Sandbox::strict();
+    let arguments = [&[verb, "--json", "--model-path", "models/"][..], more].concat();
+    let mut arguments: Vec<&str> = arguments;
+    if !matches!(verb, "save" | "run") {
+        arguments.drain(2..4);
+    }
+    for (flag, value) in [("--model", "fraud"), ("--data-paths", "data/**"), ("--training-paths", "src/**")] {
+        if !more.contains(&flag) {
+            arguments.extend([flag, value]);
+        }
+    }
+    let run = sandbox.raw(&arguments);
+    run.fails(2, needles);
+    assert!(!sandbox.store_dir().exists(), "nothing is written for bad input");
+}
+
+impl Sandbox {
+    /// A project, and a process that would show every backtrace it has.
+    fn strict() -> Self {
+        let mut sandbox = Self::with_project();
+        sandbox.env("RUST_BACKTRACE", "full");
+        sandbox
+    }
+}
+
+#[test]
+fn a_store_of_an_unknown_kind() {
+    for (store, reason) in [
+        ("gs://bucket/models", "the scheme `gs` is not known"),
+        ("https://bucket.s3.amazonaws.com", "the scheme `https` is not known"),
+        ("models", "it has no scheme"),
+        ("/var/models", "it has no scheme"),
+        ("file://", "three slashes"),
+        ("file://store", "three slashes"),
+        ("s3://", "a bucket name has"),
+        ("s3://My_Bucket/x", "a bucket name has"),
+        ("s3://bucket/../other", "must not contain"),
+        ("s3://bucket/a//b", "must not contain"),
+    ] {
+        refused(
+            "plan",
+            &["--store", store],
+            &["`store`", store, reason, "`s3://bucket/prefix` or `file:///directory`"],
+        );
+    }
+}
+
+#[test]
+fn a_model_without_a_usable_name() {
+    let long = "m".repeat(101);
+    for (name, reason) in [
+        ("fraud/detector", "must not contain `/`"),
+        ("..", "must not be dots alone"),
+        ("a\nb", "control characters"),
+        (&long, "at most 100 bytes"),
+    ] {
+        refused("plan", &["--model", name], &["`model`", reason]);
+    }
+    for name in ["", "  "] {
+        refused("plan", &["--model", name], &["`model`", "it is required"]);
+    }
+    let sandbox = Sandbox::strict();
+    sandbox.raw(["plan", "--data-paths", "data/**"]).fails(2, &["`model`", "it is required"]);
+}
+
+#[test]
+fn a_namespace_of_another_form() {
+    for name in ["org", "org/repo/more", "/repo", "org/", "../repo"] {
+        refused("plan", &["--namespace", name], &["`namespace`", "`owner/name`"]);
+    }
+}
+
+#[test]
+fn patterns_that_leave_the_workspace_or_are_none() {
+    for pattern in ["../data/**", "data/../../x", "/etc/passwd", "~/data", "data/[z-a]", "!"] {
+        refused("plan", &["--data-paths", pattern], &["`data-paths`", pattern]);
+        refused("plan", &["--training-paths", pattern], &["`training-paths`", pattern]);
+        refused("save", &["--model-path", pattern, "--model-path", "models"], &["`model-path`", pattern]);
+    }
+}
+
+#[test]
+fn nothing_to_decide_by() {
+    for verb in ["plan", "save"] {
+        for (data, training) in [("", ""), ("\n  \n# a comment", "\n"), ("!data/raw", "!src/x"), ("", "!src/**")] {
+            let patterns = ["--data-paths", data, "--training-paths", training];
+            refused(verb, &patterns, &["`data-paths`", "nothing is left to decide by"]);
+        }
+    }
+}
+
+#[test]
+fn nothing_to_save() {
+    let sandbox = Sandbox::strict();
+    for model_path in ["", "!models", "# models"] {
+        let mut arguments = Sandbox::arguments("save", &[]);
+        *arguments.last_mut().unwrap() = model_path.to_owned();
+        sandbox.raw(&arguments).fails(2, &["`model-path`", "it includes nothing"]);
+    }
+}
+
+#[test]
+fn words_and_numbers_that_are_not_understood() {
+    for (flag, value, needle) in [
+        ("max-age", "soon", "such as `30d`"),
+        ("max-age", "-1d", "no positive duration"),
+        ("max-age", "0s", "no positive duration"),
+        ("on-error", "ignore", "`fail`, `retrain`"),
+        ("if-no-files-found", "maybe", "`error`, `warn`, `ignore`"),
+        ("force-path-style", "yes", "`true` or `false`"),
+        ("endpoint-url", "ftp://host", "no base URL"),
+        ("endpoint-url", "localhost:8333", "no base URL"),
+        ("extra-key", "torch", "lines of the form `name=value`"),
+        ("extra-key", "=2.4", "lines of the form `name=value`"),
+        ("extra-key", "a=1\na=2", "the name stands there twice"),
+    ] {
+        let flag_name = format!("--{flag}");
+        refused("plan", &[&flag_name, value], &[&format!("`{flag}`"), needle]);
+    }
+    refused("save", &["--fingerprint", "abc"], &["`fingerprint`", "64 lower-case hex digits"]);
+    refused("run", &["--destination", "a/../../b", "--", "true"], &["`destination`", "`..` is not allowed"]);
+}
+
+#[test]
+fn booleans_of_the_command_line() {
+    for bad in ["--force-retrain=maybe", "--force-retrain=", "--fail-on-miss=1"] {
+        Sandbox::strict().run("plan", &[bad]).fails(2, &[bad.split('=').next().unwrap()]);
+    }
+}
+
+#[test]
+fn a_workspace_that_is_no_directory() {
+    let missing = ["--workspace", "no/such/place"];
+    refused("plan", &missing, &["`workspace`", "no/such/place", "it is not a directory"]);
+    refused("plan", &["--workspace", "data/a.csv"], &["`workspace`", "data/a.csv", "it is not a directory"]);
+}
+
+#[test]
+fn every_fault_is_in_one_message() {
+    let sandbox = Sandbox::strict();
+    let run = sandbox.raw([
+        "save",
+        "--json",
+        "--store",
+        "gs://x",
+        "--model",
+        "a/b",
+        "--namespace",
+        "org",
+        "--data-paths",
+        "../a\n../b",
+        "--model-path",
+        "",
+        "--max-age",
+        "soon",
+        "--extra-key",
+        "torch",
+    ]);
+    let inputs = ["`store`", "`model`", "`namespace`", "`../a`", "`../b`", "`model-path`", "`max-age`", "`extra-key`"];
+    run.fails(2, &inputs);
+    assert_eq!(run.stderr.matches("error:").count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("inputs cannot be used:"), "{}", run.stderr);
+}
+
+#[test]
+fn a_value_of_somebody_elses_making_cannot_draw_on_the_terminal() {
+    let run = Sandbox::strict().raw(["plan", "--model", "\u{1b}[31m/x\n::error::y", "--data-paths", "data/**"]);
+    run.fails(2, &["\\u{1b}[31m/x"]);
+    assert!(!run.stderr.contains('\u{1b}'));
+    assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
+}
+
+fn prints(arguments: &[&str]) -> Run {
+    let run = Sandbox::strict().raw(arguments);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    run
+}
+
+#[test]
+fn help_and_version_are_printed() {
+    assert_eq!(prints(&["--version"]).stdout, format!("ml-cache {}\n", env!("CARGO_PKG_VERSION")));
+    let help = prints(&["--help"]).stdout;
+    for verb in ["plan", "restore", "save", "run", "verify"] {
+        assert!(help.contains(verb), "{help}");
+        let help = prints(&[verb, "--help"]).stdout;
+        assert!(help.contains("--model") && help.contains("--store") && help.contains("--json"), "{help}");
+    }
+    assert!(help.contains("Exit codes:"), "{help}");
+}
+
+#[test]
+fn command_lines_that_make_no_sense() {
+    for (arguments, needle) in [
+        (&["plan", "--mood", "x"][..], "--mood"),
+        (&["fly"], "fly"),
+        (&["plan", "extra"], "extra"),
+        (&["restore", "--model-path", "models"], "--model-path"),
+        (&["plan", "--model"], "--model"),
+        (&["run", "--model", "fraud"], "COMMAND"),
+        (&[], "Usage:"),
+    ] {
+        Sandbox::strict().raw(arguments).fails(2, &[needle]);
+    }
+}

@@ -1,0 +1,90 @@
+//! Destinations that would lead a restore astray.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use super::Sandbox;
+use crate::support::cli::snapshot;
+
+impl Sandbox {
+    /// A directory beside the workspace with one file in it.
+    fn elsewhere(&self) -> PathBuf {
+        let elsewhere = self.work().parent().unwrap().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("sub")).unwrap();
+        fs::write(elsewhere.join("secret"), "secret").unwrap();
+        elsewhere
+    }
+}
+
+#[test]
+fn a_model_is_not_restored_through_a_planted_link() {
+    for planted in ["models", "models/sub"] {
+        let sandbox = Sandbox::with_old_tree();
+        let elsewhere = sandbox.elsewhere();
+        let before = snapshot(&elsewhere);
+        fs::remove_dir_all(sandbox.path(planted)).unwrap();
+        symlink(&elsewhere, sandbox.path(planted)).unwrap();
+        let run = sandbox.restore_leaves_all_as_it_was();
+        run.fails(1, &[planted, "is a link", "hint:"]);
+        assert_eq!(snapshot(&elsewhere), before);
+    }
+}
+
+#[test]
+fn a_link_in_place_of_a_file_is_replaced_and_not_followed() {
+    let sandbox = Sandbox::with_old_tree();
+    let secret = sandbox.elsewhere().join("secret");
+    fs::remove_file(sandbox.path("models/config.json")).unwrap();
+    symlink(&secret, sandbox.path("models/config.json")).unwrap();
+    assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
+    assert!(fs::symlink_metadata(sandbox.path("models/config.json")).unwrap().is_file());
+    assert_eq!(fs::read_to_string(secret).unwrap(), "secret");
+}
+
+#[test]
+fn a_link_to_the_same_bytes_is_no_file_of_the_model() {
+    let sandbox = Sandbox::with_old_tree();
+    sandbox.run("restore", &[]).json();
+    let outside = sandbox.elsewhere().join("a.bin");
+    fs::rename(sandbox.path("models/a.bin"), &outside).unwrap();
+    symlink(&outside, sandbox.path("models/a.bin")).unwrap();
+    sandbox.run("restore", &[]).json();
+    assert!(fs::symlink_metadata(sandbox.path("models/a.bin")).unwrap().is_file());
+}
+
+#[test]
+fn a_file_in_the_way_of_a_directory_is_named() {
+    for in_the_way in ["models", "models/sub"] {
+        let sandbox = Sandbox::with_old_tree();
+        fs::remove_dir_all(sandbox.path(in_the_way)).unwrap();
+        sandbox.write(in_the_way, "a file");
+        sandbox.restore_leaves_all_as_it_was().fails(1, &[in_the_way, "is in the way", "hint:"]);
+    }
+}
+
+#[test]
+fn a_directory_in_the_way_of_a_file_is_named() {
+    for content in [None, Some("models/config.json/precious")] {
+        let sandbox = Sandbox::with_old_tree();
+        fs::remove_file(sandbox.path("models/config.json")).unwrap();
+        fs::create_dir(sandbox.path("models/config.json")).unwrap();
+        if let Some(name) = content {
+            sandbox.write(name, "mine");
+        }
+        sandbox.restore_leaves_all_as_it_was().fails(1, &["models/config.json", "is in the way", "hint:"]);
+    }
+}
+
+/// What a pull request might commit: the leftovers of a restore that never was.
+#[test]
+fn a_planted_stage_takes_nothing_from_elsewhere() {
+    let sandbox = Sandbox::with_old_tree();
+    let elsewhere = sandbox.elsewhere();
+    let before = snapshot(&elsewhere);
+    sandbox.write(".ml-cache-tmp-planted/ready", "");
+    symlink("../../elsewhere", sandbox.path(".ml-cache-tmp-planted/tree")).unwrap();
+    let _ = sandbox.run("plan", &[]);
+    assert_eq!(snapshot(&elsewhere), before);
+    assert!(!sandbox.path("secret").exists());
+}

@@ -1,0 +1,161 @@
+//! Restoring by itself: which model, where to, and how little is fetched.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+
+use super::Sandbox;
+use crate::support::cli::{noise, snapshot};
+
+const MIB: usize = 1 << 20;
+
+/// Saves three large files and 300 small ones.
+fn large_model() -> Sandbox {
+    let sandbox = Sandbox::with_project();
+    for (name, size) in [("a", 20 * MIB), ("b", 9 * MIB), ("c", 4 * MIB + 1)] {
+        sandbox.write(&format!("models/{name}.bin"), noise(size as u64, size));
+    }
+    for n in 0..300 {
+        sandbox.write(&format!("models/small/{n}.bin"), noise(n, 1 + n as usize * 50));
+    }
+    assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
+    sandbox
+}
+
+#[test]
+fn a_model_of_large_and_small_files_comes_back_whole() {
+    let sandbox = large_model();
+    let before = snapshot(&sandbox.path("models"));
+    sandbox.forget_model();
+    let restored = sandbox.run("restore", &[]);
+    assert_eq!(restored.json()["model-files"], 303);
+    assert!(restored.stderr.contains("(0 unchanged, fetched 303 files"), "{}", restored.stderr);
+    assert_eq!(snapshot(&sandbox.path("models")), before);
+    // 20 MiB are three chunks, 9 MiB two, 4 MiB and a byte one; the small ones share packs.
+    assert!((7..=9).contains(&sandbox.objects("v1/blobs").len()), "{:?}", sandbox.objects("v1/blobs"));
+}
+
+#[test]
+fn files_that_are_there_are_not_fetched() {
+    let sandbox = large_model();
+    let before = snapshot(&sandbox.path("models"));
+    let again = sandbox.run("restore", &[]);
+    assert_eq!(again.json()["restored"], true);
+    assert!(again.stderr.contains("(303 unchanged, fetched 0 files, 0 B)"), "{}", again.stderr);
+
+    let mut bytes = fs::read(sandbox.path("models/a.bin")).unwrap();
+    bytes[MIB] ^= 1;
+    sandbox.write("models/a.bin", bytes);
+    let mended = sandbox.run("restore", &[]);
+    assert!(mended.stderr.contains("(302 unchanged, fetched 1 file"), "{}", mended.stderr);
+    assert_eq!(snapshot(&sandbox.path("models")), before);
+}
+
+#[test]
+fn a_changed_mode_alone_is_mended_without_fetching() {
+    let sandbox = Sandbox::trained();
+    let before = snapshot(&sandbox.path("models"));
+    for (name, mode) in [("models/run.sh", 0o644), ("models/model.bin", 0o755)] {
+        fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mended = sandbox.run("restore", &[]);
+    assert_eq!(mended.json()["restored"], true);
+    assert!(mended.stderr.contains("(4 unchanged, fetched 0 files"), "{}", mended.stderr);
+    assert_eq!(snapshot(&sandbox.path("models")), before);
+}
+
+#[test]
+fn a_restore_keeps_files_that_are_not_the_models() {
+    let sandbox = Sandbox::trained();
+    sandbox.forget_model();
+    sandbox.write("models/notes.txt", "mine");
+    assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
+    assert_eq!(sandbox.read("models/notes.txt"), "mine");
+    assert_eq!(sandbox.read("models/model.bin"), "weights");
+}
+
+#[test]
+fn a_restore_finds_its_model_in_three_ways() {
+    let sandbox = Sandbox::trained();
+    let first = sandbox.run("plan", &[]).json()["fingerprint"].as_str().unwrap().to_owned();
+    sandbox.write("data/a.csv", "changed\n");
+    sandbox.seed("second");
+    assert_eq!(sandbox.train(&[], super::TRAIN).json()["saved"], true);
+    let restored = |more: &[&str]| {
+        sandbox.forget_model();
+        assert_eq!(sandbox.run("restore", more).json()["reason"], "hit");
+        sandbox.read("models/model.bin")
+    };
+    assert_eq!(restored(&[]), "second", "the latest of the ref");
+    assert_eq!(restored(&["--fingerprint", &first]), "weights");
+    sandbox.project();
+    let patterns = ["--data-paths", "data/**", "--training-paths", "src/**"];
+    assert_eq!(restored(&patterns), "weights", "that of the inputs");
+}
+
+#[test]
+fn a_destination_takes_the_whole_tree() {
+    let sandbox = Sandbox::trained();
+    let wanted = snapshot(&sandbox.path("models"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let absolute = elsewhere.path().join("new/dir");
+    for destination in ["served/v1", absolute.to_str().unwrap()] {
+        sandbox.run("restore", &["--destination", destination]).json();
+        assert_eq!(snapshot(&sandbox.work().join(destination).join("models")), wanted);
+    }
+    sandbox.run("restore", &["--destination", "../out"]).fails(2, &["destination", "`..`"]);
+}
+
+#[test]
+fn a_missing_model_is_a_failure_unless_it_may_be_missing() {
+    let sandbox = Sandbox::with_project();
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    for more in [&[][..], &["--fingerprint", &unknown]] {
+        sandbox.run("restore", more).fails(3, &["cannot restore `fraud`", "`trusted`", "hint:"]);
+        sandbox.run("verify", more).fails(3, &["there is no model `fraud`"]);
+        let mut may_miss = more.to_vec();
+        may_miss.push("--fail-on-miss=false");
+        let missed = sandbox.run("restore", &may_miss).json();
+        assert_eq!([&missed["reason"], &missed["retrain-needed"]], [&json!("no-model"), &json!(true)]);
+        assert_eq!([&missed["cache-hit"], &missed["restored"]], [false, false]);
+    }
+    sandbox.run("plan", &["--fail-on-miss"]).fails(3, &["there is no model to use"]);
+}
+
+#[test]
+fn every_output_is_there_hit_or_miss() {
+    let sandbox = Sandbox::with_training();
+    let check = |outputs: &Value| {
+        for (name, _) in ml_cache::outputs::OUTPUTS {
+            let value = outputs.get(name).unwrap_or_else(|| panic!("{name} is missing in {outputs}"));
+            if ["retrain-needed", "cache-hit", "restored", "saved"].contains(name) {
+                assert!(value.is_boolean(), "{name} is {value}");
+            }
+        }
+        assert!(outputs["changes"].is_array());
+        assert!(!outputs.to_string().contains(sandbox.store_dir().to_str().unwrap()), "the store is nobody's business");
+    };
+    check(&sandbox.run("plan", &[]).json());
+    check(&sandbox.run("restore", &["--fail-on-miss=false"]).json());
+    check(&sandbox.train(&[], super::TRAIN).json());
+    for verb in ["plan", "restore", "save", "verify"] {
+        check(&sandbox.run(verb, &[]).json());
+    }
+}
+
+#[test]
+fn verify_passes_and_names_what_is_damaged() {
+    let sandbox = large_model();
+    assert_eq!(sandbox.run("verify", &[]).json()["cache-hit"], true);
+    let blobs = sandbox.objects("v1/blobs");
+    for blob in &blobs[..2] {
+        let mut bytes = fs::read(blob).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        fs::write(blob, bytes).unwrap();
+    }
+    let names: Vec<&str> = blobs[..2].iter().map(|blob| blob.file_name().unwrap().to_str().unwrap()).collect();
+    sandbox.run("verify", &[]).fails(4, &["2 objects are damaged", names[0], names[1], "models/", "hint:"]);
+    assert_eq!(sandbox.run("plan", &[]).json()["reason"], "hit", "a plan does not read blobs");
+}

@@ -1,0 +1,22 @@
+//! The Python programs that were written from docs/formats.md alone agree with ours on trees made
+//! to be misread, and so do the examples in the document itself.
+
+mod document;
+mod fingerprint;
+mod manifest;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::cli::Run;
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs one of the independent programs.
+fn python(script: &str, arguments: &[String]) -> Run {
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(repository("tests/independent").join(script)).args(arguments);
+    Run::of(command.output().expect("python3 runs"))
+}

@@ -1,0 +1,214 @@
+//! SIGINT and SIGTERM, which is how a runner cancels a job: the work stops soon and leaves nothing.
+
+use std::collections::HashSet;
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{MIB, Sandbox};
+use crate::kill::stall::Stall;
+use crate::support::cli::{Run, handles_signals, noise, snapshot, wait_until};
+use crate::support::s3::Endpoint;
+
+/// What a person who cancels may wait; the runner itself kills after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const SIGNALS: [(Signal, &str, i32); 2] = [(Signal::INT, "INT", 130), (Signal::TERM, "TERM", 143)];
+
+/// Sends a signal and demands that the process ends soon with its code; `None` if it had ended
+/// by itself before, which a busy machine cannot rule out.
+#[track_caller]
+fn try_stop(child: Child, (signal, name, code): (Signal, &str, i32)) -> Option<Run> {
+    let started = Instant::now();
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap());
+    let took = started.elapsed();
+    println!("SIG{name}: ended after {took:?}");
+    if run.code == 0 {
+        return None;
+    }
+    assert_eq!(run.code, code, "{}", run.stderr);
+    assert!(took < PATIENCE, "{took:?}");
+    assert!(run.stderr.contains(&format!("stopped by SIG{name}")), "{}", run.stderr);
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+    Some(run)
+}
+
+/// The same for a process that cannot have ended.
+#[track_caller]
+fn stop(child: Child, signal: (Signal, &str, i32)) -> Run {
+    try_stop(child, signal).expect("the process ended by itself")
+}
+
+/// Repeats a test until the signal came in time.
+fn until_in_time(mut attempt: impl FnMut() -> Option<Run>) {
+    assert!((0..10).any(|_| attempt().is_some()), "the work is over too soon for this test");
+}
+
+#[test]
+fn a_restore_that_is_asked_to_stop_changes_nothing() {
+    let sandbox = Sandbox::with_project();
+    sandbox.heavy_model(1);
+    sandbox.run("save", &[]).json();
+    for signal in SIGNALS {
+        until_in_time(|| {
+            sandbox.heavy_model(2);
+            let before = snapshot(&sandbox.work());
+            let child = sandbox.begin("restore", &[]);
+            wait_until(|| !sandbox.stages().is_empty());
+            let run = try_stop(child, signal)?;
+            assert_eq!(snapshot(&sandbox.work()), before, "{signal:?}");
+            Some(run)
+        });
+    }
+}
+
+#[test]
+fn a_save_that_is_asked_to_stop_shows_nothing() {
+    for signal in SIGNALS {
+        until_in_time(|| {
+            let sandbox = Sandbox::with_project();
+            sandbox.heavy_model(1);
+            let child = sandbox.begin("save", &[]);
+            wait_until(|| !sandbox.objects("v1/blobs").is_empty());
+            let run = try_stop(child, signal)?;
+            assert!(sandbox.pointers().is_empty() && sandbox.objects("v1/trusted").is_empty());
+            sandbox.every_blob_is_whole(&mut HashSet::new());
+            assert!(sandbox.objects("incoming").is_empty(), "{:?}", sandbox.objects("incoming"));
+            assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
+            Some(run)
+        });
+    }
+}
+
+#[test]
+fn a_server_that_has_stalled_keeps_nobody_from_stopping() {
+    let endpoint = Endpoint::seaweedfs();
+    let bucket = endpoint.fresh_bucket();
+    let on_s3 = |endpoint: &Endpoint| {
+        let mut sandbox = Sandbox::with_store(&format!("s3://{bucket}/cache"));
+        sandbox.project();
+        sandbox.heavy_model(1);
+        endpoint.env().into_iter().for_each(|(name, value)| sandbox.env(name, value));
+        sandbox
+    };
+    let pointers = || endpoint.script(&["ls", &bucket, "cache/v1/trusted/"]);
+    // Everything is sent but the pointer, when the save is stopped.
+    for signal in SIGNALS {
+        let stall = Stall::before(&endpoint, "PUT", "/pointers/");
+        let sandbox = on_s3(&stall.endpoint());
+        let child = sandbox.begin("save", &[]);
+        wait_until(|| stall.has_begun());
+        stop(child, signal);
+        assert_eq!(pointers(), b"");
+    }
+    assert_eq!(on_s3(&endpoint).run("save", &[]).json()["saved"], true);
+    for signal in SIGNALS {
+        let stall = Stall::before(&endpoint, "GET", "/v1/blobs/");
+        let sandbox = on_s3(&stall.endpoint());
+        sandbox.heavy_model(2);
+        let before = snapshot(&sandbox.work());
+        let child = sandbox.begin("restore", &[]);
+        wait_until(|| stall.has_begun());
+        assert_eq!(sandbox.stages().len(), 1);
+        stop(child, signal);
+        assert_eq!(snapshot(&sandbox.work()), before);
+    }
+}
+
+/// Begins a training that says so in the file `begun`.
+fn begin_training(sandbox: &Sandbox, script: &str) -> Child {
+    let script = format!("{script}\n: > begun; while :; do sleep 0.05; done");
+    let arguments = Sandbox::arguments("run", &["--", "sh", "-c", &script]);
+    let mut command = sandbox.command(arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| sandbox.path("begun").exists());
+    child
+}
+
+#[test]
+fn a_training_that_is_asked_to_stop_gets_the_signal_and_saves_nothing() {
+    for signal in SIGNALS {
+        let sandbox = Sandbox::with_project();
+        let script = format!("mkdir models; trap 'echo put away > got; exit 0' {}", signal.1);
+        stop(begin_training(&sandbox, &script), signal);
+        assert_eq!(sandbox.read("got"), "put away\n", "the training had time to end");
+        sandbox.has_stored_no_model();
+    }
+}
+
+#[test]
+fn a_training_that_does_not_listen_is_ended() {
+    for signal in SIGNALS {
+        let sandbox = Sandbox::with_project();
+        stop(begin_training(&sandbox, "echo $$ > pid; trap '' INT TERM"), signal);
+        let pid = sandbox.read("pid").trim().to_owned();
+        wait_until(|| !is_running(&pid));
+    }
+}
+
+/// A training is seldom one process: a shell script runs Python, and Python its data loaders.
+#[test]
+fn the_processes_of_a_training_end_with_it() {
+    for signal in SIGNALS {
+        let sandbox = Sandbox::with_project();
+        let script = "sh -c 'echo $$ > pid; while :; do sleep 0.05; done' & while [ ! -s pid ]; do sleep 0.01; done";
+        let mut child = begin_training(&sandbox, script);
+        let pid = sandbox.read("pid").trim().to_owned();
+        // The output of whatever lives on would keep this test waiting, so only the process is watched.
+        kill_process(Pid::from_child(&child), signal.0).unwrap();
+        let status = child.wait().unwrap();
+        let lives_on = (0..200).all(|_| {
+            thread::sleep(Duration::from_millis(5));
+            is_running(&pid)
+        });
+        if lives_on {
+            let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
+        }
+        assert_eq!(status.code(), Some(signal.2));
+        assert!(!lives_on, "a process of the training was left behind");
+    }
+}
+
+fn is_running(pid: &str) -> bool {
+    // A process that nobody has waited for is no longer running.
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn hashing_stops_too() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("data/large.bin", noise(1, 64 * MIB));
+    for signal in SIGNALS {
+        until_in_time(|| {
+            let child = sandbox.begin("plan", &[]);
+            wait_until(|| handles_signals(&child));
+            try_stop(child, signal)
+        });
+    }
+}
+
+#[test]
+fn a_restore_that_waits_for_another_one_stops_too() {
+    let sandbox = Sandbox::with_project();
+    sandbox.heavy_model(1);
+    sandbox.run("save", &[]).json();
+    sandbox.heavy_model(2);
+    let before = snapshot(&sandbox.work());
+    let other = fs::File::open(sandbox.work()).unwrap();
+    other.lock().unwrap();
+    for signal in SIGNALS {
+        let child = sandbox.begin("restore", &[]);
+        wait_until(|| handles_signals(&child));
+        stop(child, signal);
+        assert_eq!(snapshot(&sandbox.work()), before);
+    }
+    let child = sandbox.begin("restore", &[]);
+    wait_until(|| handles_signals(&child));
+    assert_eq!(snapshot(&sandbox.work()), before);
+    other.unlock().unwrap();
+    assert_eq!(Run::of(child.wait_with_output().unwrap()).json()["restored"], true);
+}

@@ -1,0 +1,103 @@
+//! Memory grows with the number of input files a little, and never with their sizes.
+//!
+//! The kernel keeps the peak of a process in /proc, but only while it lives. So the process writes
+//! its result into a pipe that is full, and waits there until the peak was read.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _, pipe};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+
+use crate::support::cli::Sandbox;
+
+const FILES: usize = 100_000;
+const MIB: u64 = 1 << 20;
+
+/// A process that cannot end, because nobody reads what it prints.
+struct Stuck {
+    child: Child,
+    output: PipeReader,
+}
+
+impl Stuck {
+    fn start(mut command: Command) -> Self {
+        let (output, mut input) = pipe().unwrap();
+        fcntl_setfl(&input, OFlags::NONBLOCK).unwrap();
+        while input.write(&[0; 4096]).is_ok() {}
+        fcntl_setfl(&input, OFlags::empty()).unwrap();
+        let child = command.stdout(input).stderr(Stdio::piped()).spawn().unwrap();
+        // The command holds the pipe's other end, which must close with the process.
+        drop(command);
+        Self { child, output }
+    }
+
+    fn status(&self, field: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("{field}: {status}"));
+        line.trim_start_matches(':').trim().to_owned()
+    }
+
+    /// Reads the peak of the resident memory in bytes, lets the process end and demands success.
+    fn peak(mut self) -> u64 {
+        let peak = self.status("VmHWM");
+        let mut printed = Vec::new();
+        self.output.read_to_end(&mut printed).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        assert!(printed.last() != Some(&0), "the process printed nothing, so it may not have been stuck");
+        peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    }
+}
+
+/// The peak of a process that does nothing: one thread, which sleeps only once the pipe is full.
+fn baseline(sandbox: &Sandbox) -> u64 {
+    let stuck = Stuck::start(sandbox.command(["--version"]));
+    while !stuck.status("State").starts_with('S') {
+        std::thread::yield_now();
+    }
+    stuck.peak()
+}
+
+/// The peak of a plan; it says its decision on standard error when all the work is done.
+fn peak_of_a_plan(sandbox: &Sandbox, patterns: &str) -> u64 {
+    let arguments = ["plan", "--json", "--model", "m", "--data-paths", patterns];
+    let mut stuck = Stuck::start(sandbox.command(arguments));
+    let errors = BufReader::new(stuck.child.stderr.take().unwrap());
+    let mut lines = errors.lines().map(Result::unwrap);
+    let decision = lines.find(|line| line.contains("retrain (no-model)"));
+    assert!(decision.is_some(), "the plan said nothing");
+    let peak = stuck.peak();
+    // Only now may the pipe of the errors close.
+    drop(lines);
+    peak
+}
+
+#[test]
+fn a_plan_over_100_000_files_needs_less_than_64_mib() {
+    let sandbox = Sandbox::new();
+    // Hard links, because a hundred thousand files of their own keep a disk busy for a while.
+    for directory in 0..FILES / 500 {
+        let directory = format!("data/part-{directory:04}");
+        let first = format!("{directory}/transaction-000000.json");
+        sandbox.write(&first, "{}");
+        for file in 1..500 {
+            let name = format!("{directory}/transaction-{file:06}.json");
+            fs::hard_link(sandbox.path(&first), sandbox.path(&name)).unwrap();
+        }
+    }
+    let baseline = baseline(&sandbox);
+    let peak = peak_of_a_plan(&sandbox, "data/**");
+    assert!(peak - baseline < 64 * MIB, "{} MiB over {} MiB", (peak - baseline) / MIB, baseline / MIB);
+}
+
+#[test]
+fn a_plan_over_a_large_file_needs_no_more_than_over_a_small_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/small", "x");
+    // Holes take no disk.
+    File::create(sandbox.path("data/large")).unwrap().set_len(256 * MIB).unwrap();
+    let small = peak_of_a_plan(&sandbox, "data/small");
+    let large = peak_of_a_plan(&sandbox, "data/large");
+    assert!(large < small + 8 * MIB, "{} MiB over {} MiB", (large - small) / MIB, small / MIB);
+}

@@ -1,0 +1,113 @@
+//! Our patterns select what the runner's own `hashFiles` code selects, case by case.
+//!
+//! The cases are in tests/independent/glob/cases.json; `scripts/setup glob` installs the runner's
+//! code, npm's `@actions/glob`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ml_cache::fingerprint::walk::select;
+use ml_cache::fingerprint::{Patterns, WhenEmpty};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn glob_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/glob")
+}
+
+/// Where `scripts/setup glob` put the runner's code.
+fn glob_modules() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let lab = variable("ML_CACHE_LAB").or_else(|| Some(cache()?.join("ml-cache-lab")));
+    let modules = lab.expect("ML_CACHE_LAB or HOME is set").join("glob");
+    assert!(
+        modules.join("node_modules/@actions/glob/package.json").is_file(),
+        "@actions/glob is not in {}: run `scripts/setup glob`",
+        modules.display()
+    );
+    modules
+}
+
+/// Runs compare.mjs and returns what it printed.
+fn compare(arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new("node")
+        .arg(glob_directory().join("compare.mjs"))
+        .args(arguments)
+        .env("GLOB_MODULES", glob_modules())
+        .output()
+        .expect("node runs");
+    assert!(output.status.success(), "compare.mjs {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The tree that the cases are about, and its path.
+fn tree() -> (TempDir, String) {
+    let place = tempfile::tempdir().unwrap();
+    let workspace = place.path().canonicalize().unwrap().join("work");
+    let workspace = workspace.to_str().unwrap().to_owned();
+    compare(&["--make-tree", &workspace]);
+    (place, workspace)
+}
+
+/// The cases of one list, with the workspace's path put in.
+fn cases(list: &str, workspace: &str) -> Vec<(String, String, Value)> {
+    let text = std::fs::read_to_string(glob_directory().join("cases.json")).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let text = |case: &Value, name: &str| case[name].as_str().unwrap().replace("@@WORKSPACE@@", workspace);
+    let cases = document[list].as_array().unwrap();
+    cases.iter().map(|case| (text(case, "name"), text(case, "patterns"), case["expected"].clone())).collect()
+}
+
+/// What we select, or why we refuse the patterns.
+fn ours(workspace: &str, patterns: &str) -> Result<Vec<String>, String> {
+    let workspace = Path::new(workspace);
+    let patterns = Patterns::parse(patterns, workspace).map_err(|faults| format!("{faults:?}"))?;
+    let selection = select(workspace, &patterns, "data-paths", WhenEmpty::Ignore).map_err(|error| error.render())?;
+    Ok(selection.files.into_iter().map(|(path, _)| path).collect())
+}
+
+fn strings(list: &Value) -> Result<Vec<String>, String> {
+    serde_json::from_value(list.clone()).map_err(|_| list.to_string())
+}
+
+#[test]
+fn every_case_selects_what_hash_files_selects() {
+    let (_place, workspace) = tree();
+    let answers: BTreeMap<String, Value> = serde_json::from_slice(&compare(&["--workspace", &workspace])).unwrap();
+    let cases = cases("cases", &workspace);
+    assert!(cases.len() > 150 && answers.len() == cases.len(), "{} cases, {} answers", cases.len(), answers.len());
+    let differences: Vec<String> = cases
+        .iter()
+        .map(|(name, patterns, _)| (name, patterns, ours(&workspace, patterns), strings(&answers[name])))
+        .filter(|(_, _, ours, theirs)| ours != theirs || ours.is_err())
+        .map(|(name, patterns, ours, theirs)| format!("{name} {patterns:?}:\n  ours   {ours:?}\n  theirs {theirs:?}"))
+        .collect();
+    assert!(differences.is_empty(), "{} of {} differ:\n{}", differences.len(), cases.len(), differences.join("\n"));
+}
+
+#[test]
+fn the_cases_tell_patterns_apart() {
+    let (_place, workspace) = tree();
+    let selections: std::collections::BTreeSet<_> =
+        cases("cases", &workspace).iter().map(|(_, patterns, _)| ours(&workspace, patterns).unwrap()).collect();
+    assert!(selections.len() > 80, "only {} different selections", selections.len());
+}
+
+#[test]
+fn what_the_engines_disagree_on_is_refused() {
+    let (_place, workspace) = tree();
+    for (name, patterns, _) in cases("refused", &workspace) {
+        let parsed = Patterns::parse(&patterns, Path::new(&workspace));
+        assert!(parsed.is_err(), "{name} {patterns:?} is accepted: {parsed:?}");
+    }
+}
+
+#[test]
+fn where_an_engine_has_a_defect_the_rules_hold() {
+    let (_place, workspace) = tree();
+    for (name, patterns, expected) in cases("beyond", &workspace) {
+        assert_eq!(ours(&workspace, &patterns), Ok(strings(&expected).unwrap()), "{name} {patterns:?}");
+    }
+}

@@ -1,0 +1,353 @@
+//! S3 that fails, breaks off, damages and forgets to answer; and what goes over the wire when it
+//! does not.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Method;
+
+use crate::support::cli::{Run, Sandbox, snapshot};
+use crate::support::s3::{Endpoint, Fault, Server};
+
+const BLOBS: &str = "/v1/blobs/";
+const MANIFESTS: &str = "/v1/manifests/";
+const POINTERS: &str = "/pointers/";
+const HEADS: &str = "/heads/";
+
+/// A server, and a project that keeps its models there.
+struct Scene {
+    server: Server,
+    sandbox: Sandbox,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let server = Server::start();
+        let sandbox = project(&server.endpoint, "s3://models/some/prefix");
+        Self { server, sandbox }
+    }
+
+    /// A scene with a model in the store and none in the workspace.
+    fn saved() -> Self {
+        let scene = Self::new();
+        scene.sandbox.run("save", &[]).json();
+        scene.server.reset();
+        std::fs::remove_dir_all(scene.sandbox.path("models")).unwrap();
+        scene
+    }
+
+    fn fault(&self, method: Method, path: &str, times: impl std::ops::RangeBounds<u32>, fault: Fault) {
+        self.server.fault(method, path, times, fault);
+    }
+
+    /// Saves and demands that the model is stored, once, whatever happened on the way.
+    #[track_caller]
+    fn saves(&self) {
+        let output = self.sandbox.run("save", &[]).json();
+        assert_eq!(output["saved"], true, "{output}");
+        assert_eq!(output["pointer"]["generation"], 1, "{output}");
+        assert_eq!(self.server.objects(POINTERS).len(), 1);
+        assert_eq!(self.server.objects(HEADS).len(), 1);
+        self.server.reset();
+        let verified = self.sandbox.run("verify", &[]).json();
+        assert_eq!(verified["cache-hit"], true, "{verified}");
+    }
+
+    /// Restores and demands that every byte is there.
+    #[track_caller]
+    fn restores(&self) {
+        let output = self.sandbox.run("restore", &[]).json();
+        assert_eq!(output["restored"], true, "{output}");
+        assert_eq!(snapshot(&self.sandbox.path("models")), model());
+    }
+}
+
+fn project(endpoint: &Endpoint, store: &str) -> Sandbox {
+    let mut sandbox = Sandbox::with_store(store);
+    sandbox.project();
+    for (name, value) in endpoint.env() {
+        sandbox.env(name, value);
+    }
+    write_model(&sandbox.path("models"));
+    sandbox
+}
+
+/// One file that is two chunks, and two that are a pack.
+fn write_model(directory: &Path) {
+    std::fs::create_dir_all(directory).unwrap();
+    let large: Vec<u8> = (0..9_u32 << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+    std::fs::write(directory.join("large.bin"), large).unwrap();
+    std::fs::write(directory.join("small.bin"), "weights").unwrap();
+    std::fs::write(directory.join("vocabulary.txt"), "a\nb\n").unwrap();
+}
+
+fn model() -> Vec<String> {
+    let place = tempfile::tempdir().unwrap();
+    write_model(place.path());
+    snapshot(place.path())
+}
+
+/// How many PUTs were answered or not, by kind of object.
+fn puts(server: &Server) -> [usize; 3] {
+    let count = |path: &str| server.requests_to(Method::PUT, path).len();
+    [count(BLOBS), count(POINTERS), count(HEADS)]
+}
+
+#[test]
+fn errors_of_the_server_are_waited_out_while_saving() {
+    let scene = Scene::new();
+    scene.fault(Method::GET, POINTERS, 1..=1, Fault::Answer(500, "InternalError"));
+    scene.fault(Method::HEAD, BLOBS, 1..=1, Fault::Answer(503, "SlowDown"));
+    scene.fault(Method::PUT, BLOBS, 1..=2, Fault::Answer(503, "SlowDown"));
+    scene.fault(Method::PUT, MANIFESTS, 1..=1, Fault::Answer(500, "InternalError"));
+    scene.fault(Method::PUT, POINTERS, 1..=1, Fault::Answer(500, "InternalError"));
+    scene.fault(Method::PUT, HEADS, 1..=1, Fault::Answer(503, "SlowDown"));
+    scene.saves();
+}
+
+#[test]
+fn errors_of_the_server_are_waited_out_while_restoring() {
+    let scene = Scene::saved();
+    scene.fault(Method::GET, HEADS, 1..=1, Fault::Answer(500, "InternalError"));
+    scene.fault(Method::GET, POINTERS, 1..=1, Fault::Answer(503, "SlowDown"));
+    scene.fault(Method::GET, MANIFESTS, 1..=1, Fault::Answer(500, "InternalError"));
+    scene.fault(Method::GET, BLOBS, 1..=2, Fault::Answer(503, "SlowDown"));
+    scene.restores();
+}
+
+#[test]
+fn a_write_that_the_store_could_not_decide_is_tried_again() {
+    let scene = Scene::new();
+    for path in [BLOBS, MANIFESTS, POINTERS, HEADS] {
+        scene.fault(Method::PUT, path, 1..=1, Fault::Answer(409, "ConditionalRequestConflict"));
+    }
+    scene.saves();
+}
+
+#[test]
+fn bytes_that_were_damaged_on_their_way_in_are_sent_again() {
+    let scene = Scene::new();
+    scene.fault(Method::PUT, BLOBS, 1..=1, Fault::Answer(400, "BadDigest"));
+    scene.saves();
+}
+
+#[test]
+fn a_connection_that_is_reset_while_saving_is_made_again() {
+    let scene = Scene::new();
+    for path in [BLOBS, MANIFESTS, POINTERS, HEADS] {
+        scene.fault(Method::PUT, path, 1..=1, Fault::Reset);
+    }
+    scene.saves();
+}
+
+#[test]
+fn a_connection_that_is_reset_while_restoring_is_made_again() {
+    let scene = Scene::saved();
+    for path in [HEADS, POINTERS, MANIFESTS, BLOBS] {
+        scene.fault(Method::GET, path, 1..=1, Fault::Reset);
+    }
+    scene.restores();
+}
+
+#[test]
+fn a_body_that_ends_early_is_read_again() {
+    let scene = Scene::saved();
+    for path in [HEADS, POINTERS, MANIFESTS, BLOBS] {
+        scene.fault(Method::GET, path, 1..=1, Fault::Truncate);
+    }
+    scene.restores();
+}
+
+#[test]
+fn a_body_that_always_ends_early_fails_and_leaves_the_old_files() {
+    let scene = Scene::saved();
+    scene.sandbox.write("models/small.bin", "the old model");
+    let before = snapshot(&scene.sandbox.work());
+    scene.fault(Method::GET, BLOBS, 1.., Fault::Truncate);
+    scene.sandbox.run("restore", &[]).fails(1, &["broke off"]);
+    assert_eq!(snapshot(&scene.sandbox.work()), before);
+}
+
+#[test]
+fn one_flipped_byte_is_noticed_and_fetched_again() {
+    let scene = Scene::saved();
+    scene.fault(Method::GET, BLOBS, 1..=1, Fault::Flip);
+    scene.restores();
+    let fetched = scene.server.requests_to(Method::GET, BLOBS);
+    assert_eq!(fetched.len(), scene.server.objects("v1/blobs/").len() + 1, "one blob was fetched twice");
+}
+
+#[test]
+fn bytes_that_stay_damaged_fail_with_4_and_leave_the_old_files() {
+    for path in [BLOBS, MANIFESTS] {
+        let scene = Scene::saved();
+        scene.sandbox.write("models/small.bin", "the old model");
+        scene.sandbox.write("models/other.bin", "of another model");
+        let before = snapshot(&scene.sandbox.work());
+        scene.fault(Method::GET, path, 1.., Fault::Flip);
+        scene.sandbox.run("restore", &[]).fails(4, &[path.trim_start_matches('/')]);
+        assert_eq!(snapshot(&scene.sandbox.work()), before, "{path}");
+    }
+}
+
+#[test]
+fn a_lost_reply_to_the_pointer_is_recognised_by_its_nonce() {
+    let scene = Scene::new();
+    scene.fault(Method::PUT, POINTERS, 1..=1, Fault::LoseReply);
+    scene.saves();
+}
+
+#[test]
+fn a_lost_reply_to_a_replacement_makes_one_generation_and_not_two() {
+    let scene = Scene::saved();
+    write_model(&scene.sandbox.path("models"));
+    scene.sandbox.write("models/small.bin", "trained anew");
+    scene.fault(Method::PUT, POINTERS, 1..=1, Fault::LoseReply);
+    let output = scene.sandbox.run("save", &["--force-retrain"]).json();
+    assert_eq!((&output["saved"], &output["pointer"]["generation"]), (&true.into(), &2.into()), "{output}");
+    assert_eq!(output["pointer"]["previous"].as_array().unwrap().len(), 1, "{output}");
+    assert!(puts(&scene.server)[1] >= 2, "the reply was lost, so the SDK must have asked again");
+}
+
+#[test]
+fn lost_replies_to_anything_else_do_no_harm() {
+    let scene = Scene::new();
+    for path in [BLOBS, MANIFESTS, "/v1/inputs/", HEADS] {
+        scene.fault(Method::PUT, path, 1..=1, Fault::LoseReply);
+    }
+    scene.saves();
+}
+
+/// Every verb that looks at the store must say that it could not, and never that there is no model.
+#[track_caller]
+fn could_not_look(sandbox: &Sandbox, needles: &[&str]) {
+    for verb in ["plan", "restore", "save"] {
+        let run: Run = sandbox.run(verb, &[]);
+        run.fails(1, needles);
+        assert!(!run.stderr.contains("no-model"), "{verb}: {}", run.stderr);
+    }
+    let output = sandbox.run("plan", &["--on-error", "retrain"]).json();
+    assert_eq!((&output["retrain-needed"], &output["reason"]), (&true.into(), &"store-unavailable".into()), "{output}");
+}
+
+#[test]
+fn a_denied_pointer_is_not_a_missing_one() {
+    let scene = Scene::new();
+    scene.fault(Method::GET, POINTERS, 1.., Fault::Answer(403, "AccessDenied"));
+    scene.fault(Method::GET, HEADS, 1.., Fault::Answer(403, "AccessDenied"));
+    could_not_look(&scene.sandbox, &["cannot read", "AccessDenied", "s3:GetObject", "s3:ListBucket"]);
+}
+
+#[test]
+fn a_denied_write_fails_and_nothing_is_visible() {
+    let scene = Scene::new();
+    scene.fault(Method::PUT, BLOBS, 1.., Fault::Answer(403, "AccessDenied"));
+    scene.sandbox.run("save", &[]).fails(1, &["cannot write", "AccessDenied", "s3:PutObject"]);
+    assert_eq!(scene.server.objects(POINTERS), []);
+    assert_eq!(scene.server.objects("manifests"), []);
+}
+
+#[test]
+fn a_wrong_secret_key_is_told_as_that() {
+    let mut scene = Scene::new();
+    scene.sandbox.env("AWS_SECRET_ACCESS_KEY", "another");
+    could_not_look(&scene.sandbox, &["SignatureDoesNotMatch", "does not accept these credentials"]);
+}
+
+#[test]
+fn a_missing_bucket_is_not_a_missing_model() {
+    let server = Server::start();
+    could_not_look(&project(&server.endpoint, "s3://no-such-bucket/x"), &["bucket `no-such-bucket` does not exist"]);
+}
+
+#[test]
+fn a_missing_bucket_is_not_a_missing_model_on_seaweedfs() {
+    let sandbox = project(&Endpoint::seaweedfs(), "s3://no-such-bucket/x");
+    could_not_look(&sandbox, &["bucket `no-such-bucket` does not exist"]);
+}
+
+#[test]
+fn an_outage_is_not_a_missing_model() {
+    let scene = Scene::new();
+    scene.fault(Method::GET, POINTERS, 1.., Fault::Answer(503, "SlowDown"));
+    let run = scene.sandbox.run("plan", &[]);
+    run.fails(1, &["503 SlowDown"]);
+    assert!(!run.stderr.contains("no-model"), "{}", run.stderr);
+}
+
+#[test]
+fn every_write_carries_its_digest_and_its_condition() {
+    let scene = Scene::new();
+    scene.sandbox.run("save", &[]).json();
+    let requests = scene.server.requests_to(Method::PUT, "/");
+    assert_eq!(puts(&scene.server), [3, 1, 1], "two chunks and a pack, a pointer, a head");
+    assert_eq!(requests.len(), 7, "those, a manifest and an inputs document");
+    for request in &requests {
+        let body = request.body.unwrap();
+        let base64 = STANDARD.encode(hex::decode(body.hex()).unwrap());
+        assert_eq!(request.header("x-amz-checksum-sha256"), Some(base64.as_str()), "{request:?}");
+        assert_eq!(request.header("x-amz-content-sha256"), Some(body.hex().as_str()), "{request:?}");
+        assert_eq!(request.header("if-none-match"), Some("*"), "{request:?}");
+        for absent in ["content-encoding", "x-amz-decoded-content-length", "x-amz-trailer", "transfer-encoding"] {
+            assert_eq!(request.header(absent), None, "{request:?}");
+        }
+        if request.path.contains(BLOBS) || request.path.contains(MANIFESTS) {
+            let name = request.path.rsplit('/').next().unwrap().trim_end_matches(".json");
+            assert_eq!(name, body.hex(), "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn a_replacement_names_the_version_that_it_replaces() {
+    let scene = Scene::saved();
+    write_model(&scene.sandbox.path("models"));
+    scene.sandbox.write("models/small.bin", "trained anew");
+    scene.sandbox.run("save", &["--force-retrain"]).json();
+    for path in [POINTERS, HEADS] {
+        let [request] = scene.server.requests_to(Method::PUT, path).try_into().unwrap();
+        assert!(request.header("if-match").is_some_and(|tag| tag != "*"), "{request:?}");
+        assert_eq!(request.header("if-none-match"), None, "{request:?}");
+    }
+    assert_eq!(puts(&scene.server)[0], 1, "only the pack is another");
+}
+
+#[test]
+fn saving_the_same_again_sends_nothing() {
+    let scene = Scene::saved();
+    write_model(&scene.sandbox.path("models"));
+    let output = scene.sandbox.run("save", &[]).json();
+    assert_eq!(output["saved"], false, "{output}");
+    let sent: Vec<String> =
+        scene.server.requests_to(Method::PUT, "/").into_iter().map(|request| request.path).collect();
+    assert_eq!(sent, [] as [String; 0]);
+}
+
+#[test]
+fn restoring_what_is_there_fetches_no_blob() {
+    let scene = Scene::saved();
+    write_model(&scene.sandbox.path("models"));
+    scene.restores();
+    assert_eq!(scene.server.requests_to(Method::GET, BLOBS).len(), 0);
+}
+
+#[test]
+fn no_other_host_is_spoken_to() {
+    // As a proxy, the server sees every request of the process, whatever host it is meant for; the
+    // endpoint's name does not exist, so a request that went past the proxy would fail.
+    let server = Server::start();
+    let mut sandbox = project(&server.endpoint, "s3://models/x");
+    sandbox.env("AWS_ENDPOINT_URL", "http://storage.invalid");
+    sandbox.env("HTTP_PROXY", &server.endpoint.url);
+    sandbox.env("HTTPS_PROXY", &server.endpoint.url);
+    sandbox.run("plan", &[]).json();
+    sandbox.run("save", &[]).json();
+    std::fs::remove_dir_all(sandbox.path("models")).unwrap();
+    sandbox.run("restore", &[]).json();
+    sandbox.run("verify", &[]).json();
+    let mut hosts: Vec<String> = server.requests().iter().map(|request| request.host().to_owned()).collect();
+    assert!(hosts.len() > 10, "{hosts:?}");
+    hosts.dedup();
+    assert_eq!(hosts, ["storage.invalid"]);
+}
