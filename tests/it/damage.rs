@@ -7,7 +7,7 @@ mod registers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::cli::{Run, Sandbox, noise, read_json, snapshot};
+use crate::support::cli::{Run, Sandbox, assert_same, noise, read_json, snapshot};
 
 const MIB: usize = 1 << 20;
 
@@ -123,7 +123,7 @@ fn a_blob_of_another_length_is_replaced_by_the_next_training() {
         let wanted = snapshot(&sandbox.path("models"));
         fs::remove_dir_all(sandbox.path("models")).unwrap();
         assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
-        assert_eq!(snapshot(&sandbox.path("models")), wanted);
+        assert_same(&snapshot(&sandbox.path("models")), &wanted, "afterwards");
     }
 }
 
@@ -177,7 +177,7 @@ fn the_manifest_of_another_model_is_noticed() {
     let before = snapshot(&sandbox.work());
     let restore = sandbox.run("restore", &["--data-paths", "data/**", "--training-paths", "src/**"]);
     restore.fails(4, &["v1/manifests/", "damaged", "hint:"]);
-    assert_eq!(snapshot(&sandbox.work()), before);
+    assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
-use crate::support::cli::{Run, Sandbox, files_below, noise, read_json, snapshot};
+use crate::support::cli::{Run, Sandbox, assert_same, files_below, noise, read_json, snapshot};
 
 const MIB: usize = 1 << 20;
 const KILLS: usize = 10;
@@ -139,7 +139,7 @@ fn a_save_that_is_killed_shows_nothing_half_done() {
     assert!(sandbox.objects("incoming").is_empty(), "{:?}", sandbox.objects("incoming"));
     fs::remove_dir_all(sandbox.path("models")).unwrap();
     assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
-    assert_eq!(snapshot(&sandbox.path("models")), wanted);
+    assert_same(&snapshot(&sandbox.path("models")), &wanted, "afterwards");
 }
 
 #[test]
@@ -173,7 +173,11 @@ fn a_restore_that_is_killed_leaves_the_old_tree_or_the_new_one() {
         );
 
         assert_eq!(sandbox.run("restore", &more).json()["restored"], true);
-        assert_eq!(snapshot(&sandbox.path("models")), trees[wanted], "killed after {moment:?}");
+        assert_same(
+            &snapshot(&sandbox.path("models")),
+            &trees[wanted],
+            &format!("killed after {moment:?}, and restored"),
+        );
         assert!(sandbox.stages().is_empty());
         present = wanted;
     }
@@ -193,13 +197,13 @@ fn a_restore_that_is_killed_where_nothing_was_shows_all_or_nothing() {
         fs::remove_dir_all(sandbox.path("models")).unwrap();
         killed += usize::from(kill_after(sandbox.begin("restore", &[]), moment));
         if sandbox.path("models").exists() {
-            assert_eq!(snapshot(&sandbox.path("models")), tree, "killed after {moment:?}");
+            assert_same(&snapshot(&sandbox.path("models")), &tree, &format!("killed after {moment:?}"));
         }
         // Any command cleans up, not only the next restore.
         let _: Run = sandbox.run("plan", &[]);
         assert!(sandbox.stages().is_empty());
         assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
-        assert_eq!(snapshot(&sandbox.path("models")), tree);
+        assert_same(&snapshot(&sandbox.path("models")), &tree, "restored");
     }
     assert!(killed > 0, "no process was killed while it worked");
 }

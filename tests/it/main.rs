@@ -7,6 +7,7 @@ mod action;
 mod agreement;
 mod architecture;
 mod bad_input;
+mod careless;
 mod conformance;
 mod damage;
 mod flow;

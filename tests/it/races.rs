@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::cli::{Run, Sandbox, files_below, noise, read_json, snapshot};
+use crate::support::cli::{Run, Sandbox, assert_same, files_below, noise, read_json, snapshot};
 use crate::support::s3::Endpoint;
 
 const RUNNERS: usize = 16;
@@ -173,7 +173,7 @@ fn models_that_share_blobs(shared: &Shared) {
         fs::remove_dir_all(sandbox.path("models")).unwrap();
         let fingerprint = output["fingerprint"].as_str().unwrap();
         sandbox.run("restore", &["--namespace", "org/race", "--fingerprint", fingerprint]).json();
-        assert_eq!(snapshot(&sandbox.path("models")), wanted);
+        assert_same(&snapshot(&sandbox.path("models")), &wanted, "afterwards");
     }
 }
 
@@ -215,7 +215,7 @@ fn restores_into_one_destination_end_with_the_right_tree() {
             let run = Run::of(child.wait_with_output().unwrap());
             assert_eq!(run.json()["restored"], true);
         }
-        assert_eq!(snapshot(&sandbox.path("models")), wanted, "round {round}");
+        assert_same(&snapshot(&sandbox.path("models")), &wanted, &format!("round {round}"));
         let names: Vec<_> = fs::read_dir(sandbox.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 3, "data, src and models: {names:?}");
     }

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{MIB, Sandbox};
 use crate::kill::stall::Stall;
-use crate::support::cli::{Run, handles_signals, noise, snapshot, wait_until};
+use crate::support::cli::{Run, assert_same, handles_signals, noise, snapshot, wait_until};
 use crate::support::s3::Endpoint;
 
 /// What a person who cancels may wait; the runner itself kills after ten seconds.
@@ -60,7 +60,7 @@ fn a_restore_that_is_asked_to_stop_changes_nothing() {
             let child = sandbox.begin("restore", &[]);
             wait_until(|| !sandbox.stages().is_empty());
             let run = try_stop(child, signal)?;
-            assert_eq!(snapshot(&sandbox.work()), before, "{signal:?}");
+            assert_same(&snapshot(&sandbox.work()), &before, signal.1);
             Some(run)
         });
     }
@@ -115,7 +115,7 @@ fn a_server_that_has_stalled_keeps_nobody_from_stopping() {
         wait_until(|| stall.has_begun());
         assert_eq!(sandbox.stages().len(), 1);
         stop(child, signal);
-        assert_eq!(snapshot(&sandbox.work()), before);
+        assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
     }
 }
 
@@ -204,11 +204,11 @@ fn a_restore_that_waits_for_another_one_stops_too() {
         let child = sandbox.begin("restore", &[]);
         wait_until(|| handles_signals(&child));
         stop(child, signal);
-        assert_eq!(snapshot(&sandbox.work()), before);
+        assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
     }
     let child = sandbox.begin("restore", &[]);
     wait_until(|| handles_signals(&child));
-    assert_eq!(snapshot(&sandbox.work()), before);
+    assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
     other.unlock().unwrap();
     assert_eq!(Run::of(child.wait_with_output().unwrap()).json()["restored"], true);
 }

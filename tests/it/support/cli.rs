@@ -197,6 +197,16 @@ pub fn snapshot(root: &Path) -> Vec<String> {
     entries
 }
 
+/// Demands that two snapshots are equal, and shows no more than how they differ.
+#[track_caller]
+pub fn assert_same(found: &[String], wanted: &[String], when: &str) {
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|entry| !those.contains(entry)).take(5).cloned().collect()
+    };
+    let (more, less) = (only(found, wanted), only(wanted, found));
+    assert!(found == wanted, "{when}:\nthere is, among others, {more:#?}\nbut there should be {less:#?}");
+}
+
 /// Every file below a path, sorted; none where there is no such directory.
 pub fn files_below(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

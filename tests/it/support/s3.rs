@@ -14,6 +14,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
@@ -23,9 +24,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use ml_cache::format::Digest;
 use s3s::auth::SimpleAuth;
+use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput, PutObjectOutput};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::stream::ByteStream;
-use s3s::{Body, HttpRequest, HttpResponse, StdError};
+use s3s::{Body, HttpRequest, HttpResponse, S3, S3Request, S3Response, S3Result, StdError};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -143,6 +145,15 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::serve(|root| S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap()))
+    }
+
+    /// The same, but it writes whatever the condition says, as some services do.
+    pub fn careless() -> Self {
+        Self::serve(|root| S3ServiceBuilder::new(Careless(s3s_fs::FileSystem::new(root).unwrap())))
+    }
+
+    fn serve(service: impl FnOnce(&Path) -> S3ServiceBuilder) -> Self {
         // The library reads its keys from the environment, so these are accepted where they are set.
         let var = |name: &str, other: &str| std::env::var(name).unwrap_or_else(|_| other.to_owned());
         let mut endpoint = Endpoint {
@@ -153,7 +164,7 @@ impl Server {
         };
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("models")).unwrap();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
+        let mut builder = service(root.path());
         builder.set_auth(SimpleAuth::from_single(endpoint.access_key.clone(), endpoint.secret_key.clone()));
         let inner = Arc::new(Inner {
             service: builder.build(),
@@ -218,6 +229,26 @@ impl Server {
         }
         found.sort();
         found
+    }
+}
+
+/// A service that knows no conditional writes.
+struct Careless(s3s_fs::FileSystem);
+
+#[async_trait]
+impl S3 for Careless {
+    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        request.input.if_match = None;
+        request.input.if_none_match = None;
+        self.0.put_object(request).await
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        self.0.get_object(request).await
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        self.0.head_object(request).await
     }
 }
 
