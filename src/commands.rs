@@ -73,7 +73,7 @@ impl Context {
         // Before anything is hashed: a pattern such as `**` would take the remains for inputs.
         stage::tidy(&settings.workspace);
         let credentials = match &settings.role {
-            Some(role) => Some(oidc::assume(role.clone(), store::s3::http_client(), report.mask()).await?),
+            Some(role) => Some(oidc::assume(role.clone(), store::http_client(), report.mask()).await?),
             None => None,
         };
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
@@ -84,7 +84,6 @@ impl Context {
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {
             Some(Secret(token)) => {
-                (report.mask())(token);
                 let url = environment.get("GITHUB_API_URL").unwrap_or("https://api.github.com");
                 Some(Rest::new(url, token)?)
             }

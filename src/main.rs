@@ -70,7 +70,7 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
     });
     // Transfers that were dropped get the time to remove their files; threads that are still
     // hashing must not keep a process that was asked to stop.
-    runtime.shutdown_timeout(Duration::from_millis(400));
+    runtime.shutdown_timeout(Duration::from_millis(1200));
     result
 }
 

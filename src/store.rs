@@ -22,6 +22,7 @@ pub mod s3;
 
 pub use layout::Key;
 pub use location::{Location, S3Options};
+pub use s3::{CredentialsSource, http_client};
 
 /// A place that keeps objects under keys.
 ///
@@ -252,7 +253,7 @@ impl From<StoreError> for Error {
 pub async fn open(
     location: &Location,
     options: &S3Options,
-    credentials: Option<s3::CredentialsSource>,
+    credentials: Option<CredentialsSource>,
 ) -> Result<DynStore, Error> {
     Ok(match location {
         Location::Directory(path) => Arc::new(local::LocalStore::open(path)?),

@@ -14,7 +14,7 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 /// After a signal, the training gets so long to end by itself.
 pub const GRACE: Duration = Duration::from_millis(1000);
 /// Work that was dropped gets so long to remove its files.
-const CLEAN_UP: Duration = Duration::from_millis(400);
+const CLEAN_UP: Duration = Duration::from_millis(500);
 
 /// Tells whether the process was asked to stop; cheap to clone.
 #[derive(Clone, Debug)]
