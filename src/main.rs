@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use ml_cache::action::{self, Phase};
 use ml_cache::cli::{self, Arguments};
@@ -68,9 +67,9 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
         });
         interrupt.supervise(work).await
     });
-    // Transfers that were dropped get the time to remove their files; threads that are still
-    // hashing must not keep a process that was asked to stop.
-    runtime.shutdown_timeout(Duration::from_millis(1200));
+    // The process ends now, and with it the threads that are still hashing. Shutting the runtime
+    // down first would only let what is left of dropped work fail for want of it.
+    std::mem::forget(runtime);
     result
 }
 

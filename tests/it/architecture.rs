@@ -33,7 +33,6 @@ const RULES: &[Rule] = &[
         applies: |path| !is(path, "store/s3") && !is(path, "github/oidc"),
         words: &["aws_"],
     },
-    Rule { about: "only github/rest knows octocrab", applies: |path| !is(path, "github/rest"), words: &["octocrab"] },
     Rule { about: "only cli knows clap", applies: |path| !is(path, "cli"), words: &["clap"] },
     Rule { about: "only github/rest knows octocrab", applies: |path| !is(path, "github/rest"), words: &["octocrab"] },
     Rule {
