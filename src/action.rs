@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::commands::save::Basis;
-use crate::commands::{Context, plan, restore, save};
+use crate::commands::{Context, plan, resolve, restore, save};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::format::{Digest, InputsDocument};
 use crate::github::RunContext;
 use crate::github::file_command::FileCommands;
 use crate::inputs::host_paths::HostPaths;
-use crate::inputs::{INPUTS, RawInputs, Verb, resolve};
+use crate::inputs::{self, INPUTS, RawInputs, Verb};
 use crate::outputs::Outputs;
 use crate::ownership::Owner;
 use crate::report::Report;
@@ -32,6 +32,8 @@ pub enum Phase {
     Restore,
     /// `save/`
     Save,
+    /// `resolve/`
+    Resolve,
 }
 
 /// The state that the main step leaves for the post step, under one name.
@@ -62,6 +64,7 @@ impl Phase {
             "ml-cache-plan" => Some(Self::Plan),
             "ml-cache-restore" => Some(Self::Restore),
             "ml-cache-save" => Some(Self::Save),
+            "ml-cache-resolve" => Some(Self::Resolve),
             _ => None,
         }
     }
@@ -72,6 +75,7 @@ impl Phase {
             Self::Plan => Verb::Plan,
             Self::Restore => Verb::Restore,
             Self::Save => Verb::Save,
+            Self::Resolve => Verb::Resolve,
         }
     }
 }
@@ -104,8 +108,8 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
     let payload = environment.get("GITHUB_EVENT_PATH").and_then(|path| std::fs::read(path).ok());
     let run = RunContext::read(environment, payload.as_deref());
     let raw = raw_inputs(environment, &workspace);
-    let settings = resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
-    let ctx = Context::open(settings, run, report).await?;
+    let settings = inputs::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
+    let ctx = Context::open(phase.verb(), settings, run, report, environment).await?;
     let temp = environment.get("RUNNER_TEMP").map(PathBuf::from);
     match phase {
         Phase::Plan => {
@@ -140,6 +144,11 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
         }
         Phase::Restore => {
             let execution = restore::execute(&ctx).await?;
+            files.add_summary(&execution.summary)?;
+            set_outputs(files, &execution.outputs)
+        }
+        Phase::Resolve => {
+            let execution = resolve::execute(&ctx).await?;
             files.add_summary(&execution.summary)?;
             set_outputs(files, &execution.outputs)
         }

@@ -3,6 +3,7 @@
 pub mod interrupt;
 pub mod lookup;
 pub mod plan;
+pub mod resolve;
 pub mod restore;
 pub mod run;
 pub mod save;
@@ -13,11 +14,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::decide::{Access, scope};
+use crate::environment::Environment;
 use crate::error::Result;
 use crate::fingerprint;
-use crate::format::InputsDocument;
-use crate::github::RunContext;
-use crate::inputs::Settings;
+use crate::format::{InputsDocument, Scope};
+use crate::github::artifact::ResultsService;
+use crate::github::rest::Rest;
+use crate::github::{RunContext, oidc};
+use crate::inputs::settings::Secret;
+use crate::inputs::{Settings, Verb};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::store::{self, DynStore};
@@ -27,8 +32,10 @@ use crate::transfer::stage;
 const LOCAL_REF: &str = "local";
 
 /// Everything that a command works with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Context {
+    /// What is to be done.
+    pub verb: Verb,
     /// What the user wants.
     pub settings: Settings,
     /// The workflow run, if there is one.
@@ -37,6 +44,12 @@ pub struct Context {
     pub access: Access,
     /// The store.
     pub store: DynStore,
+    /// The run's artifacts, or why there are none.
+    pub results: std::result::Result<ResultsService, String>,
+    /// GitHub's API, where there is a token.
+    pub rest: Option<Rest>,
+    /// Where to look for the latest model, in order: scope and short name of a ref.
+    pub heads: Vec<(Scope, String)>,
     /// Where to talk.
     pub report: Report,
     /// Where to show progress.
@@ -49,15 +62,37 @@ impl Context {
     /// Opens the store and removes what a killed restore may have left in the workspace.
     ///
     /// # Errors
-    /// A store that cannot be opened.
-    pub async fn open(settings: Settings, run: Option<RunContext>, report: Report) -> Result<Self> {
+    /// A store that cannot be opened, a role that cannot be assumed.
+    pub async fn open(
+        verb: Verb,
+        settings: Settings,
+        run: Option<RunContext>,
+        report: Report,
+        environment: &Environment,
+    ) -> Result<Self> {
         // Before anything is hashed: a pattern such as `**` would take the remains for inputs.
         stage::tidy(&settings.workspace);
-        let store = store::open(&settings.store, &settings.s3).await?;
-        let access = scope::access(run.as_ref(), &settings.trusted_refs);
+        let credentials = match &settings.role {
+            Some(role) => Some(oidc::assume(role.clone(), store::http_client(), report.mask()).await?),
+            None => None,
+        };
+        let store = store::open(&settings.store, &settings.s3, credentials).await?;
+        let own = scope::access(run.as_ref(), &settings.trusted_refs);
+        let is_foreign =
+            settings.repository.as_ref().is_some_and(|name| run.as_ref().is_none_or(|run| run.repository != *name));
+        let access = if is_foreign { scope::foreign(own) } else { own };
+        let results = ResultsService::from_environment(environment, report.mask())?;
+        let rest = match &settings.github_token {
+            Some(Secret(token)) => {
+                let url = environment.get("GITHUB_API_URL").unwrap_or("https://api.github.com");
+                Some(Rest::new(url, token)?)
+            }
+            None => None,
+        };
+        let heads = heads(&settings, run.as_ref(), &access, is_foreign, rest.as_ref(), report).await;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
-        Ok(Self { settings, run, access, store, report, progress, now: Timestamp::now() })
+        Ok(Self { verb, settings, run, access, store, results, rest, heads, report, progress, now: Timestamp::now() })
     }
 
     /// Returns the short name of the ref whose head this run reads and moves.
@@ -86,6 +121,44 @@ impl Context {
         }
         Ok(document)
     }
+}
+
+/// Returns where the latest model may be found.
+async fn heads(
+    settings: &Settings,
+    run: Option<&RunContext>,
+    access: &Access,
+    is_foreign: bool,
+    rest: Option<&Rest>,
+    report: Report,
+) -> Vec<(Scope, String)> {
+    if let Some(name) = &settings.git_ref {
+        return access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect();
+    }
+    let mut heads = Vec::new();
+    let default = if is_foreign {
+        match (rest, &settings.repository) {
+            (Some(rest), Some(name)) => rest
+                .repository(name)
+                .await
+                .inspect_err(|error| report.detail(&error.render()))
+                .map(|repository| repository.default_branch)
+                .ok(),
+            _ => None,
+        }
+    } else {
+        heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
+        run.and_then(|run| run.default_branch.clone())
+    };
+    match default {
+        Some(name) => heads.push((Scope::Trusted, name)),
+        // Without a token, the usual names.
+        None if is_foreign => heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned()))),
+        None => {}
+    }
+    heads.retain(|(scope, _)| access.reads.contains(scope));
+    heads.dedup();
+    heads
 }
 
 /// Returns 128 random bits in hex.

@@ -7,6 +7,7 @@ pub mod head;
 pub mod plan;
 pub mod save;
 pub mod scope;
+pub mod trust;
 
 pub use changes::{Change, ChangeKind, InputSet};
 pub use plan::{Policy, Reason, Verdict};

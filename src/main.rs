@@ -2,16 +2,15 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use ml_cache::action::{self, Phase};
 use ml_cache::cli::{self, Arguments};
 use ml_cache::commands::interrupt::Interrupt;
 use ml_cache::commands::save::Basis;
-use ml_cache::commands::{Context, plan, restore, run, save, verify};
+use ml_cache::commands::{Context, plan, resolve, restore, run, save, verify};
 use ml_cache::environment::Environment;
 use ml_cache::github::RunContext;
-use ml_cache::inputs::{Verb, resolve};
+use ml_cache::inputs::{self, Verb};
 use ml_cache::report::Report;
 use ml_cache::{Error, Result};
 
@@ -68,22 +67,24 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
         });
         interrupt.supervise(work).await
     });
-    // Transfers that were dropped get the time to remove their files; threads that are still
-    // hashing must not keep a process that was asked to stop.
-    runtime.shutdown_timeout(Duration::from_millis(400));
+    // The process ends now, and with it the threads that are still hashing. Shutting the runtime
+    // down first would only let what is left of dropped work fail for want of it.
+    std::mem::forget(runtime);
     result
 }
 
 async fn command(arguments: Arguments, environment: &Environment, report: Report, interrupt: &Interrupt) -> Result<()> {
     let payload = environment.get("GITHUB_EVENT_PATH").and_then(|path| std::fs::read(path).ok());
     let run_context = RunContext::read(environment, payload.as_deref());
-    let settings = resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;
-    let ctx = Context::open(settings, run_context, report).await?;
+    let settings =
+        inputs::resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;
+    let ctx = Context::open(arguments.verb, settings, run_context, report, environment).await?;
     let outputs = match arguments.verb {
         Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,
         Verb::Plan => plan::execute(&ctx).await?,
         Verb::Restore => restore::execute(&ctx).await?.outputs,
         Verb::Save => save::execute(&ctx, Basis::default()).await?.outputs,
+        Verb::Resolve => resolve::execute(&ctx).await?.outputs,
         Verb::Verify => verify::execute(&ctx).await?,
         Verb::Auto => return Err(Error::bad_input("`auto` is the root action, not a command")),
     };

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::decide::{Change, Reason};
 use crate::format::inputs::Fingerprint;
 use crate::format::{Digest, Pointer};
+use crate::github::artifact::Uploaded;
 
 /// Every output and what it says, in the order of the documentation.
 pub const OUTPUTS: &[(&str, &str)] = &[
@@ -23,6 +24,8 @@ pub const OUTPUTS: &[(&str, &str)] = &[
     ("changed-count", "Number of inputs that differ from the model that this ref used last."),
     ("manifest-digest", "Digest of the model's list of files; equal digests mean equal models."),
     ("pointer", "The pointer as JSON: which model, from which inputs, made by which run."),
+    ("artifact-name", "Name of the artifact of this run that holds the pointer; empty where there is none."),
+    ("artifact-id", "Number of that artifact."),
     ("model-files", "Number of files in the model."),
     ("model-bytes", "Size of the model in bytes."),
     ("restored", "`true` if this step put the model in place, otherwise `false`."),
@@ -46,6 +49,8 @@ pub struct Outputs {
     pub changes: Vec<Change>,
     /// The model.
     pub pointer: Option<Pointer>,
+    /// The artifact that holds the pointer.
+    pub artifact: Option<Uploaded>,
     /// Whether it was put in place.
     pub restored: bool,
     /// Whether it was saved.
@@ -89,6 +94,8 @@ impl Outputs {
             ("changed-count", json!(self.changes.len())),
             ("manifest-digest", json!(pointer.map(|pointer| pointer.manifest.digest))),
             ("pointer", json!(pointer)),
+            ("artifact-name", json!(self.artifact.as_ref().map(|artifact| &artifact.name))),
+            ("artifact-id", json!(self.artifact.as_ref().map(|artifact| &artifact.id))),
             ("model-files", json!(pointer.map_or(0, |pointer| pointer.files))),
             ("model-bytes", json!(pointer.map_or(0, |pointer| pointer.bytes))),
             ("restored", json!(self.restored)),

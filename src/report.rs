@@ -54,6 +54,14 @@ impl Report {
         }
     }
 
+    /// Returns a function that hides a secret in everything that is printed from then on.
+    pub fn mask(&self) -> fn(&str) {
+        match self.in_actions {
+            true => |secret| put(&Command { name: "add-mask", message: secret }.to_string()),
+            false => |_| (),
+        }
+    }
+
     /// Opens a fold in the runner's log; a heading elsewhere.
     pub fn begin(&self, title: &str) {
         match self.in_actions {

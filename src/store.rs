@@ -22,6 +22,7 @@ pub mod s3;
 
 pub use layout::Key;
 pub use location::{Location, S3Options};
+pub use s3::{CredentialsSource, http_client};
 
 /// A place that keeps objects under keys.
 ///
@@ -245,13 +246,17 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Opens the store at a location.
+/// Opens the store at a location; without a source of credentials, the usual AWS ones are used.
 ///
 /// # Errors
 /// A directory that cannot be used, or credentials and region that cannot be found.
-pub async fn open(location: &Location, options: &S3Options) -> Result<DynStore, Error> {
+pub async fn open(
+    location: &Location,
+    options: &S3Options,
+    credentials: Option<CredentialsSource>,
+) -> Result<DynStore, Error> {
     Ok(match location {
         Location::Directory(path) => Arc::new(local::LocalStore::open(path)?),
-        Location::S3 { bucket, prefix } => Arc::new(s3::S3Store::open(bucket, prefix, options).await?),
+        Location::S3 { bucket, prefix } => Arc::new(s3::S3Store::open(bucket, prefix, options, credentials).await?),
     })
 }

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::transfer::stage;
 
 /// After a signal, the training gets so long to end by itself.
 pub const GRACE: Duration = Duration::from_millis(1000);
 /// Work that was dropped gets so long to remove its files.
-const CLEAN_UP: Duration = Duration::from_millis(400);
+const CLEAN_UP: Duration = Duration::from_millis(1500);
 
 /// Tells whether the process was asked to stop; cheap to clone.
 #[derive(Clone, Debug)]
@@ -74,12 +75,18 @@ impl Interrupt {
             number = self.wait() => number,
         };
         if self.training.load(Ordering::Relaxed)
-            && let Ok(result) = tokio::time::timeout(GRACE + CLEAN_UP, &mut work).await
+            && let Ok(result) = tokio::time::timeout(GRACE + GRACE / 2, &mut work).await
         {
             return joined(result);
         }
         work.abort();
-        let _ = tokio::time::timeout(CLEAN_UP, work).await;
+        let cleaned_up = async {
+            let _ = work.await;
+            while stage::live() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLEAN_UP, cleaned_up).await;
         Err(interrupted(number))
     }
 }

@@ -94,7 +94,7 @@ pub async fn head(ctx: &Context, scope: &Scope, git_ref: &str) -> Result<Option<
     Ok(Some((head, version)))
 }
 
-/// Returns the pointer that this ref used last, or else the default branch.
+/// Returns the pointer that the refs in question used last.
 ///
 /// # Errors
 /// A store that could not be read.
@@ -102,15 +102,8 @@ pub async fn latest(ctx: &Context) -> Result<Option<Pointer>> {
     if ctx.access.reads.is_empty() {
         return Err(may_not_read());
     }
-    let mut places = vec![(ctx.access.own.clone(), ctx.ref_name().to_owned())];
-    if let Some(default) = ctx.run.as_ref().and_then(|run| run.default_branch.clone()) {
-        places.push((Scope::Trusted, default));
-    }
-    for (scope, git_ref) in places {
-        if !ctx.access.reads.contains(&scope) {
-            continue;
-        }
-        let Some((head, _)) = head(ctx, &scope, &git_ref).await? else { continue };
+    for (scope, git_ref) in &ctx.heads {
+        let Some((head, _)) = head(ctx, scope, git_ref).await? else { continue };
         for scope in &ctx.access.reads {
             if let Some((pointer, _)) = pointer(ctx, scope, &head.fingerprint).await? {
                 return Ok(Some(pointer));

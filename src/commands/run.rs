@@ -45,6 +45,7 @@ pub async fn execute(
     let saved = save::execute(ctx, Basis::of(ctx, &planned, Some(took), Some(since))).await?;
     outputs.saved = saved.outputs.saved;
     outputs.pointer = saved.outputs.pointer;
+    outputs.artifact = saved.outputs.artifact;
     Ok(outputs)
 }
 

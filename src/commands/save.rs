@@ -15,6 +15,7 @@ use crate::decide::{changes, head};
 use crate::error::{Error, Result};
 use crate::format::pointer::{Reference, SCHEMA};
 use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, head as head_format};
+use crate::github::artifact::Uploaded;
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::outputs::Outputs;
 use crate::store::{Condition, Key, Payload, StoreError, StoreErrorKind, Version, layout};
@@ -140,11 +141,45 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         }
         ("kept", why.to_owned())
     };
+    outputs.artifact = publish(ctx, &pointer).await;
+    if let Some(artifact) = &outputs.artifact {
+        rows.push(("Artifact", format!("{} ({})", artifact.name, artifact.digest)));
+    }
     outputs.cache_hit = true;
     outputs.saved = saved;
     outputs.pointer = Some(pointer);
     let summary = summary(ctx, decision, &why, rows);
     Ok(Execution { outputs, summary })
+}
+
+/// Puts a copy of the pointer into the run's artifacts. The store has the truth already, so a
+/// failure is told and nothing else.
+async fn publish(ctx: &Context, pointer: &Pointer) -> Option<Uploaded> {
+    let run = ctx.run.as_ref()?;
+    let service = match &ctx.results {
+        Ok(service) => service,
+        Err(why) => {
+            ctx.report.warn(&format!("the pointer is in the store only, not among the artifacts: {why}"));
+            return None;
+        }
+    };
+    let settings = &ctx.settings;
+    let name = match &settings.artifact_name {
+        Some(name) => name.clone(),
+        None => format!("{}-{}-{:08x}", settings.artifact_prefix(), run.run_attempt, rand::random::<u32>()),
+    };
+    let bytes = pointer.to_bytes().ok()?;
+    match service.upload(&name, &bytes, settings.artifact_retention_days).await {
+        Ok(uploaded) => {
+            ctx.report.info(&format!("{}: the pointer is the artifact `{}`", settings.model, uploaded.name));
+            Some(uploaded)
+        }
+        Err(error) => {
+            ctx.report
+                .warn(&format!("the pointer is in the store only, not among the artifacts: {}", error.explanation()));
+            None
+        }
+    }
 }
 
 fn files_and_bytes_sent(blobs: u64, bytes: u64) -> String {

@@ -1,6 +1,7 @@
 //! `verify`: read a stored model and compare every byte with its digests.
 
-use super::{Context, lookup, restore};
+use super::resolve::{self, Resolution};
+use super::{Context, lookup};
 use crate::error::{Error, Result};
 use crate::github::summary::files_and_bytes;
 use crate::outputs::Outputs;
@@ -12,24 +13,11 @@ use crate::transfer::download;
 /// Damage, named object by object; no such model; a store that fails.
 pub async fn execute(ctx: &Context) -> Result<Outputs> {
     let mut outputs = Outputs::default();
-    let fingerprint = restore::wanted(ctx, &mut outputs).await?;
-    outputs.fingerprint = fingerprint;
-    let mut found = None;
-    if let Some(fingerprint) = &fingerprint {
-        for scope in &ctx.access.reads {
-            found = lookup::pointer(ctx, scope, fingerprint).await?;
-            if found.is_some() {
-                break;
-            }
+    let pointer = match resolve::find(ctx, &mut outputs).await? {
+        Resolution::Found(pointer) => *pointer,
+        Resolution::Missing(reason, explanation) => {
+            return resolve::missing(ctx, outputs, reason, &explanation).map(|execution| execution.outputs);
         }
-    }
-    let Some((pointer, _)) = found else {
-        let message = format!("there is no model `{}` of `{}` to verify", ctx.settings.model, ctx.settings.namespace);
-        if ctx.settings.fail_on_miss {
-            return Err(Error::not_found(message));
-        }
-        ctx.report.warn(&message);
-        return Ok(outputs);
     };
     let manifest = lookup::manifest(ctx, &pointer)
         .await?

@@ -4,7 +4,8 @@ use crate::format::Scope;
 use crate::github::{CacheMode, RunContext};
 
 /// Events that run code which somebody with write access put there, on purpose.
-const TRUSTED_EVENTS: &[&str] = &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
+pub(super) const TRUSTED_EVENTS: &[&str] =
+    &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
 /// Further events whose runs may write outside of `trusted`. All others can be caused by outsiders.
 const WRITING_EVENTS: &[&str] = &["pull_request", "release", "create", "deployment"];
 
@@ -31,6 +32,12 @@ pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
         _ => vec![own.clone(), Scope::Trusted],
     };
     Access { read_only: read_only(run), own, reads }
+}
+
+/// Narrows the access to what a run may do with another repository's models: read the trusted ones.
+pub fn foreign(own: Access) -> Access {
+    let reads = if own.reads.is_empty() { Vec::new() } else { vec![Scope::Trusted] };
+    Access { own: Scope::Trusted, reads, read_only: Some("models of another repository are only read".to_owned()) }
 }
 
 fn scope_of(run: &RunContext, trusted_refs: &[String]) -> Scope {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{Patterns, Sources, WhenEmpty, patterns};
 use crate::format::{Digest, ModelName, Namespace};
 use crate::github::RunContext;
+use crate::github::oidc::Role;
 use crate::sanitize;
 use crate::store::{Location, S3Options};
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub store: Location,
     /// How to reach S3.
     pub s3: S3Options,
+    /// The AWS role to assume; other credentials come from the usual AWS sources.
+    pub role: Option<Role>,
     /// Whose models.
     pub namespace: Namespace,
     /// Which model.
@@ -38,6 +41,20 @@ pub struct Settings {
     pub destination: PathBuf,
     /// The fingerprint that the user gave.
     pub fingerprint: Option<Digest>,
+    /// The pointer that somebody handed over.
+    pub pointer: Option<PointerSource>,
+    /// Another repository whose models are meant.
+    pub repository: Option<String>,
+    /// The run whose model is meant.
+    pub run_id: Option<u64>,
+    /// The ref whose latest model is meant.
+    pub git_ref: Option<String>,
+    /// The token for GitHub's API.
+    pub github_token: Option<Secret>,
+    /// The name that the user gave the pointer's artifact.
+    pub artifact_name: Option<String>,
+    /// How many days the artifact is kept.
+    pub artifact_retention_days: Option<u64>,
     /// When to train although nothing changed.
     pub policy: Policy,
     /// What to do when the store cannot be looked at.
@@ -46,6 +63,36 @@ pub struct Settings {
     pub fail_on_miss: bool,
     /// Refs that are as trusted as the default branch.
     pub trusted_refs: Vec<String>,
+}
+
+/// Where a pointer comes from; its content is foreign in every case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PointerSource {
+    /// The JSON itself.
+    Json(String),
+    /// A file.
+    File(PathBuf),
+    /// An artifact of this run, by name.
+    Artifact(String),
+}
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Settings {
+    /// Returns what the names of this model's artifacts begin with.
+    pub fn artifact_prefix(&self) -> String {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+        let default = || format!("ml-cache-{}", self.model.as_str().chars().map(safe).collect::<String>());
+        self.artifact_name.clone().unwrap_or_else(default)
+    }
 }
 
 /// What to do when the store cannot be looked at.
@@ -113,10 +160,24 @@ pub fn resolve(
     let endpoint_url = reader.endpoint_url();
     let region = reader.region();
     let s3 = S3Options { region, endpoint_url, force_path_style: reader.boolean("force-path-style") };
+    let role_arn = reader.role();
     let policy = Policy { force: reader.boolean("force-retrain").unwrap_or(false), max_age: reader.max_age() };
     let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
     let fingerprint = reader.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
     let trusted_refs = reader.lines("trusted-refs");
+    let pointer = reader.pointer(&workspace);
+    let repository = reader.parsed::<Namespace>("repository", "`owner/name`").map(|name| name.to_string());
+    let run_id = reader.parsed("run-id", "the number of a workflow run");
+    let artifact_name = reader.artifact_name();
+    let artifact_retention_days = reader.parsed("artifact-retention-days", "a number of days");
+    if pointer.is_some() && run_id.is_some() {
+        reader.fault(
+            "run-id",
+            raw.get("run-id").unwrap_or_default(),
+            "`pointer` says already which model",
+            "one of the two",
+        );
+    }
 
     let Reader { faults, .. } = reader;
     if faults.is_empty() && matches!(store, Some(Location::S3 { .. })) {
@@ -126,6 +187,7 @@ pub fn resolve(
         (Some(store), Some(namespace), Some(model)) if faults.is_empty() => Ok(Settings {
             store,
             workspace,
+            role: role_arn.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment)).transpose()?,
             s3,
             namespace,
             model,
@@ -134,6 +196,13 @@ pub fn resolve(
             model_path,
             destination,
             fingerprint,
+            pointer,
+            repository: repository.or_else(|| run.filter(|_| run_id.is_some()).map(|run| run.repository.clone())),
+            run_id,
+            git_ref: raw.get("ref").map(|name| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned()),
+            github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
+            artifact_name,
+            artifact_retention_days,
             policy,
             on_error: on_error.unwrap_or(OnError::Fail),
             fail_on_miss,
@@ -288,6 +357,9 @@ impl Reader<'_> {
         if self.raw.get("namespace").is_some() {
             return self.parsed("namespace", ACCEPTED);
         }
+        if self.raw.get("repository").is_some() {
+            return self.raw.get("repository").and_then(|name| name.parse().ok());
+        }
         if let Some(run) = run.filter(|run| !run.repository.is_empty()) {
             return run
                 .repository
@@ -339,6 +411,46 @@ impl Reader<'_> {
         let value = self.raw.get("region")?.to_owned();
         if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             self.fault("region", &value, "it is no name of a region", "such as `eu-central-1`");
+            return None;
+        }
+        Some(value)
+    }
+
+    fn pointer(&mut self, workspace: &Path) -> Option<PointerSource> {
+        let value = self.raw.get("pointer")?.to_owned();
+        if value.starts_with('{') {
+            return Some(PointerSource::Json(value));
+        }
+        match value.strip_prefix("artifact:").map(str::trim) {
+            Some("") => {
+                self.fault("pointer", &value, "it names no artifact", "the JSON, a path, or `artifact:NAME`");
+                None
+            }
+            Some(name) => Some(PointerSource::Artifact(name.to_owned())),
+            None => Some(PointerSource::File(workspace.join(value))),
+        }
+    }
+
+    /// Names that the artifact service accepts.
+    fn artifact_name(&mut self) -> Option<String> {
+        let value = self.raw.get("artifact-name")?.to_owned();
+        if value.len() > 100 || value.chars().any(|c| c.is_control() || "\":<>|*?\\/".contains(c)) {
+            self.fault(
+                "artifact-name",
+                &value,
+                "the artifact service refuses it",
+                "up to 100 bytes without any of `\" : < > | * ? \\ /`",
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    fn role(&mut self) -> Option<String> {
+        let value = self.raw.get("role-to-assume")?.to_owned();
+        let is_arn = value.starts_with("arn:aws") && value.contains(":role/") && !value.contains(char::is_whitespace);
+        if !is_arn {
+            self.fault("role-to-assume", &value, "it is no ARN of a role", "`arn:aws:iam::123456789012:role/name`");
             return None;
         }
         Some(value)

@@ -13,13 +13,15 @@ pub enum Verb {
     Run,
     /// Hash a stored model again.
     Verify,
+    /// Find a stored model without fetching it.
+    Resolve,
     /// The root action: plan and restore in its main step, save in its post step.
     Auto,
 }
 
 impl Verb {
     /// Every verb of the command line.
-    pub const COMMANDS: &[Self] = &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Verify];
+    pub const COMMANDS: &[Self] = &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Resolve, Self::Verify];
 
     /// Returns the verb's name.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Verb {
             Self::Save => "save",
             Self::Run => "run",
             Self::Verify => "verify",
+            Self::Resolve => "resolve",
             Self::Auto => "auto",
         }
     }
@@ -41,13 +44,14 @@ impl Verb {
             Self::Save => "Keep the model that was trained",
             Self::Run => "Plan, then run the training command or restore, then save",
             Self::Verify => "Read a stored model and compare every byte with its digests",
+            Self::Resolve => "Find a stored model and print its pointer, without fetching it",
             Self::Auto => "Plan and restore now, save at the end of the job",
         }
     }
 
     /// Returns whether the verb hashes the inputs of the training.
     pub fn observes_inputs(self) -> bool {
-        !matches!(self, Self::Verify | Self::Restore)
+        !matches!(self, Self::Verify | Self::Restore | Self::Resolve)
     }
 
     /// Returns whether the verb saves, now or later.
@@ -82,15 +86,16 @@ impl Input {
     pub fn default_for(&self, verb: Verb) -> &'static str {
         match (self.name, verb) {
             // A restore by itself exists to have the model; as a part of `auto` it may find none.
-            ("fail-on-miss", Verb::Restore | Verb::Verify) => "true",
+            ("fail-on-miss", Verb::Restore | Verb::Verify | Verb::Resolve) => "true",
             _ => self.default,
         }
     }
 }
 
-use Verb::{Auto, Plan, Restore, Run, Save, Verify};
+use Verb::{Auto, Plan, Resolve, Restore, Run, Save, Verify};
 
-const ALL: &[Verb] = &[Plan, Restore, Save, Run, Verify, Auto];
+const ALL: &[Verb] = &[Plan, Restore, Save, Run, Resolve, Verify, Auto];
+const FINDERS: &[Verb] = &[Restore, Resolve, Verify];
 const PLANNERS: &[Verb] = &[Plan, Run, Auto];
 const DECIDERS: &[Verb] = &[Plan, Save, Run, Auto];
 const SAVERS: &[Verb] = &[Save, Run, Auto];
@@ -125,17 +130,60 @@ pub const INPUTS: &[Input] = &[
     text(
         "fingerprint",
         "",
-        &[Restore, Save, Verify],
+        &[Restore, Save, Resolve, Verify],
         "Fingerprint from an earlier `plan`; otherwise it is computed, or the latest model of the ref is taken.",
+    ),
+    text(
+        "pointer",
+        "",
+        FINDERS,
+        "Pointer to the model: the JSON, a path, or `artifact:NAME` for an artifact of this run.",
+    ),
+    text("repository", "", FINDERS, "Another repository, as `owner/name`, whose trusted models are meant."),
+    text(
+        "ref",
+        "",
+        FINDERS,
+        "Branch whose latest model is meant; by default this run's, or the default branch of `repository`.",
+    ),
+    text(
+        "run-id",
+        "",
+        FINDERS,
+        "Number of the run in `repository` (or here) whose model is meant; needs a `github-token`.",
+    ),
+    text("github-token", "", FINDERS, "Token for the GitHub API; `actions: read` on the repository of `run-id`."),
+    text(
+        "artifact-name",
+        "",
+        &[Restore, Save, Run, Resolve, Verify, Auto],
+        "Name of the pointer's artifact; by default made from the model, the attempt and a random suffix.",
+    ),
+    text(
+        "artifact-retention-days",
+        "",
+        SAVERS,
+        "Days to keep the pointer's artifact; by default the repository's setting.",
     ),
     boolean("force-retrain", "false", DECIDERS, "Train even if nothing changed, and replace the stored model."),
     text("max-age", "", DECIDERS, "Train again when the model is older, such as `7d` or `12h`."),
     text("on-error", "fail", PLANNERS, "When the store cannot be looked at: `fail`, or `retrain`."),
-    boolean("fail-on-miss", "false", &[Plan, Restore, Verify, Auto], "Fail with exit code 3 when there is no model."),
+    boolean(
+        "fail-on-miss",
+        "false",
+        &[Plan, Restore, Resolve, Verify, Auto],
+        "Fail with exit code 3 when there is no model.",
+    ),
     boolean("default-excludes", "true", ALL, "Leave out `.git`, `__pycache__`, `*.pyc` and the like."),
     text("if-no-files-found", "error", ALL, "When a pattern selects nothing: `error`, `warn` or `ignore`."),
     text("namespace", "", ALL, "`owner/name` that models belong to; by default the repository."),
     list("trusted-refs", ALL, "Branches, or full refs, that are as trusted as the default branch, one a line."),
+    text(
+        "role-to-assume",
+        "",
+        ALL,
+        "ARN of an AWS role to assume with the job's OIDC token; the job needs `permissions: id-token: write`.",
+    ),
     text("region", "", ALL, "AWS region of the bucket; by default from the environment."),
     text("endpoint-url", "", ALL, "Base URL of an S3-compatible service."),
     text(

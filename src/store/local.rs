@@ -9,8 +9,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,8 +22,8 @@ use crate::ownership::Owner;
 
 /// Bytes handed on at a time while reading.
 const PIECE: usize = 256 << 10;
-/// A temporary file of this age has no writer any more.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Where temporary files are, below the root.
+const INCOMING: &str = "incoming";
 /// Objects up to this size are versioned by content.
 const REGISTER: u64 = 128 << 10;
 
@@ -35,7 +33,6 @@ pub struct LocalStore {
     root: PathBuf,
     description: String,
     owner: Owner,
-    swept: Once,
 }
 
 impl LocalStore {
@@ -48,12 +45,8 @@ impl LocalStore {
             return Err(Error::bad_input(format!("the store `{}` is not a directory", root.display()))
                 .hint("give a directory that exists or can be made, such as `file:///var/cache/ml-cache`"));
         }
-        Ok(Self {
-            root: root.to_owned(),
-            description: format!("file://{}", root.display()),
-            owner: Owner::of(root),
-            swept: Once::new(),
-        })
+        sweep(&root.join(INCOMING));
+        Ok(Self { root: root.to_owned(), description: format!("file://{}", root.display()), owner: Owner::of(root) })
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -70,16 +63,14 @@ impl LocalStore {
         Ok(file)
     }
 
-    /// Removes what killed writers left behind long ago.
-    fn sweep(&self, incoming: &Path) {
-        let Ok(entries) = fs::read_dir(incoming) else { return };
-        for entry in entries.flatten() {
-            let age =
-                entry.metadata().and_then(|found| found.modified()).map(|time| time.elapsed().unwrap_or_default());
-            if age.is_ok_and(|age| age > ABANDONED) {
-                // If it cannot be removed now, the next writer tries again.
-                let _ = fs::remove_file(entry.path());
-            }
+    /// Holds the directory of temporary files, so that nobody takes them for abandoned.
+    fn hold_incoming(&self, incoming: &Path) -> io::Result<File> {
+        self.owner.make_directories(incoming)?;
+        let held = File::open(incoming)?;
+        match held.lock_shared() {
+            // Some network file systems have no locks; nothing is swept there.
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(held),
         }
     }
 
@@ -90,9 +81,8 @@ impl LocalStore {
         }
         let target = self.path(key);
         let parent = target.parent().unwrap_or(&self.root);
-        let incoming = self.root.join("incoming");
-        self.owner.make_directories(&incoming).map_err(failed)?;
-        self.swept.call_once(|| self.sweep(&incoming));
+        let incoming = self.root.join(INCOMING);
+        let _held = self.hold_incoming(&incoming).map_err(failed)?;
         self.owner.make_directories(parent).map_err(failed)?;
         let mut file = tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
@@ -188,6 +178,18 @@ impl Store for LocalStore {
 
     async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
         tokio::task::block_in_place(|| self.meta_blocking(key, "look up"))
+    }
+}
+
+/// Removes the temporary files that killed writers have left, unless somebody is writing.
+fn sweep(incoming: &Path) {
+    if let Ok(held) = File::open(incoming)
+        && held.try_lock().is_ok()
+    {
+        for entry in fs::read_dir(incoming).into_iter().flatten().flatten() {
+            // If it cannot be removed now, the next process tries again.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
@@ -41,6 +43,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SLOWEST_PUT: u64 = 16 << 10;
 /// A body that hands over nothing for so long has stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Credentials with an end are renewed so long before it.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// Renewing may take so long.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(60);
 /// The SDK retries throttling, server and connection errors only, with full jitter.
 const ATTEMPTS: u32 = 5;
 
@@ -59,8 +65,13 @@ impl S3Store {
     ///
     /// # Errors
     /// No region to be found.
-    pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> MainResult<Self> {
-        let shared = load_config(options).await;
+    pub async fn open(
+        bucket: &str,
+        prefix: &str,
+        options: &S3Options,
+        credentials: Option<CredentialsSource>,
+    ) -> MainResult<Self> {
+        let shared = load_config(options, credentials).await;
         let custom_endpoint = options.endpoint_url.is_some() || shared.endpoint_url().is_some();
         if shared.region().is_none() && !custom_endpoint {
             return Err(Error::bad_input(format!("no region is known for the bucket `{bucket}`"))
@@ -92,11 +103,16 @@ impl S3Store {
     }
 }
 
-async fn load_config(options: &S3Options) -> SdkConfig {
+async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build());
+    if let Some(credentials) = credentials {
+        // Renewed well before they expire, since a long transfer goes on meanwhile.
+        let cache = IdentityCache::lazy().buffer_time(RENEW_BEFORE).load_timeout(RENEW_TIMEOUT).build();
+        loader = loader.credentials_provider(credentials).identity_cache(cache);
+    }
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
     } else if options.endpoint_url.is_some() {
@@ -108,7 +124,7 @@ async fn load_config(options: &S3Options) -> SdkConfig {
 }
 
 /// Returns an HTTP client with one TLS provider, ring, that honours HTTPS_PROXY and NO_PROXY.
-fn http_client() -> SharedHttpClient {
+pub fn http_client() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, components| {
         let mut builder = Connector::builder()
             .proxy_config(ProxyConfig::from_env())

@@ -78,22 +78,29 @@ pub async fn restore(
     progress.begin("downloading", fetched_bytes);
     let throttle = Arc::new(Throttle::default());
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
-    for blob in wanted {
-        let permit = throttle.acquire(0).await?;
-        while let Some(result) = tasks.try_join_next() {
+    let result: Result<()> = async {
+        for blob in wanted {
+            let permit = throttle.acquire(0).await?;
+            while let Some(result) = tasks.try_join_next() {
+                finished(result)?;
+            }
+            let (store, manifest, stage) = (store.clone(), manifest.clone(), stage.clone());
+            let (throttle, progress) = (throttle.clone(), progress.clone());
+            tasks.spawn(async move {
+                fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
+                throttle.finished(permit, blob.size);
+                Ok(())
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
             finished(result)?;
         }
-        let (store, manifest, stage) = (store.clone(), manifest.clone(), stage.clone());
-        let (throttle, progress) = (throttle.clone(), progress.clone());
-        tasks.spawn(async move {
-            fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
-            throttle.finished(permit, blob.size);
-            Ok(())
-        });
+        Ok(())
     }
-    while let Some(result) = tasks.join_next().await {
-        finished(result)?;
-    }
+    .await;
+    // Nothing of it may go on once this returns, neither writing nor waiting.
+    tasks.shutdown().await;
+    result?;
     progress.end();
 
     let stage = Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
@@ -125,22 +132,29 @@ pub async fn verify(store: &DynStore, manifest: Manifest, progress: &Arc<Progres
         }
         other => other,
     };
-    for blob in blobs {
-        let permit = throttle.acquire(0).await?;
-        while let Some(result) = tasks.try_join_next() {
+    let result: Result<()> = async {
+        for blob in blobs {
+            let permit = throttle.acquire(0).await?;
+            while let Some(result) = tasks.try_join_next() {
+                judge(result)?;
+            }
+            let (store, manifest, throttle, progress) =
+                (store.clone(), manifest.clone(), throttle.clone(), progress.clone());
+            tasks.spawn(async move {
+                fetch(&store, &manifest, &blob, None, &progress).await?;
+                throttle.finished(permit, blob.size);
+                Ok(())
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
             judge(result)?;
         }
-        let (store, manifest, throttle, progress) =
-            (store.clone(), manifest.clone(), throttle.clone(), progress.clone());
-        tasks.spawn(async move {
-            fetch(&store, &manifest, &blob, None, &progress).await?;
-            throttle.finished(permit, blob.size);
-            Ok(())
-        });
+        Ok(())
     }
-    while let Some(result) = tasks.join_next().await {
-        judge(result)?;
-    }
+    .await;
+    // Nothing of it may go on once this returns, neither writing nor waiting.
+    tasks.shutdown().await;
+    result?;
     progress.end();
     damage.sort();
     Ok(damage)

@@ -31,24 +31,31 @@ pub async fn gaps(store: &DynStore, blobs: &[Blob]) -> Result<Gaps> {
         gaps = Gaps { absent: gaps.absent + found.absent, wrong: gaps.wrong + found.wrong };
         Ok(())
     };
-    for blob in blobs {
-        let permit = throttle.acquire(0).await?;
-        while let Some(result) = tasks.try_join_next() {
+    let result: Result<()> = async {
+        for blob in blobs {
+            let permit = throttle.acquire(0).await?;
+            while let Some(result) = tasks.try_join_next() {
+                note(result)?;
+            }
+            let (store, throttle, digest, size) = (store.clone(), throttle.clone(), blob.digest, blob.size);
+            tasks.spawn(async move {
+                let found = store.head(&layout::blob(&digest)).await?;
+                throttle.finished(permit, 0);
+                Ok(match found {
+                    None => Gaps { absent: 1, wrong: 0 },
+                    Some(meta) if meta.is(&digest, size) => Gaps::default(),
+                    Some(_) => Gaps { absent: 0, wrong: 1 },
+                })
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
             note(result)?;
         }
-        let (store, throttle, digest, size) = (store.clone(), throttle.clone(), blob.digest, blob.size);
-        tasks.spawn(async move {
-            let found = store.head(&layout::blob(&digest)).await?;
-            throttle.finished(permit, 0);
-            Ok(match found {
-                None => Gaps { absent: 1, wrong: 0 },
-                Some(meta) if meta.is(&digest, size) => Gaps::default(),
-                Some(_) => Gaps { absent: 0, wrong: 1 },
-            })
-        });
+        Ok(())
     }
-    while let Some(result) = tasks.join_next().await {
-        note(result)?;
-    }
+    .await;
+    // Nothing of it may go on once this returns, neither writing nor waiting.
+    tasks.shutdown().await;
+    result?;
     Ok(gaps)
 }

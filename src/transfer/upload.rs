@@ -54,27 +54,34 @@ pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &
         }
         Ok(())
     };
-    for (index, plan) in plans.iter().enumerate() {
-        let permit = throttle.acquire(plan.size).await?;
-        while let Some(result) = tasks.try_join_next() {
+    let result: Result<()> = async {
+        for (index, plan) in plans.iter().enumerate() {
+            let permit = throttle.acquire(plan.size).await?;
+            while let Some(result) = tasks.try_join_next() {
+                finished(joined(result)?, &plans)?;
+            }
+            let (store, files, plan, begun) = (store.clone(), files.clone(), plan.clone(), begun.clone());
+            let (throttle, progress) = (throttle.clone(), progress.clone());
+            tasks.spawn(async move {
+                let size = plan.size;
+                let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plan)).await)??;
+                let digest = payload.digest;
+                let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
+                let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
+                progress.advance(size);
+                throttle.finished(permit, if sent { size } else { 0 });
+                Ok((index, digest, sent))
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
             finished(joined(result)?, &plans)?;
         }
-        let (store, files, plan, begun) = (store.clone(), files.clone(), plan.clone(), begun.clone());
-        let (throttle, progress) = (throttle.clone(), progress.clone());
-        tasks.spawn(async move {
-            let size = plan.size;
-            let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plan)).await)??;
-            let digest = payload.digest;
-            let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
-            let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
-            progress.advance(size);
-            throttle.finished(permit, if sent { size } else { 0 });
-            Ok((index, digest, sent))
-        });
+        Ok(())
     }
-    while let Some(result) = tasks.join_next().await {
-        finished(joined(result)?, &plans)?;
-    }
+    .await;
+    // Nothing of it may go on once this returns, neither writing nor waiting.
+    tasks.shutdown().await;
+    result?;
     progress.end();
     let manifest = assemble(tree, &plans, &digests)?;
     Ok(Uploaded { manifest, sent_blobs, sent_bytes })

@@ -1,6 +1,8 @@
 //! The container action as the runner starts it: `INPUT_*` in; outputs, state, summary and log out.
 
+mod artifacts;
 mod hostile;
+mod identity;
 mod inputs;
 mod protocol;
 mod runner;

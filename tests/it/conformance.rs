@@ -29,7 +29,7 @@ fn none(failures: &[String]) {
 async fn directory() -> (tempfile::TempDir, DynStore) {
     let place = tempfile::tempdir().unwrap();
     let location = Location::Directory(place.path().join("store"));
-    let store = store::open(&location, &S3Options::default()).await.unwrap();
+    let store = store::open(&location, &S3Options::default(), None).await.unwrap();
     (place, store)
 }
 
@@ -41,7 +41,7 @@ async fn bucket(endpoint: &Endpoint, location: &str) -> DynStore {
         endpoint_url: Some(endpoint.url.clone()),
         force_path_style: Some(true),
     };
-    store::open(&location.parse().unwrap(), &options).await.unwrap()
+    store::open(&location.parse().unwrap(), &options, None).await.unwrap()
 }
 
 #[test]

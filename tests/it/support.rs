@@ -1,4 +1,5 @@
 //! What the tests share: running the binary, S3 servers, trees of files.
 
 pub mod cli;
+pub mod double;
 pub mod s3;

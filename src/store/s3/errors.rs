@@ -84,6 +84,10 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
 fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
     let chain = chain(error);
     let all = chain.join(": ").to_lowercase();
+    if all.contains("an error occurred while loading credentials") {
+        let reason = format!("the credentials could not be renewed: {}", root_cause(error));
+        return StoreError::new(Kind::Unauthenticated, action, key, reason);
+    }
     if all.contains("credential") {
         return StoreError::new(Kind::Unauthenticated, action, key, "no AWS credentials were found").hint(
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use aws-actions/configure-aws-credentials before this step; \

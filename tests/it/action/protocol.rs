@@ -69,7 +69,10 @@ pub fn check_log(log: &str) {
         assert!(!line.contains("##["), "{line:?} is a command of the old form");
         let Some(command) = line.trim_start().strip_prefix("::") else { continue };
         let name = command.split([' ', ':']).next().unwrap();
-        assert!(["debug", "warning", "error", "group", "endgroup"].contains(&name), "{line:?} is a command");
+        assert!(
+            ["add-mask", "debug", "warning", "error", "group", "endgroup"].contains(&name),
+            "{line:?} is a command"
+        );
         assert!(command.strip_prefix(name).unwrap().starts_with("::"), "{line:?} has properties");
         groups += match name {
             "group" => 1,

@@ -126,8 +126,15 @@ impl Runner {
         for name in ["work", "temp", "bin", "home"] {
             fs::create_dir(self.place.path().join(name)).unwrap();
         }
-        for name in ["ml-cache", "ml-cache-main", "ml-cache-post", "ml-cache-plan", "ml-cache-restore", "ml-cache-save"]
-        {
+        for name in [
+            "ml-cache",
+            "ml-cache-main",
+            "ml-cache-post",
+            "ml-cache-plan",
+            "ml-cache-resolve",
+            "ml-cache-restore",
+            "ml-cache-save",
+        ] {
             symlink(env!("CARGO_BIN_EXE_ml-cache"), self.place.path().join("bin").join(name)).unwrap();
         }
         for (name, value) in [

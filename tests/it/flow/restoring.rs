@@ -113,7 +113,7 @@ fn a_missing_model_is_a_failure_unless_it_may_be_missing() {
     let unknown = format!("sha256:{}", "0".repeat(64));
     for more in [&[][..], &["--fingerprint", &unknown]] {
         sandbox.run("restore", more).fails(3, &["cannot restore `fraud`", "`trusted`", "hint:"]);
-        sandbox.run("verify", more).fails(3, &["there is no model `fraud`"]);
+        sandbox.run("verify", more).fails(3, &["cannot verify `fraud`"]);
         let mut may_miss = more.to_vec();
         may_miss.push("--fail-on-miss=false");
         let missed = sandbox.run("restore", &may_miss).json();

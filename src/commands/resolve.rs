@@ -1,0 +1,228 @@
+//! `resolve`: which model is meant, without fetching it.
+//!
+//! What a pointer says counts only as far as the store's own pointer says so too: one that came as
+//! an artifact or from a job output is foreign bytes.
+
+use super::plan::model_rows;
+use super::restore::Execution;
+use super::{Context, lookup};
+use crate::decide::Reason;
+use crate::decide::trust::{RunFacts, usable};
+use crate::error::{Error, IoContext as _, Result};
+use crate::format::pointer::{MAX_BYTES, Reference};
+use crate::format::{Digest, Pointer};
+use crate::github::rest::Run;
+use crate::github::summary::Summary;
+use crate::inputs::settings::PointerSource;
+use crate::outputs::Outputs;
+use crate::store::layout;
+
+/// A model that was found, or why none was.
+#[derive(Clone, Debug)]
+pub enum Resolution {
+    /// The pointer; its manifest is one that the store's own pointer names.
+    Found(Box<Pointer>),
+    /// A reason and a sentence.
+    Missing(Reason, String),
+}
+
+/// Resolves and tells.
+///
+/// # Errors
+/// As [`find`]; a missing model where `fail-on-miss` holds.
+pub async fn execute(ctx: &Context) -> Result<Execution> {
+    let mut outputs = Outputs::default();
+    match find(ctx, &mut outputs).await? {
+        Resolution::Found(pointer) => {
+            outputs.reason = Some(Reason::Hit);
+            outputs.cache_hit = true;
+            outputs.fingerprint = Some(pointer.fingerprint);
+            ctx.report.begin(&format!("{}: resolved", ctx.settings.model));
+            ctx.report.table(&model_rows(&pointer));
+            ctx.report.end();
+            let explanation = format!("found in the scope `{}`", pointer.scope);
+            let summary = Summary {
+                model: ctx.settings.model.as_str(),
+                decision: "resolved",
+                reason: (Reason::Hit.word(), &explanation),
+                rows: model_rows(&pointer),
+                changes: &[],
+            }
+            .render();
+            outputs.pointer = Some(*pointer);
+            Ok(Execution { outputs, summary })
+        }
+        Resolution::Missing(reason, explanation) => missing(ctx, outputs, reason, &explanation),
+    }
+}
+
+/// Ends a command that found no model: an error, or outputs that say so.
+///
+/// # Errors
+/// Where `fail-on-miss` holds.
+pub fn missing(ctx: &Context, mut outputs: Outputs, reason: Reason, explanation: &str) -> Result<Execution> {
+    let scopes: Vec<String> = ctx.access.reads.iter().map(|scope| format!("`{scope}`")).collect();
+    let message = format!(
+        "cannot {} `{}` of `{}`: {explanation} (looked in {})",
+        ctx.verb.name(),
+        ctx.settings.model,
+        ctx.settings.namespace,
+        scopes.join(", ")
+    );
+    if ctx.settings.fail_on_miss {
+        let hint = "check `model`, `namespace`, `store` and `fingerprint`, and that the training was saved";
+        return Err(Error::not_found(message).hint(hint));
+    }
+    ctx.report.warn(&message);
+    outputs.reason = Some(reason);
+    outputs.retrain_needed = true;
+    let summary = Summary {
+        model: ctx.settings.model.as_str(),
+        decision: "not found",
+        reason: (reason.word(), explanation),
+        rows: Vec::new(),
+        changes: &[],
+    };
+    Ok(Execution { summary: summary.render(), outputs })
+}
+
+/// Finds the model that is meant: by a pointer, by a run of another repository, by fingerprint,
+/// by the inputs, or the one that the ref used last.
+///
+/// # Errors
+/// A pointer that the store does not confirm; a run that is not trusted; a store or API that fails.
+pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
+    if let Some(claimed) = claimed(ctx).await? {
+        let pointer = confirm(ctx, &claimed).await?;
+        outputs.fingerprint = Some(pointer.fingerprint);
+        return Ok(Resolution::Found(Box::new(pointer)));
+    }
+    let settings = &ctx.settings;
+    let fingerprint = if settings.fingerprint.is_some() {
+        settings.fingerprint
+    } else if settings.sources.data.has_includes() || settings.sources.training.has_includes() {
+        let inputs = ctx.observe_inputs().await?.fingerprint();
+        outputs.inputs = Some(inputs);
+        Some(inputs.all)
+    } else {
+        // An empty `fingerprint` may be an output that was lost, so what is taken instead is said.
+        ctx.report.info(&format!(
+            "{}: no fingerprint and no paths are given, so the latest model of {} is meant",
+            settings.model,
+            ref_names(ctx)
+        ));
+        lookup::latest(ctx).await?.map(|pointer| pointer.fingerprint)
+    };
+    outputs.fingerprint = fingerprint;
+    let Some(fingerprint) = fingerprint else {
+        return Ok(Resolution::Missing(Reason::NoModel, format!("{} has no model yet", ref_names(ctx))));
+    };
+    if ctx.access.reads.is_empty() {
+        return Err(lookup::may_not_read());
+    }
+    for scope in &ctx.access.reads {
+        if let Some((pointer, _)) = lookup::pointer(ctx, scope, &fingerprint).await? {
+            return Ok(Resolution::Found(Box::new(pointer)));
+        }
+    }
+    Ok(Resolution::Missing(Reason::NoModel, format!("there is no model of the fingerprint {fingerprint}")))
+}
+
+fn ref_names(ctx: &Context) -> String {
+    ctx.heads.iter().map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns the bytes of a pointer that somebody handed over.
+async fn claimed(ctx: &Context) -> Result<Option<Vec<u8>>> {
+    match (&ctx.settings.pointer, ctx.settings.run_id) {
+        (Some(PointerSource::Json(text)), _) => Ok(Some(text.clone().into_bytes())),
+        (Some(PointerSource::File(path)), _) => {
+            let size = std::fs::metadata(path).on("cannot read the pointer", path)?.len();
+            if size > MAX_BYTES as u64 {
+                return Err(Error::bad_input(format!("`{}` has {size} bytes, too many for a pointer", path.display())));
+            }
+            std::fs::read(path).on("cannot read the pointer", path).map(Some)
+        }
+        (Some(PointerSource::Artifact(name)), _) => match &ctx.results {
+            Ok(service) => service.download(name).await.map(Some),
+            Err(why) => Err(Error::failed(format!("cannot read the artifact `{name}`: {why}"))
+                .hint("pass the output `pointer` itself, or a `fingerprint`")),
+        },
+        (None, Some(run)) => of_run(ctx, run).await.map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Returns the pointer that a trusted run uploaded.
+async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
+    let settings = &ctx.settings;
+    let repository = settings.repository.as_deref().unwrap_or_default();
+    let rest = ctx.rest.as_ref().ok_or_else(|| {
+        Error::bad_input("`run-id` needs a `github-token`").hint("the token needs `actions: read` on that repository")
+    })?;
+    let facts = rest.run(repository, run).await?;
+    let mut branches = settings.trusted_refs.clone();
+    branches.push(rest.repository(repository).await?.default_branch);
+    usable(&facts_of(&facts), &branches)
+        .map_err(|why| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")))?;
+    let name = &settings.artifact_prefix();
+    let artifacts = rest.artifacts_of_run(repository, run).await?;
+    let newest = artifacts
+        .iter()
+        .rev()
+        .find(|artifact| artifact.name == *name || artifact.name.starts_with(&format!("{name}-")));
+    match newest {
+        Some(artifact) => rest.pointer_in(repository, artifact).await,
+        None => Err(Error::not_found(format!("run {run} of `{repository}` has no artifact `{name}`"))
+            .hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out")),
+    }
+}
+
+fn facts_of(run: &Run) -> RunFacts {
+    RunFacts {
+        repository_id: run.repository.map(|repository| repository.id),
+        head_repository_id: run.head_repository.map(|repository| repository.id),
+        head_branch: run.head_branch.clone(),
+        event: run.event.clone(),
+        conclusion: run.conclusion.clone(),
+    }
+}
+
+/// Returns the pointer if the store itself says the same.
+async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
+    let refuse = |why: String| Error::failed(format!("the pointer is refused: {why}"));
+    let claimed = Pointer::parse(bytes).map_err(|error| refuse(error.to_string()))?;
+    let settings = &ctx.settings;
+    let fingerprint = settings.fingerprint.unwrap_or(claimed.fingerprint);
+    claimed
+        .expect(&settings.namespace, &settings.model, &claimed.scope, &fingerprint)
+        .map_err(|error| refuse(error.reason))?;
+    if !ctx.access.reads.contains(&claimed.scope) {
+        return Err(refuse(format!("this run does not read the scope `{}`", claimed.scope)));
+    }
+    let Some((own, _)) = lookup::pointer(ctx, &claimed.scope, &claimed.fingerprint).await? else {
+        return Err(refuse("the store has no such pointer".to_owned()));
+    };
+    if own.manifest == claimed.manifest {
+        return Ok(own);
+    }
+    let is_previous = own.previous.iter().any(|previous| previous.manifest == claimed.manifest.digest);
+    if !is_previous {
+        return Err(refuse(format!("the store's own pointer names no manifest {}", claimed.manifest.digest)));
+    }
+    // Everything but the manifest is taken from the store; its size is what the store has.
+    let size = manifest_size(ctx, &claimed.manifest.digest).await?;
+    let generation =
+        own.previous.iter().find(|previous| previous.manifest == claimed.manifest.digest).map(|p| p.generation);
+    Ok(Pointer {
+        generation: generation.unwrap_or(own.generation),
+        manifest: Reference { digest: claimed.manifest.digest, size },
+        previous: Vec::new(),
+        ..own
+    })
+}
+
+async fn manifest_size(ctx: &Context, digest: &Digest) -> Result<u64> {
+    let found = ctx.store.head(&layout::manifest(digest)).await?;
+    found.map(|meta| meta.size).ok_or_else(|| Error::integrity(format!("the manifest {digest} is gone from the store")))
+}

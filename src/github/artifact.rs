@@ -1,0 +1,414 @@
+//! Artifacts of the running workflow run, through the results service.
+//!
+//! The protocol is Twirp with JSON bodies. Source: npm's @actions/artifact 6, whose requests were
+//! recorded; version 4 of the artifact format, which every service and client understands.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Client, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::{archive, http};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::format::Digest;
+
+const TRIES: u32 = 5;
+/// Base of the pause before a repetition, which grows by half each time (as the official client's).
+const PAUSE: Duration = Duration::from_millis(1000);
+const MAX_ANSWER: usize = 4 << 20;
+
+/// The results service of this run.
+pub struct ResultsService {
+    http: Client,
+    origin: String,
+    token: String,
+    run: String,
+    job: String,
+    max_retention_days: Option<u64>,
+    pause: Duration,
+    mask: fn(&str),
+}
+
+impl std::fmt::Debug for ResultsService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResultsService").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// An artifact that was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Its name, which may have got a suffix.
+    pub name: String,
+    /// Its number.
+    pub id: String,
+    /// SHA-256 of the zip.
+    pub digest: Digest,
+}
+
+/// An artifact of this run.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Entry {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, alias = "databaseId", deserialize_with = "number_or_text")]
+    database_id: String,
+    #[serde(default, alias = "workflowRunBackendId")]
+    workflow_run_backend_id: String,
+    #[serde(default, alias = "workflowJobRunBackendId")]
+    workflow_job_run_backend_id: String,
+    #[serde(default, deserialize_with = "number_or_text")]
+    size: String,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    #[serde(default)]
+    ok: bool,
+    #[serde(default, alias = "signedUploadUrl")]
+    signed_upload_url: String,
+}
+
+#[derive(Deserialize)]
+struct Finalized {
+    #[serde(default)]
+    ok: bool,
+    #[serde(default, alias = "artifactId", deserialize_with = "number_or_text")]
+    artifact_id: String,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    artifacts: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    #[serde(default, alias = "signedUrl")]
+    signed_url: String,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default)]
+    scp: String,
+}
+
+/// What the service said instead of an answer.
+enum Refusal {
+    /// The name is taken, or burnt by a failed attempt.
+    Taken,
+    Other(Error),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Taken => Self::failed("an artifact of this name exists in this run already"),
+            Refusal::Other(error) => error,
+        }
+    }
+}
+
+impl ResultsService {
+    /// Finds the service of this run; the reason where there is none, such as on GHES.
+    ///
+    /// # Errors
+    /// No certificate store to be found.
+    pub fn from_environment(environment: &Environment, mask: fn(&str)) -> Result<std::result::Result<Self, String>> {
+        if let Some(server) = environment.get("GITHUB_SERVER_URL").filter(|server| is_enterprise_server(server)) {
+            return Ok(Err(format!("GitHub Enterprise Server ({server}) has no artifacts of this version")));
+        }
+        let (Some(url), Some(token)) =
+            (environment.get("ACTIONS_RESULTS_URL"), environment.get("ACTIONS_RUNTIME_TOKEN"))
+        else {
+            return Ok(Err("this job has no results service (ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN)".to_owned()));
+        };
+        let Some(origin) = origin(url) else { return Ok(Err("ACTIONS_RESULTS_URL is no URL".to_owned())) };
+        let Some((run, job)) = backend_ids(token) else {
+            return Ok(Err("ACTIONS_RUNTIME_TOKEN names no run of the results service".to_owned()));
+        };
+        let max_retention_days =
+            environment.get("GITHUB_RETENTION_DAYS").and_then(|days| days.parse().ok()).filter(|days| *days > 0);
+        Ok(Ok(Self {
+            http: http::client()?,
+            origin,
+            token: token.to_owned(),
+            run,
+            job,
+            max_retention_days,
+            pause: PAUSE,
+            mask,
+        }))
+    }
+
+    /// Uploads a pointer under the name, or under the name with a suffix where it is taken.
+    ///
+    /// # Errors
+    /// A service that refuses or cannot be reached.
+    pub async fn upload(&self, name: &str, pointer: &[u8], retention_days: Option<u64>) -> Result<Uploaded> {
+        let zip = archive::pack(pointer)?;
+        let digest = Digest::of(&zip);
+        let mut candidate = name.to_owned();
+        for _ in 0..3 {
+            match self.upload_as(&candidate, &zip, &digest, retention_days).await {
+                Ok(id) => return Ok(Uploaded { name: candidate, id, digest }),
+                // A failed attempt burns its name for the rest of the run, so the next one is new.
+                Err(Refusal::Taken) => candidate = format!("{name}-{:08x}", rand::random::<u32>()),
+                Err(Refusal::Other(error)) => return Err(error),
+            }
+        }
+        Err(Error::failed(format!("cannot upload the artifact `{name}`: every name that was tried is taken")))
+    }
+
+    async fn upload_as(
+        &self,
+        name: &str,
+        zip: &[u8],
+        digest: &Digest,
+        retention_days: Option<u64>,
+    ) -> std::result::Result<String, Refusal> {
+        let mut request = json!({ "name": name, "version": 4 });
+        let days = match (retention_days, self.max_retention_days) {
+            (Some(days), Some(most)) => Some(days.min(most)),
+            (days, _) => days,
+        };
+        if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
+            let expires = Timestamp::now() + SignedDuration::from_hours(24 * days);
+            request["expires_at"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string());
+        }
+        let created: Created = self.call("CreateArtifact", request).await?;
+        if !created.ok || created.signed_upload_url.is_empty() {
+            return Err(Refusal::Other(Error::failed("the results service accepted no artifact")));
+        }
+        self.hide_signature(&created.signed_upload_url);
+        self.put_blob(&created.signed_upload_url, zip).await.map_err(Refusal::Other)?;
+        let request = json!({ "name": name, "size": zip.len().to_string(), "hash": digest.to_string() });
+        let finalized: Finalized = match self.call("FinalizeArtifact", request).await {
+            // The record exists but cannot be seen or removed; only another name helps.
+            Err(Refusal::Other(_)) => return Err(Refusal::Taken),
+            other => other?,
+        };
+        if !finalized.ok {
+            return Err(Refusal::Taken);
+        }
+        Ok(finalized.artifact_id)
+    }
+
+    /// Returns the run's artifacts.
+    ///
+    /// # Errors
+    /// A service that refuses or cannot be reached.
+    pub async fn list(&self) -> Result<Vec<Entry>> {
+        let listed: Listed = self.call("ListArtifacts", json!({})).await?;
+        Ok(listed.artifacts)
+    }
+
+    /// Downloads the pointer in the newest artifact that has the name, or the name and a suffix.
+    ///
+    /// # Errors
+    /// No such artifact; an artifact that holds no pointer; a service that refuses.
+    pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
+        let prefix = format!("{name}-");
+        let mut found: Vec<Entry> = self.list().await?;
+        found.retain(|entry| entry.name == name || entry.name.starts_with(&prefix));
+        found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
+        let Some(entry) = found.pop() else {
+            return Err(Error::not_found(format!("this run has no artifact `{name}`"))
+                .hint("pass the output `artifact-name` of the step that saved, in a job that this one needs"));
+        };
+        if entry.size.parse::<usize>().is_ok_and(|size| size > archive::MAX_BYTES) {
+            return Err(Error::failed(format!("the artifact `{}` is too large to hold a pointer", entry.name)));
+        }
+        let request = json!({
+            "workflow_run_backend_id": entry.workflow_run_backend_id,
+            "workflow_job_run_backend_id": entry.workflow_job_run_backend_id,
+            "name": entry.name,
+        });
+        let signed: Signed = self.call("GetSignedArtifactURL", request).await?;
+        self.hide_signature(&signed.signed_url);
+        // The URL carries its own credential; the runtime token must not go along.
+        let response = self.repeat("download", || self.http.get(&signed.signed_url)).await?;
+        if !response.status().is_success() {
+            return Err(Error::failed(format!("cannot download the artifact `{name}`: {}", response.status())));
+        }
+        archive::unpack(&http::body(response, archive::MAX_BYTES).await?)
+    }
+
+    /// One block and its list: services other than GitHub's store nothing otherwise.
+    async fn put_blob(&self, url: &str, zip: &[u8]) -> Result<()> {
+        let block = STANDARD.encode(format!("{:032x}", rand::random::<u128>()));
+        let encoded = block.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        // The signature must stay exactly as it was given, so the query is only appended to.
+        let put = |query: String, kind: &'static str, body: Vec<u8>| {
+            let request = self.http.put(format!("{url}&{query}")).header("x-ms-version", "2021-12-02");
+            let request = request.header("Content-Type", kind).body(body);
+            if kind == "application/xml" {
+                request.header("x-ms-blob-content-type", "application/zip")
+            } else {
+                request
+            }
+        };
+        let list = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Latest>{block}</Latest></BlockList>");
+        for (query, kind, body) in [
+            (format!("comp=block&blockid={encoded}"), "application/octet-stream", zip.to_vec()),
+            ("comp=blocklist".to_owned(), "application/xml", list.into_bytes()),
+        ] {
+            let response = self.repeat("upload", || put(query.clone(), kind, body.clone())).await?;
+            if !response.status().is_success() {
+                return Err(Error::failed(format!(
+                    "cannot upload the artifact: its storage answered {}",
+                    response.status()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls a method; the run's ids are added unless the request has its own.
+    async fn call<T: DeserializeOwned>(&self, method: &str, mut request: Value) -> std::result::Result<T, Refusal> {
+        let url = format!("{}/twirp/github.actions.results.api.v1.ArtifactService/{method}", self.origin);
+        for (field, id) in [("workflow_run_backend_id", &self.run), ("workflow_job_run_backend_id", &self.job)] {
+            if request.get(field).is_none() {
+                request[field] = json!(id);
+            }
+        }
+        let failed = |reason: String| Refusal::Other(Error::failed(format!("{method} failed: {reason}")));
+        let response = self
+            .repeat(method, || self.http.post(&url).bearer_auth(&self.token).json(&request))
+            .await
+            .map_err(Refusal::Other)?;
+        let status = response.status();
+        if status == StatusCode::CONFLICT {
+            return Err(Refusal::Taken);
+        }
+        let body = http::body(response, MAX_ANSWER).await.map_err(Refusal::Other)?;
+        if !status.is_success() {
+            let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let said = said.get("msg").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+            return Err(failed(format!("the results service answered {status}: {said}")));
+        }
+        serde_json::from_slice(&body).map_err(|error| failed(format!("the answer is not of the known form: {error}")))
+    }
+
+    /// Sends a request until it meets no passing fault.
+    async fn repeat(&self, what: &str, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Response> {
+        let mut last = Error::failed("no answer");
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                let longest = self.pause.mul_f64(1.5_f64.powi(attempt.cast_signed()));
+                tokio::time::sleep(longest.mul_f64(rand::random::<f64>())).await;
+            }
+            match request().send().await {
+                Ok(response) => {
+                    let status = response.status();
+                    // GitHub's front answers 403 to some finalize calls whose blob has not settled.
+                    let passing = status.is_server_error()
+                        || status == StatusCode::TOO_MANY_REQUESTS
+                        || (status == StatusCode::FORBIDDEN && what == "FinalizeArtifact");
+                    if !passing || attempt + 1 == TRIES {
+                        return Ok(response);
+                    }
+                }
+                Err(error) => last = http::broken(&error),
+            }
+        }
+        Err(Error::failed(format!("cannot reach the results service ({what})")).caused_by(last))
+    }
+
+    /// Hides the credential in a signed URL, as it stands there and decoded.
+    fn hide_signature(&self, url: &str) {
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        if let Some(signature) = query.split('&').find_map(|pair| pair.strip_prefix("sig=")) {
+            (self.mask)(signature);
+        }
+        let decoded = reqwest::Url::parse(url).ok();
+        let decoded = decoded.as_ref().and_then(|url| url.query_pairs().find(|(name, _)| name == "sig"));
+        if let Some((_, signature)) = decoded {
+            (self.mask)(&signature);
+        }
+    }
+}
+
+/// Returns scheme, host and port.
+fn origin(url: &str) -> Option<String> {
+    let url = reqwest::Url::parse(url).ok()?;
+    let origin = url.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
+}
+
+/// Whether the official client would refuse the server.
+fn is_enterprise_server(server: &str) -> bool {
+    let host =
+        reqwest::Url::parse(server).ok().and_then(|url| url.host_str().map(str::to_lowercase)).unwrap_or_default();
+    !(host == "github.com" || host.ends_with(".ghe.com") || host.ends_with(".localhost"))
+}
+
+/// Reads the ids of run and job from the token's claims; its signature is the service's business.
+fn backend_ids(token: &str) -> Option<(String, String)> {
+    let payload = token.split('.').nth(1)?;
+    let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    let claims: Claims = serde_json::from_slice(&bytes).ok()?;
+    claims.scp.split(' ').find_map(|scope| {
+        let mut parts = scope.strip_prefix("Actions.Results:")?.split(':');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(run), Some(job), None) => Some((run.to_owned(), job.to_owned())),
+            _ => None,
+        }
+    })
+}
+
+/// Protocol buffers put 64-bit integers into JSON as text; some servers use numbers.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(payload: &str) -> String {
+        format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn ids_come_from_the_token() {
+        let good = token(r#"{"scp":"Actions.Other:x Actions.Results:ce7f54c7:ca395085"}"#);
+        assert_eq!(backend_ids(&good), Some(("ce7f54c7".into(), "ca395085".into())));
+        for bad in [
+            "",
+            "a.b",
+            &token("{}"),
+            &token(r#"{"scp":"Actions.Results:1"}"#),
+            &token(r#"{"scp":"Actions.Results:1:2:3"}"#),
+        ] {
+            assert_eq!(backend_ids(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn servers_are_told_apart() {
+        for (server, enterprise) in [
+            ("https://github.com", false),
+            ("https://acme.ghe.com", false),
+            ("https://github.acme.com", true),
+            ("https://evil-github.com", true),
+            ("nonsense", true),
+        ] {
+            assert_eq!(is_enterprise_server(server), enterprise, "{server}");
+        }
+        assert_eq!(origin("https://results.example:8443/path/?q").as_deref(), Some("https://results.example:8443"));
+    }
+}

@@ -1,0 +1,210 @@
+//! Short-lived AWS credentials: an OIDC token of the job, exchanged at STS.
+//!
+//! Source: "About security hardening with OpenID Connect" of GitHub's documentation,
+//! actions/toolkit packages/core/src/oidc-utils.ts, and AssumeRoleWithWebIdentity of the AWS STS
+//! API Reference.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_sts::config::{BehaviorVersion, Region, SharedHttpClient};
+use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use serde::Deserialize;
+
+use super::http;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+/// How long STS is asked to let the credentials live; they are renewed before they expire.
+const LIFETIME_SECONDS: i32 = 3600;
+/// A token request that meets a fault of the service is repeated so often.
+const TRIES: u32 = 5;
+const MAX_ANSWER: usize = 64 << 10;
+
+/// The role to assume, and what the job's environment offers for it.
+#[derive(Clone)]
+pub struct Role {
+    arn: String,
+    region: String,
+    session: String,
+    request_url: String,
+    request_token: String,
+    sts_endpoint: Option<String>,
+}
+
+impl std::fmt::Debug for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The request token is a credential.
+        f.debug_struct("Role").field("arn", &self.arn).field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    value: String,
+}
+
+impl Role {
+    /// Collects what the environment has.
+    ///
+    /// # Errors
+    /// A job that was not given the right to ask for an OIDC token, or no known region.
+    pub fn from_environment(arn: &str, region: Option<&str>, environment: &Environment) -> Result<Self> {
+        let (Some(request_url), Some(request_token)) =
+            (environment.get("ACTIONS_ID_TOKEN_REQUEST_URL"), environment.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"))
+        else {
+            return Err(Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
+                "add `permissions: id-token: write` to the job, or to the caller of a reusable workflow; \
+                 pull requests from forks and Dependabot never get one",
+            ));
+        };
+        let region = region.or_else(|| environment.get("AWS_REGION")).or_else(|| environment.get("AWS_DEFAULT_REGION"));
+        let region = region.ok_or_else(|| {
+            Error::bad_input("`role-to-assume` needs a region")
+                .hint("set the input `region`, or AWS_REGION in the environment")
+        })?;
+        Ok(Self {
+            arn: arn.to_owned(),
+            region: region.to_owned(),
+            session: format!("GitHubActions-{}", environment.get("GITHUB_RUN_ID").unwrap_or("local")),
+            request_url: request_url.to_owned(),
+            request_token: request_token.to_owned(),
+            sts_endpoint: environment.get("AWS_ENDPOINT_URL_STS").map(str::to_owned),
+        })
+    }
+
+    fn audience(&self) -> &'static str {
+        if self.region.starts_with("cn-") { "sts.amazonaws.com.cn" } else { "sts.amazonaws.com" }
+    }
+}
+
+/// Assumes the role once, to fail early and clearly, and returns a source of credentials that
+/// assumes it again whenever they are about to expire.
+///
+/// # Errors
+/// A token or a role that is refused.
+pub async fn assume(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<SharedCredentialsProvider> {
+    let mut config = aws_sdk_sts::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(client)
+        .region(Region::new(role.region.clone()));
+    if let Some(url) = &role.sts_endpoint {
+        config = config.endpoint_url(url);
+    }
+    let provider = Provider { sts: aws_sdk_sts::Client::from_conf(config.build()), http: http::client()?, role, mask };
+    provider.exchange().await?;
+    Ok(SharedCredentialsProvider::new(provider))
+}
+
+struct Provider {
+    role: Role,
+    http: reqwest::Client,
+    sts: aws_sdk_sts::Client,
+    mask: fn(&str),
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl ProvideCredentials for Provider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            self.exchange().await.map_err(|error| CredentialsError::provider_error(error.render()))
+        })
+    }
+}
+
+impl Provider {
+    /// Gets a token and exchanges it at once: it lives for a few minutes only.
+    async fn exchange(&self) -> Result<Credentials> {
+        let token = self.token().await?;
+        (self.mask)(&token);
+        let answer = self
+            .sts
+            .assume_role_with_web_identity()
+            .role_arn(&self.role.arn)
+            .role_session_name(&self.role.session)
+            .duration_seconds(LIFETIME_SECONDS)
+            .web_identity_token(token)
+            .send()
+            .await
+            .map_err(|error| self.refused(error))?;
+        let issued = answer.credentials.ok_or_else(|| Error::failed("STS answered without credentials"))?;
+        for secret in [&issued.access_key_id, &issued.secret_access_key, &issued.session_token] {
+            (self.mask)(secret);
+        }
+        let expires = SystemTime::try_from(issued.expiration)
+            .map_err(|error| Error::failed("STS answered with a time that cannot be").caused_by(error))?;
+        Ok(Credentials::new(
+            issued.access_key_id,
+            issued.secret_access_key,
+            Some(issued.session_token),
+            Some(expires),
+            "GitHubOidc",
+        ))
+    }
+
+    fn refused<R>(
+        &self,
+        error: aws_sdk_sts::error::SdkError<
+            aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
+            R,
+        >,
+    ) -> Error
+    where
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        let failed = |reason: String| Error::failed(format!("cannot assume the role `{}`: {reason}", self.role.arn));
+        match error.as_service_error().map(|error| (error.code().unwrap_or_default(), error.message().unwrap_or_default())) {
+            Some((code, message)) => failed(format!("STS answered {code}: {message}")).hint(
+                "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this repository and ref (condition on \
+                 `token.actions.githubusercontent.com:sub`, which has one of two forms, see deploy/), and the audience \
+                 `sts.amazonaws.com`",
+            ),
+            None => failed(format!("STS cannot be reached: {}", DisplayErrorContext(&error)))
+                .hint("check `region`, and that this machine can reach STS there"),
+        }
+    }
+
+    async fn token(&self) -> Result<String> {
+        let url = format!("{}&audience={}", self.role.request_url, self.role.audience());
+        let mut last = Error::failed("no answer");
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                let pause = Duration::from_millis(200 << attempt).mul_f64(rand::random::<f64>());
+                tokio::time::sleep(pause).await;
+            }
+            let request =
+                self.http.get(&url).bearer_auth(&self.role.request_token).header("Accept", "application/json");
+            let response = match request.send().await {
+                Ok(response) => response,
+                Err(error) => {
+                    last = http::broken(&error);
+                    continue;
+                }
+            };
+            let status = response.status();
+            if status.is_server_error() || status.as_u16() == 429 {
+                last = Error::failed(format!("the service answered {status}"));
+                continue;
+            }
+            if !status.is_success() {
+                return Err(Error::failed(format!("cannot get an OIDC token: the service answered {status}"))
+                    .hint("the job needs `permissions: id-token: write`"));
+            }
+            let bytes = http::body(response, MAX_ANSWER).await?;
+            let answer: TokenAnswer = serde_json::from_slice(&bytes)
+                .map_err(|_| Error::failed("cannot get an OIDC token: the answer is not of the known form"))?;
+            return Ok(answer.value);
+        }
+        Err(Error::failed("cannot get an OIDC token").caused_by(last))
+    }
+}

@@ -1,0 +1,206 @@
+//! GitHub's REST API, through octocrab; the only module that knows it.
+//!
+//! The response types are our own: octocrab's lack fields that trust depends on, and take others
+//! for always present that may be null.
+
+use http_body_util::BodyExt as _;
+use octocrab::Octocrab;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{archive, http};
+use crate::error::{Error, Result};
+
+/// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
+const MAX_PAGES: u32 = 10;
+const PAGE: u32 = 100;
+
+/// The API of one server with one token.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    api: Octocrab,
+    http: reqwest::Client,
+}
+
+/// A repository.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Repository {
+    /// Its number.
+    pub id: u64,
+    /// Its default branch.
+    pub default_branch: String,
+}
+
+/// A workflow run, as far as trust needs it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Run {
+    /// Its number.
+    pub id: u64,
+    /// The event that caused it.
+    #[serde(default)]
+    pub event: String,
+    /// The branch it ran for.
+    pub head_branch: Option<String>,
+    /// The commit it ran for.
+    #[serde(default)]
+    pub head_sha: String,
+    /// `success` where it ended well.
+    pub conclusion: Option<String>,
+    /// The workflow file.
+    pub path: Option<String>,
+    /// The repository that it belongs to.
+    pub repository: Option<RepositoryId>,
+    /// The repository whose code it ran.
+    pub head_repository: Option<RepositoryId>,
+}
+
+/// A repository by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct RepositoryId {
+    /// Its number.
+    pub id: u64,
+}
+
+/// An artifact.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Artifact {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Size of the zip in bytes.
+    #[serde(default)]
+    pub size_in_bytes: u64,
+    /// Whether its bytes are gone.
+    #[serde(default)]
+    pub expired: bool,
+}
+
+#[derive(Deserialize)]
+struct Artifacts {
+    #[serde(default)]
+    artifacts: Vec<Artifact>,
+}
+
+impl Rest {
+    /// Prepares for the server at `url`, such as `https://api.github.com`.
+    ///
+    /// # Errors
+    /// A URL or token that cannot be used.
+    pub fn new(url: &str, token: &str) -> Result<Self> {
+        let http = http::client()?;
+        let api = Octocrab::builder()
+            .base_uri(url)
+            .map_err(|_| Error::bad_input(format!("`{url}` is no base URL of a GitHub API")))?
+            .personal_token(token.to_owned())
+            .build_with_reqwest(http.clone())
+            .map_err(|error| Error::failed("cannot prepare for the GitHub API").caused_by(error))?;
+        Ok(Self { api, http })
+    }
+
+    /// Returns a repository.
+    ///
+    /// # Errors
+    /// A repository that does not exist for this token, or an API that fails.
+    pub async fn repository(&self, repository: &str) -> Result<Repository> {
+        self.get(&format!("/repos/{repository}"), &json!({})).await
+    }
+
+    /// Returns a run.
+    ///
+    /// # Errors
+    /// A run that does not exist for this token, or an API that fails.
+    pub async fn run(&self, repository: &str, run: u64) -> Result<Run> {
+        self.get(&format!("/repos/{repository}/actions/runs/{run}"), &json!({})).await
+    }
+
+    /// Returns a run's artifacts, newest last.
+    ///
+    /// # Errors
+    /// A run that does not exist for this token, or an API that fails.
+    pub async fn artifacts_of_run(&self, repository: &str, run: u64) -> Result<Vec<Artifact>> {
+        let mut found: Vec<Artifact> = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let route = format!("/repos/{repository}/actions/runs/{run}/artifacts");
+            let answer: Artifacts = self.get(&route, &json!({ "per_page": PAGE, "page": page })).await?;
+            let is_last = answer.artifacts.len() < PAGE as usize;
+            found.extend(answer.artifacts);
+            if is_last {
+                break;
+            }
+        }
+        found.sort_by_key(|artifact| artifact.id);
+        Ok(found)
+    }
+
+    /// Downloads an artifact and returns the pointer in it.
+    ///
+    /// # Errors
+    /// An artifact that has expired, is too large, or holds no pointer.
+    pub async fn pointer_in(&self, repository: &str, artifact: &Artifact) -> Result<Vec<u8>> {
+        let failed =
+            |reason: String| Error::failed(format!("cannot download the artifact `{}`: {reason}", artifact.name));
+        if artifact.expired {
+            return Err(failed("it has expired".to_owned()));
+        }
+        if artifact.size_in_bytes > archive::MAX_BYTES as u64 {
+            return Err(failed(format!("it has {} bytes, too many for a pointer", artifact.size_in_bytes)));
+        }
+        let route = format!("/repos/{repository}/actions/artifacts/{}/zip", artifact.id);
+        let answer = self.api._get(route).await.map_err(|error| explain("download the artifact", &error))?;
+        let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        match (answer.status().as_u16(), location) {
+            (301 | 302 | 303 | 307 | 308, Some(url)) => {
+                // The storage has a credential of its own in the URL, and must not see the token.
+                let response =
+                    self.http.get(url).send().await.map_err(|error| failed(http::broken(&error).to_string()))?;
+                if !response.status().is_success() {
+                    return Err(failed(format!("its storage answered {}", response.status())));
+                }
+                archive::unpack(&http::body(response, archive::MAX_BYTES).await?)
+            }
+            (200, _) => {
+                let limited = http_body_util::Limited::new(answer.into_body(), archive::MAX_BYTES);
+                let body = limited.collect().await.map_err(|error| failed(error.to_string()))?;
+                archive::unpack(&body.to_bytes())
+            }
+            (410, _) => Err(failed("it has expired".to_owned())),
+            (status, _) => Err(failed(format!("the API answered {status}"))),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, route: &str, query: &Value) -> Result<T> {
+        let answer: Value =
+            self.api.get(route, Some(query)).await.map_err(|error| explain(&format!("read {route}"), &error))?;
+        serde_json::from_value(answer).map_err(|error| {
+            Error::failed(format!("cannot read {route}: the answer is not of the known form")).caused_by(error)
+        })
+    }
+}
+
+/// Says what the API said; octocrab's own text for it is only "GitHub".
+fn explain(what: &str, error: &octocrab::Error) -> Error {
+    let octocrab::Error::GitHub { source, .. } = error else {
+        let mut reason: &dyn std::error::Error = error;
+        while let Some(source) = reason.source() {
+            reason = source;
+        }
+        return Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}"));
+    };
+    let status = source.status_code.as_u16();
+    let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {}", source.message));
+    let exhausted = source.headers.as_ref().is_some_and(|headers| {
+        headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
+            || headers.contains_key("retry-after")
+    });
+    match status {
+        403 | 429 if exhausted => {
+            result.hint("the token's rate limit is used up; try again later, or give another `github-token`")
+        }
+        401 => result.hint("the `github-token` is not valid"),
+        403 => result.hint("the `github-token` needs `actions: read` on that repository"),
+        404 => result.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),
+        _ => result,
+    }
+}

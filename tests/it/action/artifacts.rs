@@ -1,0 +1,280 @@
+//! Pointers as artifacts: uploaded after a save, resolved by other jobs and other repositories,
+//! refused where the store or the run that made them says otherwise.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::runner::{Runner, Step};
+use crate::support::double::Double;
+
+const REPOSITORY: &str = "acme/fraud-detection";
+
+/// A double, and a runner whose job may use it.
+fn job() -> (Double, Runner) {
+    let double = Double::start();
+    let runner = in_job(&double, Runner::new(), json!({}));
+    (double, runner)
+}
+
+fn in_job(double: &Double, mut runner: Runner, more: Value) -> Runner {
+    for (name, value) in double.job(more) {
+        runner.env(&name, &value);
+    }
+    runner
+}
+
+/// Trains and saves in one job, and returns what the save said.
+fn saved(runner: &Runner) -> Step {
+    runner.train("weights");
+    let save = runner.step("save");
+    save.succeeds();
+    save
+}
+
+/// A later job with nothing of the repository's files, so that only what it is told can lead it.
+fn deployment(runner: &Runner) -> Runner {
+    let deploy = runner.next_job();
+    fs::remove_dir_all(deploy.path("data")).unwrap();
+    fs::remove_dir_all(deploy.path("src")).unwrap();
+    deploy
+}
+
+const NO_PATHS: [(&str, &str); 2] = [("data-paths", ""), ("training-paths", "")];
+
+fn restores(deploy: &Runner, more: &[(&str, &str)]) -> Step {
+    let step = deploy.step_with("restore", &[&NO_PATHS, more].concat());
+    step.succeeds();
+    assert_eq!(step.output("restored"), "true", "{}", step.log);
+    assert_eq!(deploy.read("models/model.bin"), "weights");
+    step
+}
+
+fn refuses(deploy: &Runner, more: &[(&str, &str)], needles: &[&str]) {
+    let step = deploy.step_with("restore", &[&NO_PATHS, more].concat());
+    assert_ne!(step.code, 0, "{}", step.log);
+    for needle in needles {
+        assert!(step.log.contains(needle), "{needle} is not in {}", step.log);
+    }
+    assert!(!deploy.path("models").exists(), "nothing was restored");
+}
+
+#[test]
+fn a_save_uploads_its_pointer_and_a_job_of_the_run_finds_it() {
+    let (double, runner) = job();
+    let save = saved(&runner);
+    let name = save.output("artifact-name");
+    assert!(name.starts_with("ml-cache-fraud-1-"), "{name}");
+    assert!(!save.output("artifact-id").is_empty());
+    let artifacts = double.look("state")["artifacts"].clone();
+    assert_eq!(artifacts.as_array().unwrap().len(), 1, "{artifacts}");
+
+    let deploy = deployment(&runner);
+    restores(&deploy, &[("pointer", &format!("artifact:{name}"))]);
+    // The name without attempt and suffix is known beforehand.
+    restores(&deployment(&runner), &[("pointer", "artifact:ml-cache-fraud")]);
+    let resolve = deployment(&runner)
+        .step_with("resolve", &[&NO_PATHS[..], &[("pointer", &format!("artifact:{name}"))]].concat());
+    resolve.succeeds();
+    assert_eq!(resolve.pick(["cache-hit", "restored"]), ["true", "false"]);
+    assert_eq!(resolve.output("pointer"), save.output("pointer"));
+    refuses(&deployment(&runner), &[("pointer", "artifact:other")], &["this run has no artifact `other`", "hint:"]);
+}
+
+#[test]
+fn a_pointer_may_be_handed_over_as_text_or_file() {
+    let (_double, runner) = job();
+    let pointer = saved(&runner).output("pointer").to_owned();
+    restores(&deployment(&runner), &[("pointer", &pointer)]);
+    let deploy = deployment(&runner);
+    deploy.write("pointer.json", &pointer);
+    restores(&deploy, &[("pointer", "pointer.json")]);
+}
+
+#[test]
+fn an_older_generation_is_restored_while_the_store_remembers_it() {
+    let (_double, runner) = job();
+    let first = saved(&runner).output("pointer").to_owned();
+    runner.train("new weights");
+    let forced = runner.step_with("save", &[("force-retrain", "true")]);
+    forced.succeeds();
+    assert_eq!(forced.output("saved"), "true");
+    restores(&deployment(&runner), &[("pointer", &first)]);
+}
+
+#[test]
+fn pointers_that_the_store_does_not_confirm_are_refused() {
+    let (double, runner) = job();
+    let pointer: Value = serde_json::from_str(saved(&runner).output("pointer")).unwrap();
+    let edited = |edit: fn(&mut Value)| {
+        let mut pointer = pointer.clone();
+        edit(&mut pointer);
+        pointer.to_string()
+    };
+    let other = format!("sha256:{}", "ab".repeat(32));
+    let cases: Vec<(String, &str)> = vec![
+        (edited(|p| p["schema"] = json!("ml-cache/pointer/v9")), "schema"),
+        (edited(|p| p["namespace"] = json!("evil/models")), "namespace"),
+        (edited(|p| p["model"] = json!("other")), "model"),
+        (edited(|p| p["scope"] = json!("pr/1")), "scope"),
+        (edited(|p| p["endpoint"] = json!("http://evil.example")), "unknown field"),
+        (edited(|p| p["manifest"]["digest"] = json!(format!("sha256:{}", "ab".repeat(32)))), "manifest"),
+        (edited(|p| p["fingerprint"] = json!(format!("sha256:{}", "ab".repeat(32)))), "no such pointer"),
+        (edited(|p| p["generation"] = json!(0)), "generation"),
+        (edited(|p| p["nonce"] = json!("x".repeat(70_000))), "limit"),
+        ("{".to_owned(), "pointer"),
+    ];
+    for (claimed, needle) in &cases {
+        refuses(&deployment(&runner), &[("pointer", claimed)], &["the pointer is refused", needle]);
+    }
+    refuses(&deployment(&runner), &[("pointer", &pointer.to_string()), ("fingerprint", &other)], &["fingerprint"]);
+    // The same as artifacts, with zips that are none, too large, or hold something else.
+    let seed =
+        |name: &str, files: Value| json!({"repository": REPOSITORY, "run_id": 1001, "name": name, "files": files});
+    double.control(
+        "state",
+        &json!({"artifacts": [
+            seed("wrong-scope", json!({"pointer.json": serde_json::from_str::<Value>(&cases[3].0).unwrap()})),
+            seed("no-pointer", json!({"other.json": {}})),
+            seed("bomb", json!({"pointer.json": " ".repeat(300_000)})),
+            {"repository": REPOSITORY, "run_id": 1001, "name": "no-zip", "content_base64": "bm90IGEgemlw"},
+        ]}),
+    );
+    for name in ["wrong-scope", "no-pointer", "bomb", "no-zip"] {
+        refuses(&deployment(&runner), &[("pointer", &format!("artifact:{name}"))], &["::error::"]);
+    }
+}
+
+#[test]
+fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
+    let (double, runner) = job();
+    saved(&runner);
+    double.control(
+        "state",
+        &json!({
+            "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
+            "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+            "runs": [run(json!({}))],
+        }),
+    );
+    let elsewhere = |more: &[(&str, &str)]| {
+        let mut deploy = deployment(&runner);
+        deploy.env("GITHUB_REPOSITORY", "acme/serving");
+        deploy.env("GITHUB_REPOSITORY_ID", "99");
+        let step = deploy.step_with("restore", &[&NO_PATHS[..], &[("repository", REPOSITORY)], more].concat());
+        (deploy, step)
+    };
+    for more in [
+        &[("github-token", "reader")][..],
+        // Without a token, the usual names of a default branch are tried.
+        &[("github-token", "")],
+        &[("ref", "main"), ("github-token", "")],
+        &[("github-token", "reader"), ("run-id", "1001")],
+    ] {
+        let (deploy, step) = elsewhere(more);
+        step.succeeds();
+        assert_eq!(deploy.read("models/model.bin"), "weights", "{more:?}: {}", step.log);
+    }
+    let (_, step) = elsewhere(&[("ref", "other"), ("github-token", "")]);
+    step.fails(3, &["`other` has no model yet"]);
+    let (_, step) = elsewhere(&[("run-id", "1001"), ("github-token", "")]);
+    step.fails(2, &["`run-id` needs a `github-token`", "hint:"]);
+    let (_, step) = elsewhere(&[("run-id", "77"), ("github-token", "reader")]);
+    step.fails(1, &["404", "hint:"]);
+    let (_, step) = elsewhere(&[("run-id", "1001"), ("github-token", "unknown")]);
+    step.fails(1, &["401", "hint:"]);
+}
+
+fn run(more: Value) -> Value {
+    let mut run = json!({
+        "id": 1001, "repository": REPOSITORY, "head_branch": "main", "event": "push",
+        "status": "completed", "conclusion": "success", "path": ".github/workflows/train.yml",
+    });
+    run.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    run
+}
+
+#[test]
+fn runs_that_are_not_trusted_name_no_model() {
+    for (more, needle) in [
+        (json!({"event": "pull_request"}), "event `pull_request`"),
+        (json!({"event": "pull_request_target"}), "event `pull_request_target`"),
+        (json!({"event": "workflow_run"}), "event `workflow_run`"),
+        (json!({"head_branch": "feature"}), "branch `feature`"),
+        (json!({"head_repository": "evil/fork"}), "not from the repository itself"),
+        (json!({"head_repository": null}), "not from the repository itself"),
+        (json!({"conclusion": "failure"}), "has not ended well"),
+        (json!({"conclusion": null, "status": "in_progress"}), "has not ended well"),
+    ] {
+        let (double, runner) = job();
+        saved(&runner);
+        double.control(
+            "state",
+            &json!({
+                "repositories": {
+                    REPOSITORY: {"id": 4242, "default_branch": "main", "private": false},
+                    "evil/fork": {"id": 666, "default_branch": "main", "fork": true},
+                },
+                "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+                "runs": [run(more)],
+            }),
+        );
+        let deploy = deployment(&runner);
+        let inputs = [("repository", REPOSITORY), ("run-id", "1001"), ("github-token", "reader")];
+        refuses(&deploy, &inputs, &["cannot be used", needle]);
+    }
+}
+
+#[test]
+fn passing_faults_of_the_service_are_overcome() {
+    for faults in [
+        json!([{"method": "POST", "path": "CreateArtifact", "times": 2, "action": {"status": 503}}]),
+        json!([{"method": "PUT", "path": "comp=block", "nth": 1, "action": "reset"}]),
+        json!([{"method": "POST", "path": "FinalizeArtifact", "nth": 1, "action": {"status": 403, "body": "Error from intermediary"}}]),
+    ] {
+        let (double, runner) = job();
+        double.control("faults", &faults);
+        assert!(!saved(&runner).output("artifact-name").is_empty(), "{faults}");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_gets_a_suffix() {
+    let (_double, mut runner) = job();
+    runner.input("artifact-name", "fraud-model");
+    assert_eq!(saved(&runner).output("artifact-name"), "fraud-model");
+    let second = saved(&runner);
+    assert!(second.output("artifact-name").starts_with("fraud-model-"), "{}", second.output("artifact-name"));
+}
+
+#[test]
+fn without_the_service_the_store_has_the_pointer_all_the_same() {
+    for (name, value, needle) in [
+        ("ACTIONS_RESULTS_URL", "", "no results service"),
+        ("GITHUB_SERVER_URL", "https://github.acme.example", "Enterprise Server"),
+        ("ACTIONS_RUNTIME_TOKEN", "nonsense", "names no run"),
+        ("ACTIONS_RESULTS_URL", "http://127.0.0.1:9/", "cannot reach the results service"),
+    ] {
+        let (_double, mut runner) = job();
+        runner.env(name, value);
+        let save = saved(&runner);
+        assert_eq!(save.pick(["saved", "artifact-name", "artifact-id"]), ["true", "", ""]);
+        assert!(
+            save.log.contains("::warning::the pointer is in the store only") && save.log.contains(needle),
+            "{}",
+            save.log
+        );
+        assert_eq!(runner.pointers().len(), 1);
+    }
+}
+
+#[test]
+fn no_token_goes_where_it_does_not_belong() {
+    let (double, runner) = job();
+    let name = saved(&runner).output("artifact-name").to_owned();
+    restores(&deployment(&runner), &[("pointer", &format!("artifact:{name}"))]);
+    for request in double.look("requests").as_array().unwrap() {
+        let is_blob = !request["path"].as_str().unwrap().starts_with("/twirp/");
+        assert_eq!(request["authorization"], json!(!is_blob), "{request}");
+    }
+}

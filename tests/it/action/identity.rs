@@ -1,0 +1,87 @@
+//! Short-lived credentials: the job's OIDC token becomes a role's keys.
+
+use hyper::Method;
+use serde_json::json;
+
+use super::runner::Runner;
+use crate::support::double::Double;
+use crate::support::s3::Server;
+
+const TOKEN: &str = "canary-session-token-9Zx4";
+const ROLE: &str = "arn:aws:iam::123456789012:role/ml-cache";
+
+/// A job that may ask for a token, a store in this process, and a role that the double knows.
+fn job(permissions: &serde_json::Value) -> (Double, Server, Runner) {
+    let (double, server) = (Double::start(), Server::start());
+    double.control(
+        "state",
+        &json!({"roles": {ROLE: {
+            "subjects": ["repo:acme/fraud-detection:*"], "access_key_id": server.endpoint.access_key,
+            "secret_access_key": server.endpoint.secret_key, "session_token": TOKEN,
+        }}}),
+    );
+    let mut runner = Runner::new();
+    for (name, value) in double.job(json!({"permissions": permissions})) {
+        runner.env(&name, &value);
+    }
+    runner.env("AWS_ENDPOINT_URL_STS", &format!("{}/sts/", double.url));
+    for (name, value) in [
+        ("store", "s3://models/cache"),
+        ("endpoint-url", &server.endpoint.url),
+        ("region", "eu-central-1"),
+        ("role-to-assume", ROLE),
+    ] {
+        runner.input(name, value);
+    }
+    (double, server, runner)
+}
+
+#[test]
+fn the_role_signs_the_requests_and_nothing_of_it_is_shown() {
+    let (double, server, runner) = job(&json!({"id-token": "write"}));
+    let main = runner.main();
+    main.succeeds();
+    runner.train("weights");
+    let post = runner.post(&main);
+    post.succeeds();
+    assert!(!server.objects("/pointers/").is_empty(), "{}", post.log);
+    for request in server.requests() {
+        assert!(
+            request.header("authorization").unwrap().contains(&format!("Credential={}/", server.endpoint.access_key))
+        );
+        assert_eq!(request.header("x-amz-security-token"), Some(TOKEN));
+    }
+    let asked = double.look("requests?path=/oidc");
+    assert!(asked[0]["query"].as_str().unwrap().ends_with("&audience=sts.amazonaws.com"), "{asked}");
+    // Every secret is hidden before anything can use it, and stands nowhere else.
+    for step in [&main, &post] {
+        for secret in [TOKEN, &server.endpoint.secret_key] {
+            let shown: Vec<&str> = step.log.lines().filter(|line| line.contains(secret)).collect();
+            assert!(!shown.is_empty() && shown.iter().all(|line| line.starts_with("::add-mask::")), "{shown:?}");
+            assert!(!step.summary.contains(secret) && step.outputs.values().all(|value| !value.contains(secret)));
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let (_double, server, runner) = job(&json!({}));
+    runner.main().fails(1, &["cannot get an OIDC token", "id-token: write"]);
+    assert!(server.requests().is_empty());
+
+    let (_double, _server, mut runner) = job(&json!({"id-token": "write"}));
+    runner.input("role-to-assume", "arn:aws:iam::123456789012:role/other");
+    runner.main().fails(1, &["cannot assume the role", "trust policy"]);
+
+    let (_double, _server, mut runner) = job(&json!({"id-token": "write"}));
+    runner.input("role-to-assume", "ml-cache");
+    runner.main().fails(2, &["it is no ARN of a role"]);
+}
+
+#[test]
+fn passing_faults_of_the_token_service_are_overcome() {
+    let (double, server, runner) = job(&json!({"id-token": "write"}));
+    double.control("faults", &json!([{"method": "GET", "path": "/oidc", "times": 2, "action": {"status": 503}}]));
+    runner.main().succeeds();
+    assert!(!server.requests_to(Method::GET, "/pointers/").is_empty());
+}
