@@ -12,16 +12,15 @@ use ml_cache::fingerprint::{Patterns, WhenEmpty};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::lab;
+
 fn glob_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/glob")
 }
 
 /// Where `scripts/setup glob` put the runner's code.
 fn glob_modules() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    let lab = variable("ML_CACHE_LAB").or_else(|| Some(cache()?.join("ml-cache-lab")));
-    let modules = lab.expect("ML_CACHE_LAB or HOME is set").join("glob");
+    let modules = lab().join("glob");
     assert!(
         modules.join("node_modules/@actions/glob/package.json").is_file(),
         "@actions/glob is not in {}: run `scripts/setup glob`",

@@ -2,11 +2,14 @@
 //! refused where the store or the run that made them says otherwise.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::runner::{Runner, Step};
 use crate::support::double::Double;
+use crate::support::lab;
 
 const REPOSITORY: &str = "acme/fraud-detection";
 
@@ -79,6 +82,40 @@ fn a_save_uploads_its_pointer_and_a_job_of_the_run_finds_it() {
     assert_eq!(resolve.pick(["cache-hit", "restored"]), ["true", "false"]);
     assert_eq!(resolve.output("pointer"), save.output("pointer"));
     refuses(&deployment(&runner), &[("pointer", "artifact:other")], &["this run has no artifact `other`", "hint:"]);
+}
+
+/// GitHub's own client, with a runner's environment.
+fn official(job: &[(String, String)], arguments: &[&str]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/double/official.mjs");
+    let output = Command::new("node")
+        .arg(script)
+        .args(arguments)
+        .envs(job.iter().map(|(name, value)| (name, value)))
+        .env("ARTIFACT_MODULES", lab().join("double"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "is `scripts/setup double` done? {text}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_official_client_downloads_what_was_uploaded() {
+    let double = Double::start();
+    let variables = double.job(json!({}));
+    let mut runner = Runner::new();
+    for (name, value) in &variables {
+        runner.env(name, value);
+    }
+    let save = saved(&runner);
+    let name = save.output("artifact-name");
+    let place = tempfile::tempdir().unwrap();
+    let listed = official(&variables, &["get", name]);
+    assert_eq!(listed["artifact"]["id"].to_string(), save.output("artifact-id"), "{listed}");
+    official(&variables, &["download", name, place.path().to_str().unwrap()]);
+    let files: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["pointer.json"]);
+    assert_eq!(fs::read_to_string(place.path().join("pointer.json")).unwrap(), save.output("pointer"));
 }
 
 #[test]
