@@ -20,5 +20,6 @@ pub mod report;
 pub mod sanitize;
 pub mod store;
 pub mod transfer;
+pub mod unfinished;
 
 pub use error::{Error, Result};

@@ -42,7 +42,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreErrorKind::Damaged`] where the bytes did not arrive as their digest says.
     async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError>;
 
-    /// Finds out whether an object could be written there, and writes nothing.
+    /// Finds out whether an object could be written there, and writes nothing; the key must be one
+    /// that nobody reads, because a store that does not heed conditions writes an empty object.
     ///
     /// # Errors
     /// As a `put` without a condition.

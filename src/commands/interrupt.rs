@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::transfer::stage;
+use crate::unfinished::Unfinished;
 
 /// After a signal, the training gets so long to end by itself.
 pub const GRACE: Duration = Duration::from_millis(1000);
@@ -82,7 +82,7 @@ impl Interrupt {
         work.abort();
         let cleaned_up = async {
             let _ = work.await;
-            while stage::live() > 0 {
+            while Unfinished::is_any() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -224,7 +224,7 @@ pub async fn rehearse(ctx: &Context, planned: &Planned) -> Result<()> {
     if ctx.access.read_only.is_some() || !planned.looked {
         return Ok(());
     }
-    let key = layout::pointer(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model, &planned.inputs.all);
+    let key = layout::probe(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model);
     let refused =
         |error: StoreError| Error::from(error).hint("nothing was trained yet, because it could not have been saved");
     ctx.store.check_writable(&key).await.map_err(refused)

@@ -56,6 +56,12 @@ pub fn head(scope: &Scope, namespace: &Namespace, model: &ModelName, git_ref: &s
     Key(format!("{}/heads/{}.json", model_prefix(scope, namespace, model), encode(git_ref)))
 }
 
+/// Returns the key that is asked about before a training. Nothing is ever stored there, except by
+/// a store that does not heed conditions, where nobody reads it.
+pub fn probe(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Key {
+    Key(format!("{}/probe", model_prefix(scope, namespace, model)))
+}
+
 fn model_prefix(scope: &Scope, namespace: &Namespace, model: &ModelName) -> String {
     let owner = encode(namespace.owner());
     let name = encode(namespace.name());
@@ -99,6 +105,10 @@ mod tests {
         assert_eq!(
             pointer(&Scope::Trusted, &namespace, &model, &digest).as_str(),
             format!("v1/trusted/org/my%20repo/fraud-detector/pointers/{hex}.json")
+        );
+        assert_eq!(
+            probe(&Scope::Trusted, &namespace, &model).as_str(),
+            "v1/trusted/org/my%20repo/fraud-detector/probe"
         );
         assert_eq!(
             head(&Scope::PullRequest(7), &namespace, &model, "feature/ü").as_str(),

@@ -19,6 +19,7 @@ use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreError
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
 use crate::ownership::Owner;
+use crate::unfinished::Unfinished;
 
 /// Bytes handed on at a time while reading.
 const PIECE: usize = 256 << 10;
@@ -79,6 +80,7 @@ impl LocalStore {
         if Digest::of(&payload.bytes) != payload.digest {
             return Err(StoreError::new(StoreErrorKind::Damaged, "write", key, "the bytes do not have their digest"));
         }
+        let _unfinished = Unfinished::begin();
         let target = self.path(key);
         let parent = target.parent().unwrap_or(&self.root);
         let incoming = self.root.join(INCOMING);

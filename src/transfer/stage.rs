@@ -10,16 +10,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::swap::swap;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{Manifest, Mode};
 use crate::ownership::Owner;
+use crate::unfinished::Unfinished;
 
 const PREFIX: &str = ".ml-cache-tmp-";
-/// Stages that exist.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// The right to restore into a directory; held by one process at a time.
 #[derive(Debug)]
@@ -79,6 +77,7 @@ fn sweep(path: &Path) {
 pub struct Stage {
     root: PathBuf,
     destination: Destination,
+    _unfinished: Unfinished,
 }
 
 impl Stage {
@@ -92,8 +91,7 @@ impl Stage {
             Error::io("cannot write to", &destination.path, &error)
                 .hint("the user that runs this needs write permission there")
         })?;
-        LIVE.fetch_add(1, Ordering::Release);
-        let stage = Self { root, destination };
+        let stage = Self { root, destination, _unfinished: Unfinished::begin() };
         stage.adopt(&stage.root)?;
         Ok(stage)
     }
@@ -199,13 +197,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.root);
-        LIVE.fetch_sub(1, Ordering::Release);
     }
-}
-
-/// Returns how many stages this process has still to remove.
-pub fn live() -> usize {
-    LIVE.load(Ordering::Acquire)
 }
 
 /// Sets the mode of a file that is in place already.
