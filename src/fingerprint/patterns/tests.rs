@@ -87,7 +87,7 @@ fn comments_blanks_and_spaces_are_skipped() {
 fn absolute_patterns_must_lie_inside_the_workspace() {
     check("/home/runner/work/r/data/*.csv", &["data/a.csv"], &["a.csv"]);
     check("/home/runner/work/r", &["a/b"], &[]);
-    for text in ["/etc/passwd", "/", "~/data", "/home/*/work/r/data"] {
+    for text in ["/etc/passwd", "/", "~/data", "/home/*/w/r/data"] {
         let faults = Patterns::parse(text, Path::new("/home/runner/work/r")).unwrap_err();
         assert_eq!(faults.len(), 1, "{text}");
     }
