@@ -76,11 +76,11 @@ impl LocalStore {
     }
 
     fn put_blocking(&self, key: &Key, payload: &Payload, condition: &Condition) -> Result<Version, StoreError> {
+        let _unfinished = Unfinished::begin();
         let failed = |error: io::Error| io_error("write", key, &error);
         if Digest::of(&payload.bytes) != payload.digest {
             return Err(StoreError::new(StoreErrorKind::Damaged, "write", key, "the bytes do not have their digest"));
         }
-        let _unfinished = Unfinished::begin();
         let target = self.path(key);
         let parent = target.parent().unwrap_or(&self.root);
         let incoming = self.root.join(INCOMING);

@@ -86,12 +86,14 @@ impl Stage {
     /// # Errors
     /// A destination that cannot be written.
     pub fn create(destination: Destination) -> Result<Self> {
+        // Before there is anything to remove, so that it is never overlooked.
+        let unfinished = Unfinished::begin();
         let root = destination.path.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
         DirBuilder::new().mode(0o755).create(&root).map_err(|error| {
             Error::io("cannot write to", &destination.path, &error)
                 .hint("the user that runs this needs write permission there")
         })?;
-        let stage = Self { root, destination, _unfinished: Unfinished::begin() };
+        let stage = Self { root, destination, _unfinished: unfinished };
         stage.adopt(&stage.root)?;
         Ok(stage)
     }
