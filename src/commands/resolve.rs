@@ -178,7 +178,8 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
     }
 }
 
-fn facts_of(run: &Run) -> RunFacts {
+/// Returns the facts that trust in a run rests on.
+pub fn facts_of(run: &Run) -> RunFacts {
     RunFacts {
         repository_id: run.repository.map(|repository| repository.id),
         head_repository_id: run.head_repository.map(|repository| repository.id),
@@ -218,6 +219,9 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         generation: generation.unwrap_or(own.generation),
         manifest: Reference { digest: claimed.manifest.digest, size },
         previous: Vec::new(),
+        // Both tell of the newest generation.
+        forced: None,
+        promotion: None,
         ..own
     })
 }
