@@ -54,8 +54,9 @@ locals {
 
   # What each role reads and writes besides the content.
   grants = {
-    trusted = { for name, _ in var.namespaces : name => {
-      reads  = concat([local.trusted[name]], local.foreign[name])
+    trusted = { for name, it in var.namespaces : name => {
+      # The `/` of a scope is encoded in its keys.
+      reads  = concat([local.trusted[name]], it.promote ? ["${local.untrusted[name]}pr%2F"] : [], local.foreign[name])
       writes = local.trusted[name]
     } }
     untrusted = { for name, _ in var.namespaces : name => {

@@ -50,6 +50,27 @@ run "a_merge_queue_is_only_trusted_when_it_is_named" {
   }
 }
 
+run "promotion_reads_pull_requests_and_nothing_else_that_is_untrusted" {
+  command = plan
+  variables {
+    namespaces = { "acme/fraud" = { promote = true } }
+  }
+  assert {
+    condition = jsondecode(output.permissions.trusted["acme/fraud"]).Statement[0].Resource == [
+      "arn:aws:s3:::models/v1/blobs/*",
+      "arn:aws:s3:::models/v1/manifests/*",
+      "arn:aws:s3:::models/v1/inputs/*",
+      "arn:aws:s3:::models/v1/trusted/acme/fraud/*",
+      "arn:aws:s3:::models/v1/untrusted/acme/fraud/pr%2F*",
+    ]
+    error_message = "The trusted role reads the pointers of pull requests."
+  }
+  assert {
+    condition     = [for it in jsondecode(output.permissions.trusted["acme/fraud"]).Statement : it.Resource if it.Sid == "WritePointers"] == ["arn:aws:s3:::models/v1/trusted/acme/fraud/*"]
+    error_message = "It still writes trusted ones only."
+  }
+}
+
 run "a_namespace_of_two_repositories" {
   command = plan
   variables {

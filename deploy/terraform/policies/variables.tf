@@ -50,6 +50,7 @@ variable "namespaces" {
     more_trusted_subjects   = optional(list(string), [])
     more_untrusted_subjects = optional(list(string), [])
     merge_queue             = optional(bool, false)
+    promote                 = optional(bool, false)
     reads                   = optional(list(string), [])
   }))
 
