@@ -196,7 +196,7 @@ fn made_by(pointer: &Pointer) -> String {
             producer.git_ref,
             producer.sha.get(..12).unwrap_or(&producer.sha)
         ),
-        None => format!("a run outside of GitHub Actions, {when}"),
+        None => format!("no run of GitHub Actions that is on record, {when}"),
     }
 }
 

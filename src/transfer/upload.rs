@@ -101,13 +101,15 @@ fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
 /// # Errors
 /// A store that cannot be written.
 pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Result<bool> {
-    let condition = match store.head(key).await? {
-        Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => return Ok(false),
-        // Under a content address, another length or checksum can only be damage or malice.
-        Some(_) => Condition::None,
-        None => Condition::Absent,
-    };
-    put(store, key, payload, condition).await
+    match store.head(key).await? {
+        Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => Ok(false),
+        // Under a content address, another length or checksum can only be damage or malice. A role that
+        // may only create content cannot repair it.
+        Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
+            error.hint(format!("`{key}` holds other bytes than its name says; remove it from the store and save again"))
+        }),
+        None => put(store, key, payload, Condition::Absent).await,
+    }
 }
 
 /// Puts bytes; returns false where the condition is [`Condition::Absent`] and there are some.
