@@ -118,7 +118,8 @@ async function sequence() {
     const facts = {}
     for (const [name, count] of [['sequence-a', 1], ['sequence-b', 2]]) {
       const { size, digest } = await old.uploadArtifact(name, files.slice(0, count), path.join(directory, 'from'))
-      facts[`upload ${name}`] = { size, digest }
+      // The files of an archive have no certain order.
+      facts[`upload ${name}`] = count === 1 ? { size, digest } : { size }
     }
     const mine = async (reader) => (await reader.listArtifacts({ latest: true })).artifacts
       .map(({ name }) => name).filter((name) => name.startsWith('sequence-')).sort()
