@@ -5,6 +5,7 @@
 
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
+use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,9 +13,13 @@ use serde_json::{Value, json};
 use super::{archive, http};
 use crate::error::{Error, Result};
 
-/// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
+/// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
+/// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
+pub const MAX_ITEMS: usize = (MAX_PAGES * PAGE) as usize;
+/// An error message of the API is told up to this length; a server in between may answer whole pages.
+const MAX_MESSAGE: usize = 500;
 
 /// The API of one server with one token.
 #[derive(Clone, Debug)]
@@ -147,10 +152,18 @@ impl Rest {
     /// # Errors
     /// A URL or token that cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self> {
+        let no_url = || Error::bad_input(format!("`{url}` is no base URL of a GitHub API (GITHUB_API_URL)"));
+        // octocrab takes both for granted, and panics.
+        if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            return Err(no_url());
+        }
+        if HeaderValue::from_str(token).is_err() {
+            return Err(Error::bad_input("`github-token` holds characters that no token has, such as a line end"));
+        }
         let http = http::client()?;
         let api = Octocrab::builder()
             .base_uri(url)
-            .map_err(|_| Error::bad_input(format!("`{url}` is no base URL of a GitHub API")))?
+            .map_err(|_| no_url())?
             .personal_token(token.to_owned())
             .build_with_reqwest(http.clone())
             .map_err(|error| Error::failed("cannot prepare for the GitHub API").caused_by(error))?;
@@ -309,14 +322,15 @@ enum Failure {
 /// Says what the API said; octocrab's own text for it is only "GitHub".
 fn explain(what: &str, error: &octocrab::Error) -> Error {
     let octocrab::Error::GitHub { source, .. } = error else {
-        let mut reason: &dyn std::error::Error = error;
-        while let Some(source) = reason.source() {
-            reason = source;
-        }
+        let reason = http::root_cause(error);
         return Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}"));
     };
     let status = source.status_code.as_u16();
-    let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {}", source.message));
+    let mut message: String = source.message.chars().take(MAX_MESSAGE).collect();
+    if message.len() < source.message.len() {
+        message.push('…');
+    }
+    let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {message}"));
     let exhausted = source.headers.as_ref().is_some_and(|headers| {
         headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
             || headers.contains_key("retry-after")
@@ -325,6 +339,7 @@ fn explain(what: &str, error: &octocrab::Error) -> Error {
         403 | 429 if exhausted => {
             result.hint("the token's rate limit is used up; try again later, or give another `github-token`")
         }
+        300..=399 => result.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
         401 => result.hint("the `github-token` is not valid"),
         403 => result.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
         404 => result.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),

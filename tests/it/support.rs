@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod double;
+pub mod listener;
 pub mod s3;
 
 use std::path::PathBuf;

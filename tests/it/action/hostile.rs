@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use super::runner::{Runner, State, Step};
 
 /// File names that somebody might choose to get something said or set.
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "::set-output name=retrain-needed::false",
     " ::error::indented",
     "a\n::set-output name=saved::true",
@@ -44,7 +44,7 @@ impl Runner {
 
 /// Demands that every line of the summary is one that we mean to write.
 #[track_caller]
-fn summary_is_tables(step: &Step) {
+pub(super) fn summary_is_tables(step: &Step) {
     assert_eq!(step.summary.matches("\n| --- | --- |\n").count(), 1, "{}", step.summary);
     for (n, line) in step.summary.split(['\n', '\r', '\u{2028}', '\u{85}']).enumerate() {
         let is_row = || line.starts_with("| ") && line.ends_with(" |");
