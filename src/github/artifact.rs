@@ -296,7 +296,8 @@ impl ResultsService {
             let said = said.get("msg").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
             return Err(failed(format!("the results service answered {status}: {said}")));
         }
-        serde_json::from_slice(&body).map_err(|error| failed(format!("the answer is not of the known form: {error}")))
+        // Not with the reason: it would repeat values, and a signed URL is one.
+        serde_json::from_slice(&body).map_err(|_| failed("the answer is not of the known form".to_owned()))
     }
 
     /// Sends a request until it meets no passing fault.

@@ -5,6 +5,7 @@ mod force;
 mod hostile;
 mod identity;
 mod inputs;
+mod leaks;
 mod limits;
 mod promotion;
 mod protocol;

@@ -1,5 +1,6 @@
 //! What the tests share: running the binary, S3 servers, trees of files.
 
+pub mod canary;
 pub mod cli;
 pub mod double;
 pub mod listener;
