@@ -2,6 +2,8 @@
 
 mod artifacts;
 mod force;
+mod foreign_pointers;
+mod foreign_zips;
 mod hostile;
 mod identity;
 mod inputs;

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod double;
 pub mod listener;
 pub mod s3;
+pub mod zip;
 
 use std::path::PathBuf;
 
