@@ -6,6 +6,7 @@ mod foreign_pointers;
 mod foreign_zips;
 mod hostile;
 mod identity;
+mod injection;
 mod inputs;
 mod leaks;
 mod limits;
