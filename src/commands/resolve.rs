@@ -7,6 +7,7 @@ use super::plan::model_rows;
 use super::restore::Execution;
 use super::{Context, lookup};
 use crate::decide::Reason;
+use crate::decide::promote::is_artifact;
 use crate::decide::trust::{RunFacts, usable};
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::pointer::{MAX_BYTES, Reference};
@@ -167,10 +168,7 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
         .map_err(|why| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")))?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
-    let newest = artifacts
-        .iter()
-        .rev()
-        .find(|artifact| artifact.name == *name || artifact.name.starts_with(&format!("{name}-")));
+    let newest = artifacts.iter().rev().find(|artifact| is_artifact(&artifact.name, name));
     match newest {
         Some(artifact) => rest.pointer_in(repository, artifact).await,
         None => {

@@ -5,7 +5,7 @@
 
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -268,7 +268,10 @@ impl Rest {
                 archive::unpack(&body.to_bytes())
             }
             (410, _) => Err(failed("it has expired".to_owned())),
-            (status, _) => Err(failed(format!("the API answered {status}"))),
+            (status, _) => {
+                let is_exhausted = is_exhausted(answer.headers());
+                Err(hinted(failed(format!("the API answered {status}")), status, is_exhausted))
+            }
         }
     }
 
@@ -331,12 +334,19 @@ fn explain(what: &str, error: &octocrab::Error) -> Error {
         message.push('…');
     }
     let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {message}"));
-    let exhausted = source.headers.as_ref().is_some_and(|headers| {
-        headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
-            || headers.contains_key("retry-after")
-    });
+    hinted(result, status, source.headers.as_ref().is_some_and(is_exhausted))
+}
+
+/// Whether the token may ask for nothing more for a while.
+fn is_exhausted(headers: &HeaderMap) -> bool {
+    headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
+        || headers.contains_key("retry-after")
+}
+
+/// Adds what would help.
+fn hinted(result: Error, status: u16, is_exhausted: bool) -> Error {
     match status {
-        403 | 429 if exhausted => {
+        403 | 429 if is_exhausted => {
             result.hint("the token's rate limit is used up; try again later, or give another `github-token`")
         }
         300..=399 => result.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),

@@ -62,10 +62,8 @@ pub(super) fn refuses(deploy: &Runner, more: &[(&str, &str)], needles: &[&str]) 
     assert!(!deploy.path("models").exists(), "nothing was restored");
 }
 
-/// A later job, after one that uploaded an artifact of this name in a run that the API knows and the token may read.
-pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
-    let (double, runner) = job();
-    let name = saved(&runner).output("artifact-name").to_owned();
+/// Lets the API know the run, and a token that may read it.
+fn known(double: &Double, token: &str) {
     double.control(
         "state",
         &json!({
@@ -74,6 +72,13 @@ pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
             "runs": [run(json!({}))],
         }),
     );
+}
+
+/// A later job, after one that uploaded an artifact of this name in a run that the API knows and the token may read.
+pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
+    let (double, runner) = job();
+    let name = saved(&runner).output("artifact-name").to_owned();
+    known(&double, token);
     (double, deployment(&runner), name)
 }
 
@@ -209,14 +214,7 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
 fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
     let (double, runner) = job();
     saved(&runner);
-    double.control(
-        "state",
-        &json!({
-            "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
-            "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
-            "runs": [run(json!({}))],
-        }),
-    );
+    known(&double, "reader");
     let elsewhere = |more: &[(&str, &str)]| {
         let mut deploy = deployment(&runner);
         deploy.env("GITHUB_REPOSITORY", "acme/serving");
@@ -337,4 +335,18 @@ fn no_token_goes_where_it_does_not_belong() {
         let is_blob = !request["path"].as_str().unwrap().starts_with("/twirp/");
         assert_eq!(request["authorization"], json!(!is_blob), "{request}");
     }
+}
+
+#[test]
+fn a_model_whose_name_begins_like_another_one_s_is_not_taken_for_it() {
+    let (double, runner) = job();
+    saved(&runner);
+    let mut longer = runner.next_job();
+    longer.env("GITHUB_RUN_ID", "1001");
+    longer.input("model", "fraud-detector");
+    longer.train("of the other model");
+    longer.step("save").succeeds();
+    known(&double, "reader");
+    restores(&deployment(&runner), &[("pointer", "artifact:ml-cache-fraud")]);
+    restores(&deployment(&runner), &by_run("reader"));
 }

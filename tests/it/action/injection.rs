@@ -124,7 +124,7 @@ fn what_the_api_says_is_text() {
         let artifact = json!({"id": 5, "name": format!("ml-cache-fraud-{}", lines(name)), "size_in_bytes": 1 << 30});
         let body = json!({"artifacts": [artifact]});
         double.control("faults", &json!([{"path": "1001/artifacts", "action": {"status": 200, "body": body}}]));
-        restore(&deploy).fails(1, &["too many for a pointer"]);
+        restore(&deploy).fails(3, &["has no artifact"]);
     }
 }
 
@@ -150,7 +150,7 @@ fn what_the_results_service_says_is_text() {
             json!({"name": format!("{artifact}-{}", lines(name)), "size": "999999999", "database_id": lines(name)});
         let body = json!({"artifacts": [row]});
         double.control("faults", &json!([{"path": "ListArtifacts", "action": {"status": 200, "body": body}}]));
-        read(&deploy).fails(1, &["too large to hold a pointer"]);
+        read(&deploy).fails(3, &["has no artifact"]);
         // A number that is none.
         let body = json!({"ok": true, "artifact_id": lines(name)});
         double.control("faults", &json!([{"path": "FinalizeArtifact", "action": {"status": 200, "body": body}}]));

@@ -1,4 +1,4 @@
-//! Limits of the REST API: of requests, and of items on a page.
+//! Limits of the REST API: of requests, of items on a page, and of what a token may do.
 
 use std::time::{Duration, Instant};
 
@@ -114,5 +114,15 @@ fn an_answer_without_end_is_not_told_in_full() {
         let step = restore(&deploy);
         step.fails(1, &["the GitHub API answered 502"]);
         assert!(step.log.len() < 5000, "{} bytes were said", step.log.len());
+    }
+}
+
+#[test]
+fn a_token_that_may_list_but_not_download_is_told_as_that() {
+    let (double, deploy, _) = later_job("reader");
+    for (status, hint) in [(403, "actions: read"), (401, "is not valid"), (404, "check `repository`")] {
+        double.control("faults", &json!([{"path": "/zip", "action": {"status": status, "body": {"message": "no"}}}]));
+        let step = deploy.step_with("restore", &by_run("reader"));
+        step.fails(1, &["cannot download the artifact", &status.to_string(), "hint: ", hint]);
     }
 }
