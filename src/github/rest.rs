@@ -3,6 +3,8 @@
 //! The response types are our own: octocrab's lack fields that trust depends on, and take others
 //! for always present that may be null.
 
+use std::time::{Duration, Instant};
+
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -13,6 +15,12 @@ use serde_json::{Value, json};
 use super::{archive, http};
 use crate::error::{Error, Result};
 
+/// A request that meets a fault of the server is made so often.
+const TRIES: u32 = 3;
+/// The longest pause before the first repetition.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Later than this nothing is repeated: a host that cannot be reached costs a timeout every time.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
@@ -302,8 +310,24 @@ impl Rest {
         })
     }
 
+    /// Asks until it meets no passing fault.
+    async fn repeat(&self, route: &str, query: &Value) -> octocrab::Result<Value> {
+        let started = Instant::now();
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.api.get(route, Some(query)).await {
+                Err(error) if is_passing(&error) && started.elapsed() < PATIENCE => {
+                    tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        self.api.get(route, Some(query)).await
+    }
+
     async fn request<T: DeserializeOwned>(&self, route: &str, query: &Value) -> std::result::Result<T, Failure> {
-        let answer: Value = self.api.get(route, Some(query)).await.map_err(|error| {
+        let answer: Value = self.repeat(route, query).await.map_err(|error| {
             let is_missing =
                 matches!(&error, octocrab::Error::GitHub { source, .. } if source.status_code.as_u16() == 404);
             let error = explain(&format!("read {route}"), &error);
@@ -313,6 +337,15 @@ impl Rest {
             let what = format!("cannot read {route}: the answer is not of the known form");
             Failure::Other(Error::failed(what).caused_by(error))
         })
+    }
+}
+
+/// Whether the same request may have an answer a moment later.
+fn is_passing(error: &octocrab::Error) -> bool {
+    match error {
+        octocrab::Error::GitHub { source, .. } => source.status_code.is_server_error(),
+        octocrab::Error::Json { .. } | octocrab::Error::Serde { .. } => false,
+        _ => true,
     }
 }
 

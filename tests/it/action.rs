@@ -10,6 +10,7 @@ mod injection;
 mod inputs;
 mod leaks;
 mod limits;
+mod names;
 mod no_credentials;
 mod promotion;
 mod protocol;

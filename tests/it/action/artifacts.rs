@@ -63,7 +63,7 @@ pub(super) fn refuses(deploy: &Runner, more: &[(&str, &str)], needles: &[&str]) 
 }
 
 /// Lets the API know the run, and a token that may read it.
-fn known(double: &Double, token: &str) {
+pub(super) fn known(double: &Double, token: &str) {
     double.control(
         "state",
         &json!({
@@ -297,15 +297,6 @@ fn passing_faults_of_the_service_are_overcome() {
 }
 
 #[test]
-fn a_name_that_is_taken_gets_a_suffix() {
-    let (_double, mut runner) = job();
-    runner.input("artifact-name", "fraud-model");
-    assert_eq!(saved(&runner).output("artifact-name"), "fraud-model");
-    let second = saved(&runner);
-    assert!(second.output("artifact-name").starts_with("fraud-model-"), "{}", second.output("artifact-name"));
-}
-
-#[test]
 fn without_the_service_the_store_has_the_pointer_all_the_same() {
     for (name, value, needle) in [
         ("ACTIONS_RESULTS_URL", "", "no results service"),
@@ -335,18 +326,4 @@ fn no_token_goes_where_it_does_not_belong() {
         let is_blob = !request["path"].as_str().unwrap().starts_with("/twirp/");
         assert_eq!(request["authorization"], json!(!is_blob), "{request}");
     }
-}
-
-#[test]
-fn a_model_whose_name_begins_like_another_one_s_is_not_taken_for_it() {
-    let (double, runner) = job();
-    saved(&runner);
-    let mut longer = runner.next_job();
-    longer.env("GITHUB_RUN_ID", "1001");
-    longer.input("model", "fraud-detector");
-    longer.train("of the other model");
-    longer.step("save").succeeds();
-    known(&double, "reader");
-    restores(&deployment(&runner), &[("pointer", "artifact:ml-cache-fraud")]);
-    restores(&deployment(&runner), &by_run("reader"));
 }

@@ -105,7 +105,7 @@ fn what_the_api_says_is_text() {
     for name in NAMES {
         for answer in [
             json!({"status": 403, "body": {"message": lines(name)}}),
-            json!({"status": 500, "body": lines(name)}),
+            json!({"status": 422, "body": lines(name)}),
             json!({"status": 200, "body": {"id": lines(name)}}),
         ] {
             double.control("faults", &json!([{"path": "/actions/runs/1001", "action": answer}]));

@@ -1,4 +1,4 @@
-//! Limits of the REST API: of requests, of items on a page, and of what a token may do.
+//! Limits of the REST API: of requests, of items on a page, of what a token may do, and of its patience.
 
 use std::time::{Duration, Instant};
 
@@ -124,5 +124,19 @@ fn a_token_that_may_list_but_not_download_is_told_as_that() {
         double.control("faults", &json!([{"path": "/zip", "action": {"status": status, "body": {"message": "no"}}}]));
         let step = deploy.step_with("restore", &by_run("reader"));
         step.fails(1, &["cannot download the artifact", &status.to_string(), "hint: ", hint]);
+    }
+}
+
+#[test]
+fn passing_faults_of_the_api_are_overcome() {
+    let (double, deploy, _) = later_job("reader");
+    for path in ["/repos/acme/fraud-detection([?]|$)", "/actions/runs/1001([?]|$)", "/actions/runs/1001/artifacts"] {
+        for action in [json!({"status": 502, "body": "<html>"}), json!("reset"), json!({"truncate": 10})] {
+            double.control("faults", &json!([{"path": path, "nth": [1, 2], "action": action}]));
+            restore(&deploy).succeeds();
+            assert_eq!(double.look("faults")[0]["struck"], 2, "{path} {action}");
+        }
+        double.control("faults", &json!([{"path": path, "action": {"status": 502}}]));
+        restore(&deploy).fails(1, &["answered 502"]);
     }
 }
