@@ -246,7 +246,8 @@ class Control(DoubleTest):
         self.fault({"status": 403, "body": [said], "headers": {"X-Said": said}})
         headers = {"Authorization": "Bearer secret", "Content-Type": "application/x-www-form-urlencoded"}
         answer = self.call("POST", f"{self.PATH}?x=1", b"a=%2B&c=1", headers)
-        self.assertEqual((answer.json(), answer.headers["X-Said"]), ([f"secret {self.PATH}?x=1 +"], f"secret {self.PATH}?x=1 +"))
+        repeated = f"secret {self.PATH}?x=1 +"
+        self.assertEqual((answer.json(), answer.headers["X-Said"]), ([repeated], repeated))
 
     def test_broken_connections(self):
         self.fault("reset", times=1)
