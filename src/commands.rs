@@ -146,7 +146,9 @@ async fn heads(
             (Some(rest), Some(name)) => rest
                 .repository(name)
                 .await
-                .inspect_err(|error| report.detail(&error.render()))
+                .inspect_err(|error| {
+                    report.warn(&format!("the default branch of {name} is not known: {}", error.explanation()))
+                })
                 .map(|repository| repository.default_branch)
                 .ok(),
             _ => None,
@@ -158,7 +160,9 @@ async fn heads(
     match default {
         Some(name) => heads.push((Scope::Trusted, name)),
         // Without a token, the usual names.
-        None if is_foreign => heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned()))),
+        None if is_foreign && !access.reads.is_empty() => {
+            heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned())))
+        }
         None => {}
     }
     heads.retain(|(scope, _)| access.reads.contains(scope));

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub mod artifact;
 pub mod digest;
 pub mod head;
 pub mod inputs;

@@ -6,17 +6,16 @@
 use super::save::{keep_inputs, now, put};
 use super::{Context, lookup, nonce};
 use crate::decide::promote::{
-    Here, PullFacts, TrainingRun, Wanted, is_own_artifact, merged_here, same_pointer, trained_there, workflow_files,
+    Here, PullFacts, Rivals, TrainingRun, Wanted, merged_here, same_pointer, trained_there, without_rivals,
+    workflow_files,
 };
 use crate::error::{Error, Result};
 use crate::format::pointer::{MAX_BYTES, Promotion, schema_for};
-use crate::format::{Digest, InputsDocument, Pointer, Scope};
+use crate::format::{Digest, InputsDocument, Pointer, Scope, artifact};
 use crate::github::RunContext;
 use crate::github::rest::{PullRequest, Rest};
 use crate::store::{self, Condition, layout};
 use crate::transfer::presence::Gaps;
-
-use super::resolve::facts_of;
 
 /// What was proven, and by which artifact.
 struct Proof {
@@ -57,10 +56,9 @@ async fn promote(
     run: &RunContext,
     document: &InputsDocument,
 ) -> Result<std::result::Result<Pointer, String>> {
-    let (Some(rest), Some(default_branch), Some(workflow)) =
-        (&ctx.rest, run.default_branch.clone(), run.workflow_path())
-    else {
-        return Ok(Err("the run does not know its workflow file, or `github-token` is empty".to_owned()));
+    let rest = ctx.rest.as_ref().ok_or_else(|| Error::bad_input("`promote` needs a `github-token`"))?;
+    let (Some(default_branch), Some(workflow)) = (run.default_branch.clone(), run.workflow_path()) else {
+        return Err(Error::failed("the runner does not say which workflow file of the repository is running"));
     };
     let here = Here {
         repository_id: run.repository_id,
@@ -98,11 +96,23 @@ async fn proof(
     let Some((stored, _)) = store::read(&*ctx.store, &key, MAX_BYTES).await? else {
         return Ok(Err("it trained no model of these inputs".to_owned()));
     };
+    let rivals = Rivals {
+        of_branch: rest
+            .pull_requests_of_branch(&here.repository, &pull.head_branch)
+            .await?
+            .iter()
+            .map(|pull| pull.number)
+            .collect(),
+        events: rest.events_of_pull_request(&here.repository, pull.number).await?,
+    };
+    if let Err(fact) = without_rivals(&rivals, pull) {
+        return Ok(Err(fact));
+    }
     let mut why = format!("no run of `{}` has ended for {}", here.workflow, pull.head_sha);
     for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
         let training = TrainingRun {
             id: run.id,
-            facts: facts_of(&run),
+            facts: run.facts(),
             head_sha: run.head_sha,
             workflow: run.path,
             called: run.referenced_workflows.into_iter().map(|called| called.path).collect(),
@@ -118,15 +128,22 @@ async fn proof(
         }
         why = refused("it has no artifact with the pointer that is in the store".to_owned());
         let prefix = settings.artifact_prefix();
-        for artifact in rest.artifacts_of_run(&here.repository, training.id).await?.iter().rev() {
-            if artifact.expired || !is_own_artifact(&artifact.name, &prefix) {
+        for found in rest.artifacts_of_run(&here.repository, training.id).await?.iter().rev() {
+            if found.expired || !artifact::is_own(&found.name, &prefix) {
                 continue;
             }
-            let bytes = rest.pointer_in(&here.repository, artifact).await?;
+            let bytes = match rest.pointer_in(&here.repository, found).await {
+                Ok(bytes) => bytes,
+                // Another one may be the right one.
+                Err(error) => {
+                    why = refused(error.to_string());
+                    continue;
+                }
+            };
             let wanted = Wanted { namespace: &settings.namespace, model: &settings.model, fingerprint };
             match same_pointer(&stored, &bytes, &training, pull, wanted, ctx.now) {
                 Ok(pointer) => {
-                    let proof = Proof { pointer, stored: Digest::of(&stored), artifact_id: artifact.id };
+                    let proof = Proof { pointer, stored: Digest::of(&stored), artifact_id: found.id };
                     return Ok(Ok((proof, training)));
                 }
                 Err(fact) => why = refused(fact),
@@ -208,6 +225,7 @@ fn pull_facts(pull: &PullRequest) -> PullFacts {
         merge_sha: pull.merge_commit_sha.clone(),
         base_branch: pull.base.name.clone(),
         base_repository_id: pull.base.repo.map(|repository| repository.id),
+        head_branch: pull.head.name.clone(),
         head_sha: pull.head.sha.clone(),
         head_repository_id: pull.head.repo.map(|repository| repository.id),
     }

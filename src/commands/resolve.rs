@@ -7,12 +7,11 @@ use super::plan::model_rows;
 use super::restore::Execution;
 use super::{Context, lookup};
 use crate::decide::Reason;
-use crate::decide::promote::is_artifact;
-use crate::decide::trust::{RunFacts, usable};
+use crate::decide::trust::usable;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::pointer::{MAX_BYTES, Reference};
-use crate::format::{Digest, Pointer};
-use crate::github::rest::{MAX_ITEMS, Run};
+use crate::format::{Digest, Pointer, artifact};
+use crate::github::rest::MAX_ITEMS;
 use crate::github::summary::Summary;
 use crate::inputs::settings::PointerSource;
 use crate::outputs::Outputs;
@@ -162,13 +161,14 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
         Error::bad_input("`run-id` needs a `github-token`").hint("the token needs `actions: read` on that repository")
     })?;
     let facts = rest.run(repository, run).await?;
-    let mut branches = settings.trusted_refs.clone();
+    let short = |name: &String| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
+    let mut branches: Vec<String> = settings.trusted_refs.iter().map(short).collect();
     branches.push(rest.repository(repository).await?.default_branch);
-    usable(&facts_of(&facts), &branches)
+    usable(&facts.facts(), &branches)
         .map_err(|why| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")))?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
-    let newest = artifacts.iter().rev().find(|artifact| is_artifact(&artifact.name, name));
+    let newest = artifacts.iter().rev().find(|found| artifact::is_of(&found.name, name));
     match newest {
         Some(artifact) => rest.pointer_in(repository, artifact).await,
         None => {
@@ -180,17 +180,6 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
                 _ => missing.hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out"),
             })
         }
-    }
-}
-
-/// Returns the facts that trust in a run rests on.
-pub fn facts_of(run: &Run) -> RunFacts {
-    RunFacts {
-        repository_id: run.repository.map(|repository| repository.id),
-        head_repository_id: run.head_repository.map(|repository| repository.id),
-        head_branch: run.head_branch.clone(),
-        event: run.event.clone(),
-        conclusion: run.conclusion.clone(),
     }
 }
 

@@ -10,12 +10,11 @@ use jiff::{Timestamp, Unit};
 use super::plan::{Planned, model_rows};
 use super::restore::Execution;
 use super::{Context, lookup, nonce};
-use crate::decide::promote::ADOPTED;
 use crate::decide::save::{Commit, Existing, save};
 use crate::decide::{changes, head};
 use crate::error::{Error, Result};
 use crate::format::pointer::{Reference, schema_for};
-use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, head as head_format};
+use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, artifact, head as head_format};
 use crate::github::artifact::Uploaded;
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::outputs::Outputs;
@@ -174,12 +173,8 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
         }
     };
     let settings = &ctx.settings;
-    let prefix = settings.artifact_prefix();
-    let adopted = if saved { String::new() } else { format!("-{ADOPTED}") };
-    let name = match &settings.artifact_name {
-        Some(name) => format!("{name}{adopted}"),
-        None => format!("{prefix}{adopted}-{}-{:08x}", run.run_attempt, rand::random::<u32>()),
-    };
+    let (given, prefix) = (settings.artifact_name.as_deref(), settings.artifact_prefix());
+    let name = artifact::name(given, &prefix, !saved, run.run_attempt, rand::random());
     let bytes = pointer.to_bytes().ok()?;
     match service.upload(&name, &bytes, settings.artifact_retention_days).await {
         Ok(uploaded) => {

@@ -9,8 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::trust::RunFacts;
 use crate::format::{Digest, ModelName, Namespace, Pointer, Scope};
 
-/// What follows the prefix in the name of an artifact whose pointer another run had written.
-pub const ADOPTED: &str = "adopted";
 /// How far the clocks of two machines may differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
@@ -42,6 +40,8 @@ pub struct PullFacts {
     pub base_branch: String,
     /// The repository of that branch.
     pub base_repository_id: Option<u64>,
+    /// The branch that was merged.
+    pub head_branch: String,
     /// The commit that was merged.
     pub head_sha: String,
     /// The repository it came from; `None` where that is gone.
@@ -94,6 +94,37 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
     Ok(())
 }
 
+/// What else could have caused the runs of the pull request's branch.
+///
+/// A run of a pull request follows the workflow of a trial merge with the branch it goes to. The
+/// API names a run's commit and branch, but not the pull request that caused it: so there must be
+/// one only, and it must have gone to the default branch all the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rivals {
+    /// The numbers of all pull requests whose branch has the same name, open and closed.
+    pub of_branch: Vec<u64>,
+    /// The names of everything that happened to the pull request.
+    pub events: Vec<String>,
+}
+
+/// Checks that nothing but this pull request, into the default branch, caused the runs of its branch.
+///
+/// # Errors
+/// The first fact that says no, as a sentence without a full stop.
+pub fn without_rivals(rivals: &Rivals, pull: &PullFacts) -> Result<(), String> {
+    if !rivals.of_branch.contains(&pull.number) {
+        return Err(format!("it is not among the pull requests of its branch `{}`", pull.head_branch));
+    }
+    if let Some(other) = rivals.of_branch.iter().find(|number| **number != pull.number) {
+        return Err(format!("pull request #{other} has the same branch, so its runs cannot be told apart"));
+    }
+    let is_base_change = |event: &&String| event.starts_with("base_ref_") || event.starts_with("automatic_base_change");
+    match rivals.events.iter().find(is_base_change) {
+        Some(_) => Err("it did not go to the same branch all the time".to_owned()),
+        None => Ok(()),
+    }
+}
+
 /// Checks that the run trained the commit that was merged, by the workflow that is running here.
 ///
 /// # Errors
@@ -105,6 +136,9 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     }
     if facts.event != "pull_request" {
         return Err(format!("it is a run of the event `{}`", facts.event));
+    }
+    if facts.head_branch.as_deref() != Some(pull.head_branch.as_str()) {
+        return Err("it ran for another branch than the one that was merged".to_owned());
     }
     if run.head_sha != pull.head_sha {
         return Err("it ran for another commit than the one that was merged".to_owned());
@@ -122,9 +156,11 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
 /// commit that was merged and in the one that merged it.
 pub fn workflow_files(run: &TrainingRun, here: &Here) -> Vec<String> {
     let own = format!("{}/", here.repository);
-    let called = run.called.iter().filter_map(|name| without_ref(name).strip_prefix(&own));
+    // GitHub does not tell names of repositories apart by case.
+    let is_own = |name: &&str| name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own));
+    let called = run.called.iter().map(|name| without_ref(name)).filter(is_own);
     let mut files = vec![here.workflow.clone()];
-    files.extend(called.map(str::to_owned));
+    files.extend(called.map(|name| name[own.len()..].to_owned()));
     files.sort();
     files.dedup();
     files
@@ -132,25 +168,6 @@ pub fn workflow_files(run: &TrainingRun, here: &Here) -> Vec<String> {
 
 fn without_ref(path: &str) -> &str {
     path.split_once('@').map_or(path, |(path, _)| path)
-}
-
-/// Returns whether an artifact of that name can hold what its run saved itself.
-pub fn is_own_artifact(name: &str, prefix: &str) -> bool {
-    is_artifact(name, prefix) && !name[prefix.len()..].starts_with(&format!("-{ADOPTED}"))
-}
-
-/// Returns whether an artifact has that name or one that was made of it: with [`ADOPTED`], the run's attempt, and
-/// random suffixes behind. The artifact of a model whose name only begins in the same way has not.
-pub fn is_artifact(name: &str, prefix: &str) -> bool {
-    let Some(rest) = name.strip_prefix(prefix) else { return false };
-    let mut parts = rest.split('-').peekable();
-    if parts.next() != Some("") {
-        return false;
-    }
-    parts.next_if_eq(&ADOPTED);
-    parts.next_if(|part| (1..8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_random = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    parts.by_ref().take(2).all(is_random) && parts.next().is_none()
 }
 
 /// Returns the pull request's pointer if the run's artifact holds the very same bytes, the run
@@ -172,10 +189,12 @@ pub fn same_pointer(
     let pointer = Pointer::parse(stored).map_err(|error| error.to_string())?;
     let scope = Scope::PullRequest(pull.number);
     pointer.expect(wanted.namespace, wanted.model, &scope, wanted.fingerprint).map_err(|error| error.to_string())?;
-    let own = pointer
-        .producer
-        .as_ref()
-        .is_some_and(|producer| producer.run_id == run.id && Some(producer.repository_id) == run.facts.repository_id);
+    let own = pointer.producer.as_ref().is_some_and(|producer| {
+        producer.run_id == run.id
+            && Some(producer.repository_id) == run.facts.repository_id
+            && producer.event == run.facts.event
+            && producer.git_ref == format!("refs/pull/{}/merge", pull.number)
+    });
     if !own {
         return Err("its pointer says that another run trained the model".to_owned());
     }

@@ -6,8 +6,6 @@ use crate::github::{CacheMode, RunContext};
 /// Events that run code which somebody with write access put there, on purpose.
 pub(super) const TRUSTED_EVENTS: &[&str] =
     &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
-/// Further events whose runs may write outside of `trusted`. All others can be caused by outsiders.
-const WRITING_EVENTS: &[&str] = &["pull_request", "release", "create", "deployment"];
 
 /// What a run may do with pointers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +24,19 @@ pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
         return Access { own: Scope::Trusted, reads: vec![Scope::Trusted], read_only: None };
     };
     let own = scope_of(run, trusted_refs);
+    let stranger = stranger(run, &own);
     let reads = match run.cache_mode {
         CacheMode::None | CacheMode::WriteOnly => Vec::new(),
-        _ if own == Scope::Trusted => vec![Scope::Trusted],
+        _ if own == Scope::Trusted || stranger.is_some() => vec![Scope::Trusted],
         _ => vec![own.clone(), Scope::Trusted],
     };
-    Access { read_only: read_only(run), own, reads }
+    let read_only = match run.cache_mode {
+        CacheMode::Read | CacheMode::None => {
+            Some("GitHub gives this run no right to write caches (ACTIONS_CACHE_MODE)".to_owned())
+        }
+        _ => stranger,
+    };
+    Access { own, reads, read_only }
 }
 
 /// Narrows the access to what a run may do with another repository's models: read the trusted ones.
@@ -59,25 +64,30 @@ fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
     let git_ref =
         if run.event == "merge_group" { run.merge_base_ref.as_deref().unwrap_or_default() } else { &run.git_ref };
     let is_default = run.default_branch.as_ref().is_some_and(|branch| git_ref == format!("refs/heads/{branch}"));
-    let is_named = trusted_refs.iter().any(|trusted| match trusted.starts_with("refs/") {
-        true => git_ref == trusted,
-        false => git_ref == format!("refs/heads/{trusted}"),
+    let is_named = trusted_refs.iter().any(|trusted| {
+        let trusted = if trusted.starts_with("refs/") { trusted.clone() } else { format!("refs/heads/{trusted}") };
+        match trusted.strip_suffix('*') {
+            Some(start) => git_ref.starts_with(start),
+            None => *git_ref == trusted,
+        }
     });
     is_default || is_named
 }
 
-fn read_only(run: &RunContext) -> Option<String> {
-    if matches!(run.cache_mode, CacheMode::Read | CacheMode::None) {
-        return Some("GitHub gives this run no right to write caches (ACTIONS_CACHE_MODE)".to_owned());
-    }
+/// Returns why no run of this kind has a scope of its own, if so. It never writes, and reads only
+/// what is trusted: where no honest run writes, whatever is found was put there by somebody else.
+fn stranger(run: &RunContext, own: &Scope) -> Option<String> {
     let event = run.event.as_str();
-    if !TRUSTED_EVENTS.contains(&event) && !WRITING_EVENTS.contains(&event) {
+    if event == "pull_request" {
+        let is_own = run.pull_request.as_ref().is_some_and(|request| request.same_repository);
+        return (!is_own).then(|| "runs of a pull request from a fork never write".to_owned());
+    }
+    if !TRUSTED_EVENTS.contains(&event) {
         return Some(format!("runs of the event `{event}` never write"));
     }
-    if event == "pull_request" && !run.pull_request.as_ref().is_some_and(|request| request.same_repository) {
-        return Some("runs of a pull request from a fork never write".to_owned());
-    }
-    None
+    let is_branch = run.git_ref.starts_with("refs/heads/");
+    (*own != Scope::Trusted && !is_branch)
+        .then(|| format!("runs of `{}` never write, unless it is among `trusted-refs`", run.git_ref))
 }
 
 #[cfg(test)]
@@ -114,8 +124,11 @@ mod tests {
             (run("push", "refs/heads/release/1"), "trusted", true),
             (run("push", "refs/tags/v1"), "trusted", true),
             (run("push", "refs/heads/feature/x"), "branch/feature/x", true),
-            (run("push", "refs/tags/main"), "branch/tags/main", true),
-            (run("release", "refs/tags/v2"), "branch/tags/v2", true),
+            (run("push", "refs/tags/main"), "branch/tags/main", false),
+            (run("push", "refs/tags/v2.1"), "trusted", true),
+            (run("release", "refs/tags/v2.1"), "branch/tags/v2.1", false),
+            (run("create", "refs/heads/main"), "branch/main", false),
+            (run("deployment", "refs/heads/main"), "branch/main", false),
             (run("merge_group", "refs/heads/gh-readonly-queue/x"), "branch/gh-readonly-queue/x", true),
             (pull_request("pull_request", true), "pr/7", true),
             (pull_request("pull_request", false), "pr/7", false),
@@ -125,9 +138,11 @@ mod tests {
             (run("issues", "refs/heads/main"), "branch/main", false),
             (run("", ""), "branch/unknown", false),
         ] {
-            let trusted = ["release/1".to_owned(), "refs/tags/v1".to_owned()];
+            let trusted = ["release/1".to_owned(), "refs/tags/v1".to_owned(), "refs/tags/v2*".to_owned()];
             let access = access(Some(&run), &trusted);
             assert_eq!((access.own.to_string().as_str(), access.read_only.is_none()), (scope, writes), "{run:?}");
+            // Who has no scope of its own to write has none to read.
+            assert!(writes || access.reads == [Scope::Trusted], "{run:?}");
         }
     }
 

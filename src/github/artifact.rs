@@ -14,10 +14,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{archive, http};
-use crate::decide::promote::is_artifact;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::format::Digest;
+use crate::format::artifact::is_of;
 
 const TRIES: u32 = 5;
 /// Base of the pause before a repetition, which grows by half each time (as the official client's).
@@ -219,7 +219,7 @@ impl ResultsService {
     /// No such artifact; an artifact that holds no pointer; a service that refuses.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
         let mut found: Vec<Entry> = self.list().await?;
-        found.retain(|entry| is_artifact(&entry.name, name));
+        found.retain(|entry| is_of(&entry.name, name));
         found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
         let Some(entry) = found.pop() else {
             return Err(Error::not_found(format!("this run has no artifact `{name}`"))

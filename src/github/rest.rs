@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{archive, http};
+use crate::decide::trust::RunFacts;
 use crate::error::{Error, Result};
 
 /// A request that meets a fault of the server is made so often.
@@ -69,6 +70,19 @@ pub struct Run {
     /// The workflow files that its own file calls.
     #[serde(default)]
     pub referenced_workflows: Vec<ReferencedWorkflow>,
+}
+
+impl Run {
+    /// Returns the facts that trust in the run rests on.
+    pub fn facts(&self) -> RunFacts {
+        RunFacts {
+            repository_id: self.repository.map(|repository| repository.id),
+            head_repository_id: self.head_repository.map(|repository| repository.id),
+            head_branch: self.head_branch.clone(),
+            event: self.event.clone(),
+            conclusion: self.conclusion.clone(),
+        }
+    }
 }
 
 /// A workflow file that another one calls.
@@ -142,6 +156,11 @@ struct Runs {
 #[derive(Deserialize)]
 struct File {
     sha: String,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    event: String,
 }
 
 #[derive(Deserialize)]
@@ -222,6 +241,25 @@ impl Rest {
         self.pages(&format!("/repos/{repository}/commits/{sha}/pulls"), json!({}), |answer| answer).await
     }
 
+    /// Returns all pull requests whose branch has the name, open and closed, whatever they go to.
+    ///
+    /// # Errors
+    /// More of them than are looked at, or an API that fails.
+    pub async fn pull_requests_of_branch(&self, repository: &str, branch: &str) -> Result<Vec<PullRequest>> {
+        let owner = repository.split('/').next().unwrap_or_default();
+        let query = json!({ "state": "all", "head": format!("{owner}:{branch}") });
+        self.all(&format!("/repos/{repository}/pulls"), query).await
+    }
+
+    /// Returns the names of everything that happened to a pull request.
+    ///
+    /// # Errors
+    /// More of it than is looked at, or an API that fails.
+    pub async fn events_of_pull_request(&self, repository: &str, number: u64) -> Result<Vec<String>> {
+        let events: Vec<Event> = self.all(&format!("/repos/{repository}/issues/{number}/events"), json!({})).await?;
+        Ok(events.into_iter().map(|event| event.event).collect())
+    }
+
     /// Returns a commit's message.
     ///
     /// # Errors
@@ -281,6 +319,15 @@ impl Rest {
                 Err(hinted(failed(format!("the API answered {status}")), status, is_exhausted))
             }
         }
+    }
+
+    /// Reads a list of which nothing may be missing.
+    async fn all<I: DeserializeOwned>(&self, route: &str, query: Value) -> Result<Vec<I>> {
+        let found = self.pages(route, query, |answer| answer).await?;
+        if found.len() >= MAX_ITEMS {
+            return Err(Error::failed(format!("cannot read {route}: it has more than {MAX_ITEMS} items")));
+        }
+        Ok(found)
     }
 
     /// Reads a list, page by page.

@@ -161,7 +161,7 @@ pub const INPUTS: &[Input] = &[
     text(
         "artifact-name",
         "",
-        &[Restore, Save, Run, Resolve, Verify, Auto],
+        ALL,
         "Name of the pointer's artifact; by default made from the model, the attempt and a random suffix.",
     ),
     text(
@@ -195,7 +195,11 @@ pub const INPUTS: &[Input] = &[
     boolean("default-excludes", "true", ALL, "Leave out `.git`, `__pycache__`, `*.pyc` and the like."),
     text("if-no-files-found", "error", ALL, "When a pattern selects nothing: `error`, `warn` or `ignore`."),
     text("namespace", "", ALL, "`owner/name` that models belong to; by default the repository."),
-    list("trusted-refs", ALL, "Branches, or full refs, that are as trusted as the default branch, one a line."),
+    list(
+        "trusted-refs",
+        ALL,
+        "Branches, or full refs, that are as trusted as the default branch, one a line; `*` at the end stands for anything.",
+    ),
     text(
         "role-to-assume",
         "",

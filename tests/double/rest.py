@@ -54,7 +54,9 @@ class Rest:
                 ("GET", "/actions/workflows/(?P<file>[^/]+)/runs", actions, self.list_workflow_runs),
                 ("GET", "/commits/(?P<sha>[^/]+)", contents, self.get_commit),
                 ("GET", "/commits/(?P<sha>[^/]+)/pulls", pulls, self.list_commit_pulls),
+                ("GET", "/pulls", pulls, self.list_pulls),
                 ("GET", r"/pulls/(?P<number>\d+)", pulls, self.get_pull),
+                ("GET", r"/issues/(?P<number>\d+)/events", "issues|pull_requests", self.list_events),
                 ("GET", "/contents/?(?P<path>.*)", contents, self.get_contents),
                 ("GET", "/git/trees/(?P<sha>.+)", contents, self.get_tree),
                 ("GET", r"/issues/(?P<number>\d+)/labels", "issues|pull_requests", self.list_labels),
@@ -234,6 +236,19 @@ class Rest:
 
     def get_pull(self, call: Call) -> Reply:
         return Reply.json(call.shapes.pull(call.repository, self.pull(call), full=True))
+
+    def list_pulls(self, call: Call) -> Reply:
+        """`head` is OWNER:BRANCH; only open ones, unless `state` says otherwise."""
+        found = self.state.pulls_of(call.repository)
+        if (state := call.query("state") or "open") != "all":
+            found = [pull for pull in found if pull["state"] == state]
+        if head := call.query("head"):
+            found = [pull for pull in found if call.shapes.label(pull["head"]) == head]
+        return self.listing(call, found, lambda pull: call.shapes.pull(call.repository, pull, full=False))
+
+    def list_events(self, call: Call) -> Reply:
+        events = [{"id": number_of(f"event {name}"), "event": name} for name in self.pull(call).get("events", [])]
+        return self.listing(call, events, lambda event: event)
 
     def list_labels(self, call: Call) -> Reply:
         return self.listing(call, call.shapes.labels(call.repository, self.pull(call)), lambda label: label)

@@ -114,12 +114,12 @@ class Shapes:
         """Lists leave out `merged` and the counts, which only the pull request itself has."""
 
         def side(end: dict) -> dict:
-            owner = (end["repo"] or "unknown repository/").split("/")[0]
+            owner = end["repo"].split("/")[0] if end["repo"] else None
             return {
-                "label": f"{owner}:{end['ref']}",
+                "label": self.label(end),
                 "ref": end["ref"],
                 "sha": end["sha"],
-                "user": user(owner) if end["repo"] else None,
+                "user": user(owner) if owner else None,
                 "repo": self.reference(end["repo"]),
             }
 
@@ -143,6 +143,7 @@ class Shapes:
         commits = answer.pop("commits")
         merged = answer.pop("merged")
         answer.pop("repository")
+        answer.pop("events", None)
         if not full:
             return answer
         return {
@@ -155,6 +156,10 @@ class Shapes:
             "comments": 0,
             "changed_files": 1,
         }
+
+    @staticmethod
+    def label(end: dict) -> str:
+        return f"{(end['repo'] or 'unknown repository').split('/')[0]}:{end['ref']}"
 
     def labels(self, repository: dict, pull: dict) -> list[dict]:
         return [

@@ -7,7 +7,7 @@ repositories  {"o/r": {id, private, default_branch, fork, owner_type, refs: {"ma
 runs          [{id, repository, head_branch, head_sha, event, status, conclusion, path, run_attempt, actor,
               head_repository: "o/r" or null, pull_requests: [number], …}]; other keys go to the answer as they are
 pulls         [{repository, number, state, merged, merge_commit_sha, head: {ref, sha, repo: "o/r" or null},
-              base: {ref, sha}, labels: [name], commits: [sha], …}]; other keys likewise
+              base: {ref, sha}, labels: [name], commits: [sha], events: [name], …}]; other keys likewise
 commits       [{repository, sha, message}]
 files         [{repository, ref, path, content (text) or content_base64, mode}]; null content removes the file
 tokens        {"ghs_x": {kind: installation | fine-grained | classic, repositories: ["o/r"] or "*",

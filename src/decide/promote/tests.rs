@@ -24,6 +24,7 @@ fn pull() -> PullFacts {
         merge_sha: Some(SHA.into()),
         base_branch: "main".into(),
         base_repository_id: Some(42),
+        head_branch: "feature".into(),
         head_sha: HEAD.into(),
         head_repository_id: Some(42),
     }
@@ -42,7 +43,7 @@ fn run() -> TrainingRun {
         head_sha: HEAD.into(),
         workflow: Some(WORKFLOW.into()),
         called: vec![
-            "org/repo/.github/workflows/shared.yml@refs/pull/7/merge".into(),
+            "Org/Repo/.github/workflows/shared.yml@refs/pull/7/merge".into(),
             "other/repo/.github/workflows/shared.yml@v1".into(),
         ],
     }
@@ -53,7 +54,8 @@ fn pointer() -> Pointer {
     let mut pointer = Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap();
     pointer.scope = Scope::PullRequest(7);
     let producer = pointer.producer.clone().unwrap();
-    pointer.producer = Some(Producer { repository_id: 42, run_id: 1001, ..producer });
+    let (event, git_ref) = ("pull_request".to_owned(), "refs/pull/7/merge".to_owned());
+    pointer.producer = Some(Producer { repository_id: 42, run_id: 1001, event, git_ref, ..producer });
     pointer
 }
 
@@ -92,6 +94,8 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
         (facts(|facts| facts.event = "workflow_dispatch".into()), "workflow_dispatch"),
         (facts(|facts| facts.conclusion = Some("failure".into())), "ended well"),
         (facts(|facts| facts.conclusion = None), "ended well"),
+        (facts(|facts| facts.head_branch = Some("other".into())), "another branch"),
+        (facts(|facts| facts.head_branch = None), "another branch"),
         (TrainingRun { head_sha: SHA.into(), ..run() }, "another commit"),
         (TrainingRun { workflow: Some(".github/workflows/evil.yml".into()), ..run() }, WORKFLOW),
         (TrainingRun { workflow: None, ..run() }, WORKFLOW),
@@ -106,24 +110,17 @@ fn called_workflows_of_the_repository_are_compared_too() {
 }
 
 #[test]
-fn what_another_run_wrote_has_another_name() {
-    for (name, own) in [
-        ("ml-cache-fraud", true),
-        ("ml-cache-fraud-1-0badcafe", true),
-        ("ml-cache-fraud-adopted-1-0badcafe", false),
-        ("ml-cache-fraud-adopted", false),
-        ("ml-cache-fraud-12-0badcafe-deadbeef", true),
-        ("ml-cache-fraud-0badcafe", true),
-        ("ml-cache-fraudulent", false),
-        ("ml-cache-fraud-", false),
-        ("ml-cache-fraud-detector", false),
-        ("ml-cache-fraud-detector-1-0badcafe", false),
-        // Of a model `fraud-2`.
-        ("ml-cache-fraud-2-1-0badcafe", false),
-        ("ml-cache-fraud-1-0badcafe-0badcafe-0badcafe", false),
-        ("other", false),
+fn nothing_else_may_have_caused_the_runs_of_the_branch() {
+    let events = || vec!["labeled".to_owned(), "merged".to_owned(), "closed".to_owned()];
+    let alone = Rivals { of_branch: vec![7], events: events() };
+    assert_eq!(without_rivals(&alone, &pull()), Ok(()));
+    for (bad, why) in [
+        (Rivals { of_branch: vec![8, 7], ..alone.clone() }, "#8 has the same branch"),
+        (Rivals { of_branch: vec![], ..alone.clone() }, "not among the pull requests"),
+        (Rivals { events: [events(), vec!["base_ref_changed".into()]].concat(), ..alone.clone() }, "all the time"),
+        (Rivals { events: vec!["automatic_base_change_succeeded".into()], ..alone.clone() }, "all the time"),
     ] {
-        assert_eq!(is_own_artifact(name, "ml-cache-fraud"), own, "{name}");
+        assert!(without_rivals(&bad, &pull()).unwrap_err().contains(why), "{bad:?}");
     }
 }
 
@@ -152,6 +149,8 @@ fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
         (changed(|pointer| pointer.producer = None), "another run"),
         (changed(|pointer| pointer.producer.as_mut().unwrap().run_id = 1000), "another run"),
         (changed(|pointer| pointer.producer.as_mut().unwrap().repository_id = 43), "another run"),
+        (changed(|pointer| pointer.producer.as_mut().unwrap().event = "push".into()), "another run"),
+        (changed(|pointer| pointer.producer.as_mut().unwrap().git_ref = "refs/pull/8/merge".into()), "another run"),
         (changed(|pointer| pointer.created_at += SignedDuration::from_hours(2)), "future"),
     ] {
         assert!(check(&bad, &bad).unwrap_err().contains(why), "{bad:?}");

@@ -165,6 +165,7 @@ fn a_proof_with_a_hole_promotes_nothing() {
         (with(&["runs", "0", "conclusion"], json!("failure")), "no run of"),
         (with(&["runs", "0", "event"], json!("workflow_dispatch")), "no run of"),
         (with(&["runs", "0", "path"], json!(".github/workflows/evil.yml")), "it is not a run of"),
+        (with(&["runs", "0", "head_branch"], json!("another-branch-at-the-same-commit")), "for another branch"),
         (with(&["runs", "0", "head_repository"], json!("evil/fork")), "not from the repository itself"),
         (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
         (with(&["files", "1", "content"], json!("on: push # reviewed")), "is not the same in the commit"),
@@ -175,6 +176,31 @@ fn a_proof_with_a_hole_promotes_nothing() {
         let (push, step) = pushed(&double, &request, &state);
         retrains(&push, &step, why);
     }
+}
+
+/// A second pull request of the merged one's branch, to a branch with another workflow. A run of it has the same
+/// commit and the same branch, and followed the other workflow.
+#[test]
+fn a_second_pull_request_of_the_branch_with_another_base_is_noticed() {
+    let (double, request) = trained();
+    let mut state = merged();
+    let mut second = state["pulls"][0].clone();
+    second["number"] = json!(8);
+    second["merged"] = json!(false);
+    second["merge_commit_sha"] = Value::Null;
+    second["base"]["ref"] = json!("base-with-another-workflow");
+    state["pulls"].as_array_mut().unwrap().push(second);
+    let (push, step) = pushed(&double, &request, &state);
+    retrains(&push, &step, "pull request #8 has the same branch");
+}
+
+/// The same with one pull request, which was turned to the default branch after its run.
+#[test]
+fn a_pull_request_that_went_elsewhere_before_is_noticed() {
+    let (double, request) = trained();
+    let events = json!(["labeled", "base_ref_changed", "merged", "closed"]);
+    let (push, step) = pushed(&double, &request, &with(&["pulls", "0", "events"], events));
+    retrains(&push, &step, "did not go to the same branch all the time");
 }
 
 #[test]

@@ -237,6 +237,19 @@ impl Runner {
         self.inputs.clone()
     }
 
+    /// Copies the trusted pointer and head into an untrusted scope, as somebody with a role for that could write them.
+    pub fn plant(&self, scope: &str) {
+        let key = scope.replace('/', "%2F");
+        let trusted = self.store.join("v1/trusted/acme/fraud-detection");
+        let planted = self.store.join("v1/untrusted/acme/fraud-detection").join(key);
+        for file in files_below(&trusted) {
+            let target = planted.join(file.strip_prefix(&trusted).unwrap());
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            let text = fs::read_to_string(&file).unwrap();
+            fs::write(target, text.replace(r#""scope":"trusted""#, &format!(r#""scope":"{scope}""#))).unwrap();
+        }
+    }
+
     /// Flips a bit of the stored model.
     pub fn damage_a_blob(&self) {
         let blob = &files_below(&self.store.join("v1/blobs"))[0];

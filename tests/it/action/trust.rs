@@ -149,6 +149,36 @@ fn events_that_outsiders_cause_never_write() {
     }
 }
 
+/// Whoever has the role of a pull request can write into any scope but the trusted one.
+#[test]
+fn events_that_never_write_read_only_what_is_trusted() {
+    for (event, git_ref, scope) in [
+        ("workflow_run", "refs/heads/main", "branch/main"),
+        ("issue_comment", "refs/heads/main", "branch/main"),
+        ("deployment", "refs/heads/main", "branch/main"),
+        ("release", "refs/tags/v1", "branch/tags/v1"),
+        ("push", "refs/tags/v1", "branch/tags/v1"),
+        ("pull_request_target", "refs/heads/main", "pr/7"),
+    ] {
+        let mut runner = Runner::trained().next_job();
+        // A poisoned model of the same inputs, and of the ref: planted by copying what is trusted.
+        runner.plant(scope);
+        let untrusted = runner.objects("v1/untrusted");
+        assert_eq!(untrusted.len(), 2, "{untrusted:?}");
+        if event == "pull_request_target" {
+            runner.pull_request("acme/fraud-detection");
+        }
+        runner.env("GITHUB_EVENT_NAME", event);
+        runner.env("GITHUB_REF", git_ref);
+        let no_paths = [("data-paths", ""), ("training-paths", "")];
+        for step in [runner.main(), runner.step_with("restore", &no_paths), runner.step_with("resolve", &no_paths)] {
+            step.succeeds();
+            let pointer: serde_json::Value = serde_json::from_str(step.output("pointer")).unwrap();
+            assert_eq!(pointer["scope"], "trusted", "{event}: {}", step.log);
+        }
+    }
+}
+
 #[test]
 fn a_hit_of_an_event_that_may_not_write_moves_no_head() {
     let mut runner = Runner::trained().next_job();
