@@ -297,6 +297,22 @@ fn passing_faults_of_the_service_are_overcome() {
 }
 
 #[test]
+fn an_artifact_that_cannot_be_finalized_is_tried_as_long_as_it_may_help_and_the_reason_is_told() {
+    // How it is refused, and how often it is then announced and finalized.
+    for (status, announced, finalized) in [(401, 1, 1), (404, 3, 3), (503, 1, 5)] {
+        let (double, runner) = job();
+        let body = json!({"msg": "not this time"});
+        double.control("faults", &json!([{"path": "FinalizeArtifact", "action": {"status": status, "body": body}}]));
+        let save = saved(&runner);
+        assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
+        let why = format!("FinalizeArtifact failed: the results service answered {status}");
+        assert!(save.log.contains(&why) && save.log.contains("not this time"), "{}", save.log);
+        let asked = |method: &str| double.look(&format!("requests?path={method}")).as_array().unwrap().len();
+        assert_eq!((asked("CreateArtifact"), asked("FinalizeArtifact")), (announced, finalized), "{status}");
+    }
+}
+
+#[test]
 fn without_the_service_the_store_has_the_pointer_all_the_same() {
     for (name, value, needle) in [
         ("ACTIONS_RESULTS_URL", "", "no results service"),
