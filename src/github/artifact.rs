@@ -38,7 +38,7 @@ pub struct ResultsService {
     token: String,
     run: String,
     job: String,
-    max_retention_days: Option<u64>,
+    max_retention_days: Option<u32>,
     pause: Duration,
     mask: fn(&str),
 }
@@ -162,7 +162,7 @@ impl ResultsService {
     ///
     /// # Errors
     /// A service that refuses or cannot be reached.
-    pub async fn upload(&self, name: &str, pointer: &[u8], retention_days: Option<u64>) -> Result<Uploaded> {
+    pub async fn upload(&self, name: &str, pointer: &[u8], retention_days: Option<u32>) -> Result<Uploaded> {
         let zip = archive::pack(pointer)?;
         let digest = Digest::of(&zip);
         let mut candidate = name.to_owned();
@@ -186,15 +186,13 @@ impl ResultsService {
         name: &str,
         zip: &[u8],
         digest: &Digest,
-        retention_days: Option<u64>,
+        retention_days: Option<u32>,
     ) -> std::result::Result<String, Refusal> {
         let mut request = json!({ "name": name, "version": 4 });
-        let days = match (retention_days, self.max_retention_days) {
-            (Some(days), Some(most)) => Some(days.min(most)),
-            (days, _) => days,
-        };
-        if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
-            let expires = Timestamp::now() + SignedDuration::from_hours(24 * days);
+        let days = retention_days.map(|days| self.max_retention_days.map_or(days, |most| days.min(most)));
+        let expires =
+            days.and_then(|days| Timestamp::now().checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
+        if let Some(expires) = expires {
             request["expires_at"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string());
         }
         let created: Created = self.call("CreateArtifact", request).await?;

@@ -125,6 +125,29 @@ fn official(job: &[(String, String)], arguments: &[&str]) -> Value {
 }
 
 #[test]
+fn an_artifact_expires_after_the_days_that_were_asked_for_and_the_repository_allows() {
+    // What is asked for, what the repository allows, and what comes of it; nonsense limits nothing.
+    for (asked, allowed, wanted) in
+        [("20", "", 20), ("20", "5", 5), ("400", "0", 400), ("3", "soon", 3), ("3", "-1", 3)]
+    {
+        let (double, mut runner) = job();
+        runner.env("GITHUB_RETENTION_DAYS", allowed);
+        runner.input("artifact-retention-days", asked);
+        saved(&runner);
+        let request = &double.look("requests?path=CreateArtifact")[0];
+        let expires: jiff::Timestamp = request["body"]["expires_at"].as_str().unwrap().parse().unwrap();
+        let days = expires.duration_since(jiff::Timestamp::now()).as_hours().div_euclid(24) + 1;
+        assert_eq!(days, wanted, "{asked} of {allowed}: {request}");
+    }
+    let (_double, mut runner) = job();
+    runner.env("GITHUB_RETENTION_DAYS", "0");
+    runner.input("artifact-retention-days", "99999999");
+    runner.train("weights");
+    runner.step("save").fails(2, &["input `artifact-retention-days`: `99999999`", "1 to 400"]);
+    assert!(runner.pointers().is_empty(), "it is refused before anything is saved");
+}
+
+#[test]
 fn the_official_client_downloads_what_was_uploaded() {
     let double = Double::start();
     let variables = double.job(json!({}));
