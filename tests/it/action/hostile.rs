@@ -195,6 +195,37 @@ fn hostile_refs_stay_refs() {
 }
 
 #[test]
+fn hostile_refs_named_like_the_default_branch_are_not_it() {
+    let trained = Runner::trained();
+    for name in [
+        "refs/tags/main",
+        "refs/heads/Main",
+        "refs/heads/heads/main",
+        "refs/heads/refs/heads/main",
+        "main",
+        "refs/heads/main/",
+    ] {
+        let mut runner = trained.next_job();
+        runner.env("GITHUB_REF", name);
+        runner.write("data/a.csv", name);
+        let trusted = runner.objects("v1/trusted");
+        let main = runner.main();
+        assert_eq!(main.output("retrain-needed"), "true", "{name}");
+        runner.train("other weights");
+        runner.post(&main).succeeds();
+        assert_eq!(runner.objects("v1/trusted"), trusted, "{name}");
+        let now = main.output("fingerprint");
+        let [pointer] =
+            runner.pointers().into_iter().filter(|p| p["fingerprint"] == now).collect::<Vec<_>>().try_into().unwrap();
+        assert!(pointer["scope"].as_str().unwrap().starts_with("branch/"), "{name}: {}", pointer["scope"]);
+        // And the default branch does not find it.
+        let push = trained.next_job();
+        push.write("data/a.csv", name);
+        assert_eq!(push.main().output("retrain-needed"), "true", "{name}");
+    }
+}
+
+#[test]
 fn hostile_answers_of_the_store_stay_answers() {
     let runner = Runner::trained();
     runner.edit_pointer(|pointer| pointer["model"] = "x\n::set-output name=retrain-needed::false\n##[error]y".into());
