@@ -10,6 +10,7 @@ use crate::commands::save::Basis;
 use crate::commands::{Context, plan, resolve, restore, save};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::format::inputs::MAX_DOCUMENT_BYTES;
 use crate::format::{Digest, InputsDocument};
 use crate::github::RunContext;
 use crate::github::file_command::FileCommands;
@@ -17,6 +18,7 @@ use crate::inputs::host_paths::HostPaths;
 use crate::inputs::{self, INPUTS, RawInputs, Verb};
 use crate::outputs::Outputs;
 use crate::ownership::Owner;
+use crate::regular_file;
 use crate::report::Report;
 
 /// The step of an action that a container was started for, told by the name of the executable.
@@ -172,7 +174,7 @@ async fn post(ctx: Context, environment: &Environment, files: &FileCommands) -> 
         }
         Some(state) => {
             let document = state.document.and_then(|(path, digest)| {
-                let stored = std::fs::read(path).ok()?;
+                let stored = regular_file::read("plan's inputs", &path, MAX_DOCUMENT_BYTES).ok()?;
                 InputsDocument::parse(&stored, &digest).ok()
             });
             let elapsed = Timestamp::now().duration_since(state.planned_at);

@@ -16,6 +16,7 @@ pub mod inputs;
 pub mod outputs;
 pub mod ownership;
 pub mod progress;
+pub mod regular_file;
 pub mod report;
 pub mod sanitize;
 pub mod store;

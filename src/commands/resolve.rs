@@ -8,13 +8,14 @@ use super::restore::Execution;
 use super::{Context, lookup};
 use crate::decide::Reason;
 use crate::decide::trust::usable;
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, Result};
 use crate::format::pointer::{MAX_BYTES, Reference};
 use crate::format::{Digest, Pointer, artifact};
 use crate::github::rest::MAX_ITEMS;
 use crate::github::summary::Summary;
 use crate::inputs::settings::PointerSource;
 use crate::outputs::Outputs;
+use crate::regular_file;
 use crate::store::layout;
 
 /// A model that was found, or why none was.
@@ -136,13 +137,7 @@ fn ref_names(ctx: &Context) -> String {
 async fn claimed(ctx: &Context) -> Result<Option<Vec<u8>>> {
     match (&ctx.settings.pointer, ctx.settings.run_id) {
         (Some(PointerSource::Json(text)), _) => Ok(Some(text.clone().into_bytes())),
-        (Some(PointerSource::File(path)), _) => {
-            let size = std::fs::metadata(path).on("cannot read the pointer", path)?.len();
-            if size > MAX_BYTES as u64 {
-                return Err(Error::bad_input(format!("`{}` has {size} bytes, too many for a pointer", path.display())));
-            }
-            std::fs::read(path).on("cannot read the pointer", path).map(Some)
-        }
+        (Some(PointerSource::File(path)), _) => regular_file::read("pointer", path, MAX_BYTES).map(Some),
         (Some(PointerSource::Artifact(name)), _) => match &ctx.results {
             Ok(service) => service.download(name).await.map(Some),
             Err(why) => Err(Error::failed(format!("cannot read the artifact `{name}`: {why}"))

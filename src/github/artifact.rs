@@ -12,6 +12,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{archive, http};
 use crate::environment::Environment;
@@ -22,7 +23,13 @@ use crate::format::artifact::is_of;
 const TRIES: u32 = 5;
 /// Base of the pause before a repetition, which grows by half each time (as the official client's).
 const PAUSE: Duration = Duration::from_millis(1000);
+/// Later than this nothing is repeated: a service that does not answer costs a timeout every time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So many names are tried for one artifact.
+const NAMES: u32 = 3;
 const MAX_ANSWER: usize = 4 << 20;
+/// The method that ends an upload.
+const FINALIZE: &str = "FinalizeArtifact";
 
 /// The results service of this run.
 pub struct ResultsService {
@@ -31,7 +38,7 @@ pub struct ResultsService {
     token: String,
     run: String,
     job: String,
-    max_retention_days: Option<u64>,
+    max_retention_days: Option<u32>,
     pause: Duration,
     mask: fn(&str),
 }
@@ -105,16 +112,16 @@ struct Claims {
 
 /// What the service said instead of an answer.
 enum Refusal {
-    /// The name is taken, or burnt by a failed attempt.
-    Taken,
+    /// The name is taken, or burnt by a failed attempt: another one may do.
+    Taken(Error),
+    /// No name would do.
     Other(Error),
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Taken => Self::failed("an artifact of this name exists in this run already"),
-            Refusal::Other(error) => error,
+            Refusal::Taken(error) | Refusal::Other(error) => error,
         }
     }
 }
@@ -155,19 +162,23 @@ impl ResultsService {
     ///
     /// # Errors
     /// A service that refuses or cannot be reached.
-    pub async fn upload(&self, name: &str, pointer: &[u8], retention_days: Option<u64>) -> Result<Uploaded> {
+    pub async fn upload(&self, name: &str, pointer: &[u8], retention_days: Option<u32>) -> Result<Uploaded> {
         let zip = archive::pack(pointer)?;
         let digest = Digest::of(&zip);
         let mut candidate = name.to_owned();
-        for _ in 0..3 {
+        let mut failed = Error::failed(format!("cannot upload the artifact `{name}`: no name that was tried is free"));
+        for _ in 0..NAMES {
             match self.upload_as(&candidate, &zip, &digest, retention_days).await {
                 Ok(id) => return Ok(Uploaded { name: candidate, id, digest }),
                 // A failed attempt burns its name for the rest of the run, so the next one is new.
-                Err(Refusal::Taken) => candidate = format!("{name}-{:08x}", rand::random::<u32>()),
+                Err(Refusal::Taken(why)) => {
+                    candidate = format!("{name}-{:08x}", rand::random::<u32>());
+                    failed = failed.caused_by(why);
+                }
                 Err(Refusal::Other(error)) => return Err(error),
             }
         }
-        Err(Error::failed(format!("cannot upload the artifact `{name}`: every name that was tried is taken")))
+        Err(failed)
     }
 
     async fn upload_as(
@@ -175,15 +186,13 @@ impl ResultsService {
         name: &str,
         zip: &[u8],
         digest: &Digest,
-        retention_days: Option<u64>,
+        retention_days: Option<u32>,
     ) -> std::result::Result<String, Refusal> {
         let mut request = json!({ "name": name, "version": 4 });
-        let days = match (retention_days, self.max_retention_days) {
-            (Some(days), Some(most)) => Some(days.min(most)),
-            (days, _) => days,
-        };
-        if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
-            let expires = Timestamp::now() + SignedDuration::from_hours(24 * days);
+        let days = retention_days.map(|days| self.max_retention_days.map_or(days, |most| days.min(most)));
+        let expires =
+            days.and_then(|days| Timestamp::now().checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
+        if let Some(expires) = expires {
             request["expires_at"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string());
         }
         let created: Created = self.call("CreateArtifact", request).await?;
@@ -193,13 +202,11 @@ impl ResultsService {
         self.hide_signature(&created.signed_upload_url);
         self.put_blob(&created.signed_upload_url, zip).await.map_err(Refusal::Other)?;
         let request = json!({ "name": name, "size": zip.len().to_string(), "hash": digest.to_string() });
-        let finalized: Finalized = match self.call("FinalizeArtifact", request).await {
-            // The record exists but cannot be seen or removed; only another name helps.
-            Err(Refusal::Other(_)) => return Err(Refusal::Taken),
-            other => other?,
-        };
+        let finalized: Finalized = self.call(FINALIZE, request).await?;
         if !finalized.ok {
-            return Err(Refusal::Taken);
+            return Err(Refusal::Taken(Error::failed(format!(
+                "the results service did not accept `{name}` in the end"
+            ))));
         }
         Ok(finalized.artifact_id)
     }
@@ -281,27 +288,34 @@ impl ResultsService {
                 request[field] = json!(id);
             }
         }
-        let failed = |reason: String| Refusal::Other(Error::failed(format!("{method} failed: {reason}")));
         let response = self
             .repeat(method, || self.http.post(&url).bearer_auth(&self.token).json(&request))
             .await
             .map_err(Refusal::Other)?;
         let status = response.status();
         if status == StatusCode::CONFLICT {
-            return Err(Refusal::Taken);
+            return Err(Refusal::Taken(Error::failed("an artifact of this name exists in this run already")));
         }
         let body = http::body(response, MAX_ANSWER).await.map_err(Refusal::Other)?;
         if !status.is_success() {
             let said: Value = serde_json::from_slice(&body).unwrap_or_default();
             let said = said.get("msg").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
-            return Err(failed(format!("the results service answered {status}: {said}")));
+            let refusal = Error::failed(format!("{method} failed: the results service answered {status}: {said}"));
+            // What cannot be finalized exists all the same, and cannot be seen or removed: only another
+            // name helps, unless the token is refused or the service is down.
+            return Err(match status.as_u16() {
+                400 | 404..=428 if method == FINALIZE => Refusal::Taken(refusal),
+                _ => Refusal::Other(refusal),
+            });
         }
         // Not with the reason: it would repeat values, and a signed URL is one.
-        serde_json::from_slice(&body).map_err(|_| failed("the answer is not of the known form".to_owned()))
+        serde_json::from_slice(&body)
+            .map_err(|_| Refusal::Other(Error::failed(format!("{method} failed: the answer is not of the known form"))))
     }
 
     /// Sends a request until it meets no passing fault.
     async fn repeat(&self, what: &str, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Response> {
+        let started = Instant::now();
         let mut last = Error::failed("no answer");
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -314,12 +328,15 @@ impl ResultsService {
                     // GitHub's front answers 403 to some finalize calls whose blob has not settled.
                     let passing = status.is_server_error()
                         || status == StatusCode::TOO_MANY_REQUESTS
-                        || (status == StatusCode::FORBIDDEN && what == "FinalizeArtifact");
-                    if !passing || attempt + 1 == TRIES {
+                        || (status == StatusCode::FORBIDDEN && what == FINALIZE);
+                    if !passing || attempt + 1 == TRIES || started.elapsed() >= PATIENCE {
                         return Ok(response);
                     }
                 }
                 Err(error) => last = http::broken(&error),
+            }
+            if started.elapsed() >= PATIENCE {
+                break;
             }
         }
         Err(Error::failed(format!("cannot reach the results service ({what})")).caused_by(last))
@@ -397,6 +414,25 @@ mod tests {
         ] {
             assert_eq!(backend_ids(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_never_answers_is_left() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let service = ResultsService {
+            http: http::client().unwrap(),
+            origin: format!("http://{}", silent.local_addr().unwrap()),
+            token: String::new(),
+            run: String::new(),
+            job: String::new(),
+            max_retention_days: None,
+            pause: PAUSE,
+            mask: |_| (),
+        };
+        let started = Instant::now();
+        let error = service.upload("name", b"{}", None).await.unwrap_err();
+        assert!(error.explanation().contains("no answer in time"), "{}", error.explanation());
+        assert!(started.elapsed() < 2 * PATIENCE, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -287,36 +287,47 @@ impl Rest {
     /// # Errors
     /// An artifact that has expired, is too large, or holds no pointer.
     pub async fn pointer_in(&self, repository: &str, artifact: &Artifact) -> Result<Vec<u8>> {
-        let failed =
-            |reason: String| Error::failed(format!("cannot download the artifact `{}`: {reason}", artifact.name));
+        let failed = |reason: String| not_downloaded(artifact, &reason);
         if artifact.expired {
-            return Err(failed("it has expired".to_owned()));
+            return Err(expired(artifact));
         }
         if artifact.size_in_bytes > archive::MAX_BYTES as u64 {
             return Err(failed(format!("it has {} bytes, too many for a pointer", artifact.size_in_bytes)));
         }
         let route = format!("/repos/{repository}/actions/artifacts/{}/zip", artifact.id);
-        let answer = self.api._get(route).await.map_err(|error| explain("download the artifact", &error))?;
+        archive::unpack(&repeat(|| self.zip(&route, artifact), Result::is_err).await??)
+    }
+
+    /// Asks once for an artifact's bytes; the outer error is a fault that may pass.
+    async fn zip(&self, route: &str, artifact: &Artifact) -> Result<Result<Vec<u8>>> {
+        let failed = |reason: String| not_downloaded(artifact, &reason);
+        let settled = |is_passing, error| if is_passing { Err(error) } else { Ok(Err(error)) };
+        let answer = match self.api._get(route).await {
+            Ok(answer) => answer,
+            Err(error) => return settled(is_passing(&error), explain("download the artifact", &error)),
+        };
         let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         match (answer.status().as_u16(), location) {
             (301 | 302 | 303 | 307 | 308, Some(url)) => {
                 // The storage has a credential of its own in the URL, and must not see the token.
                 let response =
                     self.http.get(url).send().await.map_err(|error| failed(http::broken(&error).to_string()))?;
-                if !response.status().is_success() {
-                    return Err(failed(format!("its storage answered {}", response.status())));
+                let status = response.status();
+                if !status.is_success() {
+                    return settled(status.is_server_error(), failed(format!("its storage answered {status}")));
                 }
-                archive::unpack(&http::body(response, archive::MAX_BYTES).await?)
+                http::body(response, archive::MAX_BYTES).await.map(Ok)
             }
             (200, _) => {
                 let limited = http_body_util::Limited::new(answer.into_body(), archive::MAX_BYTES);
                 let body = limited.collect().await.map_err(|error| failed(error.to_string()))?;
-                archive::unpack(&body.to_bytes())
+                Ok(Ok(body.to_bytes().to_vec()))
             }
-            (410, _) => Err(failed("it has expired".to_owned())),
+            (410, _) => Ok(Err(expired(artifact))),
             (status, _) => {
                 let is_exhausted = is_exhausted(answer.headers());
-                Err(hinted(failed(format!("the API answered {status}")), status, is_exhausted))
+                let error = hinted(failed(format!("the API answered {status}")), status, is_exhausted);
+                settled(status >= 500, error)
             }
         }
     }
@@ -357,24 +368,10 @@ impl Rest {
         })
     }
 
-    /// Asks until it meets no passing fault.
-    async fn repeat(&self, route: &str, query: &Value) -> octocrab::Result<Value> {
-        let started = Instant::now();
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
-            match self.api.get(route, Some(query)).await {
-                Err(error) if is_passing(&error) && started.elapsed() < PATIENCE => {
-                    tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
-                    pause *= 2;
-                }
-                answer => return answer,
-            }
-        }
-        self.api.get(route, Some(query)).await
-    }
-
     async fn request<T: DeserializeOwned>(&self, route: &str, query: &Value) -> std::result::Result<T, Failure> {
-        let answer: Value = self.repeat(route, query).await.map_err(|error| {
+        let ask = || self.api.get(route, Some(query));
+        let may_pass = |answer: &octocrab::Result<Value>| answer.as_ref().is_err_and(is_passing);
+        let answer: Value = repeat(ask, may_pass).await.map_err(|error| {
             let is_missing =
                 matches!(&error, octocrab::Error::GitHub { source, .. } if source.status_code.as_u16() == 404);
             let error = explain(&format!("read {route}"), &error);
@@ -385,6 +382,30 @@ impl Rest {
             Failure::Other(Error::failed(what).caused_by(error))
         })
     }
+}
+
+/// Asks until it meets no fault that may pass.
+async fn repeat<T, F: Future<Output = T>>(ask: impl Fn() -> F, may_pass: impl Fn(&T) -> bool) -> T {
+    let started = Instant::now();
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        let answer = ask().await;
+        if !may_pass(&answer) || started.elapsed() >= PATIENCE {
+            return answer;
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
+        pause *= 2;
+    }
+    ask().await
+}
+
+fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
+    Error::failed(format!("cannot download the artifact `{}`: {reason}", artifact.name))
+}
+
+fn expired(artifact: &Artifact) -> Error {
+    not_downloaded(artifact, "it has expired")
+        .hint("the model is in the store for longer: leave `run-id` out for the latest one, or give a `fingerprint` instead of it")
 }
 
 /// Whether the same request may have an answer a moment later.

@@ -55,7 +55,7 @@ pub struct Settings {
     /// The name that the user gave the pointer's artifact.
     pub artifact_name: Option<String>,
     /// How many days the artifact is kept.
-    pub artifact_retention_days: Option<u64>,
+    pub artifact_retention_days: Option<u32>,
     /// What may force a training.
     pub force: ForceRules,
     /// When to train although nothing changed; whether it is forced is known once the run is.
@@ -180,7 +180,7 @@ pub fn resolve(
     let repository = reader.parsed::<Namespace>("repository", "`owner/name`").map(|name| name.to_string());
     let run_id = reader.parsed("run-id", "the number of a workflow run");
     let artifact_name = reader.artifact_name();
-    let artifact_retention_days = reader.parsed("artifact-retention-days", "a number of days");
+    let artifact_retention_days = reader.retention_days();
     if pointer.is_some() && run_id.is_some() {
         reader.fault(
             "run-id",
@@ -457,6 +457,16 @@ impl Reader<'_> {
             return None;
         }
         Some(value)
+    }
+
+    /// As long as GitHub keeps any artifact; what a repository allows may be less.
+    fn retention_days(&mut self) -> Option<u32> {
+        let value = self.raw.get("artifact-retention-days")?.to_owned();
+        let days = value.parse().ok().filter(|days| (1..=400).contains(days));
+        if days.is_none() {
+            self.fault("artifact-retention-days", &value, "nothing is kept for so long", "a number of days, 1 to 400");
+        }
+        days
     }
 
     fn role(&mut self) -> Option<String> {

@@ -252,6 +252,9 @@ test('bytes under the name of other bytes cannot be repaired by a role, and are 
   assert.equal((await request('untrusted', 'PUT', key, { 'if-none-match': '*' }, 'squatted')).status, 200)
   denied(await ml(main, 'trusted', 'save'), /v1\/blobs\/.*403 AccessDenied.*remove it from the store/s)
   succeeded(await ml(main, 'trusted', 'plan'), { 'retrain-needed': true })
+  const restore = await ml(main, 'trusted', 'restore')
+  assert.equal(restore.code, 3, restore.log)
+  assert(!fs.existsSync(path.join(main.workspace, 'restored/models')))
 })
 
 test('without TLS nothing works', async () => {

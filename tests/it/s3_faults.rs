@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 
 use crate::support::cli::{Run, Sandbox, snapshot};
+use crate::support::listener::{Listener, Manner};
 use crate::support::s3::{Endpoint, Fault, Server};
 
 const BLOBS: &str = "/v1/blobs/";
@@ -330,6 +331,30 @@ fn restoring_what_is_there_fetches_no_blob() {
     write_model(&scene.sandbox.path("models"));
     scene.restores();
     assert_eq!(scene.server.requests_to(Method::GET, BLOBS).len(), 0);
+}
+
+#[test]
+fn a_store_leads_no_signed_request_elsewhere() {
+    let elsewhere = Listener::start(Manner::Refuses);
+    for status in [301, 302, 307, 308] {
+        for (verb, method, path) in [
+            ("plan", Method::GET, POINTERS),
+            ("restore", Method::GET, MANIFESTS),
+            ("restore", Method::GET, BLOBS),
+            ("save", Method::HEAD, BLOBS),
+            ("save", Method::PUT, POINTERS),
+        ] {
+            let scene = Scene::saved();
+            if verb == "save" {
+                scene.sandbox.write("data/new.csv", "changed");
+                write_model(&scene.sandbox.path("models"));
+            }
+            scene.fault(method.clone(), path, 1.., Fault::Moved(status, elsewhere.url.clone()));
+            scene.sandbox.run(verb, &[]).fails(1, &[&status.to_string()]);
+            assert!(!scene.server.requests_to(method, path).is_empty(), "{verb} {status}");
+        }
+    }
+    assert_eq!(elsewhere.connections(), [] as [String; 0]);
 }
 
 #[test]

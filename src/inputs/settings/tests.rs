@@ -44,6 +44,22 @@ fn durations_and_booleans_are_read() {
 }
 
 #[test]
+fn an_artifact_is_kept_for_a_number_of_days_that_github_has() {
+    for (days, accepted) in [
+        ("1", true),
+        ("400", true),
+        ("0", false),
+        ("401", false),
+        ("-1", false),
+        ("7d", false),
+        ("18446744073709551615", false),
+    ] {
+        let values = [GOOD, &[("artifact-retention-days", days)]].concat();
+        assert_eq!(check(Verb::Run, &values).is_ok(), accepted, "{days}");
+    }
+}
+
+#[test]
 fn every_fault_is_in_one_message() {
     let error = check(
         Verb::Run,
@@ -58,6 +74,7 @@ fn every_fault_is_in_one_message() {
             ("extra-key", "a=1\na=2\nnothing"),
             ("endpoint-url", "ftp://x"),
             ("destination", "../up"),
+            ("artifact-retention-days", "99999999"),
         ],
     )
     .unwrap_err();
@@ -77,6 +94,7 @@ fn every_fault_is_in_one_message() {
         "input `extra-key`: `nothing`",
         "input `endpoint-url`: `ftp://x`",
         "input `destination`: `../up`",
+        "input `artifact-retention-days`: `99999999`: nothing is kept for so long; accepted: a number of days, 1 to 400",
     ] {
         assert!(text.contains(needle), "{needle}\nin\n{text}");
     }

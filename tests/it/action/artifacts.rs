@@ -125,6 +125,29 @@ fn official(job: &[(String, String)], arguments: &[&str]) -> Value {
 }
 
 #[test]
+fn an_artifact_expires_after_the_days_that_were_asked_for_and_the_repository_allows() {
+    // What is asked for, what the repository allows, and what comes of it; nonsense limits nothing.
+    for (asked, allowed, wanted) in
+        [("20", "", 20), ("20", "5", 5), ("400", "0", 400), ("3", "soon", 3), ("3", "-1", 3)]
+    {
+        let (double, mut runner) = job();
+        runner.env("GITHUB_RETENTION_DAYS", allowed);
+        runner.input("artifact-retention-days", asked);
+        saved(&runner);
+        let request = &double.look("requests?path=CreateArtifact")[0];
+        let expires: jiff::Timestamp = request["body"]["expires_at"].as_str().unwrap().parse().unwrap();
+        let days = expires.duration_since(jiff::Timestamp::now()).as_hours().div_euclid(24) + 1;
+        assert_eq!(days, wanted, "{asked} of {allowed}: {request}");
+    }
+    let (_double, mut runner) = job();
+    runner.env("GITHUB_RETENTION_DAYS", "0");
+    runner.input("artifact-retention-days", "99999999");
+    runner.train("weights");
+    runner.step("save").fails(2, &["input `artifact-retention-days`: `99999999`", "1 to 400"]);
+    assert!(runner.pointers().is_empty(), "it is refused before anything is saved");
+}
+
+#[test]
 fn the_official_client_downloads_what_was_uploaded() {
     let double = Double::start();
     let variables = double.job(json!({}));
@@ -293,6 +316,22 @@ fn passing_faults_of_the_service_are_overcome() {
         let (double, runner) = job();
         double.control("faults", &faults);
         assert!(!saved(&runner).output("artifact-name").is_empty(), "{faults}");
+    }
+}
+
+#[test]
+fn an_artifact_that_cannot_be_finalized_is_tried_as_long_as_it_may_help_and_the_reason_is_told() {
+    // How it is refused, and how often it is then announced and finalized.
+    for (status, announced, finalized) in [(401, 1, 1), (404, 3, 3), (503, 1, 5)] {
+        let (double, runner) = job();
+        let body = json!({"msg": "not this time"});
+        double.control("faults", &json!([{"path": "FinalizeArtifact", "action": {"status": status, "body": body}}]));
+        let save = saved(&runner);
+        assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
+        let why = format!("FinalizeArtifact failed: the results service answered {status}");
+        assert!(save.log.contains(&why) && save.log.contains("not this time"), "{}", save.log);
+        let asked = |method: &str| double.look(&format!("requests?path={method}")).as_array().unwrap().len();
+        assert_eq!((asked("CreateArtifact"), asked("FinalizeArtifact")), (announced, finalized), "{status}");
     }
 }
 

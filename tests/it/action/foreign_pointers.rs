@@ -1,12 +1,14 @@
 //! Pointers from outside that say more or something else than the store: whatever way they come, they are refused
 //! with one message, nothing is fetched or written for them, and no other host hears of it.
 
+use std::process::Command;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::artifacts::{NO_PATHS, REPOSITORY, deployment, in_job, run, saved};
+use super::artifacts::{NO_PATHS, REPOSITORY, deployment, in_job, job, refuses, restores, run, saved};
 use super::runner::{Runner, Step};
 use crate::support::double::Double;
 use crate::support::listener::{Listener, Manner};
@@ -262,4 +264,25 @@ fn pointers_that_are_none_are_refused() {
         let huge = [good.as_bytes(), &vec![b' '; 20 << 20]].concat();
         scene.refuses(means, &huge, &["too many for a pointer", "too large to hold a pointer"]);
     }
+}
+
+#[test]
+fn a_pointer_is_read_from_a_regular_file_alone_and_never_without_end() {
+    let (_double, runner) = job();
+    let pointer = saved(&runner).output("pointer").to_owned();
+    let deploy = deployment(&runner);
+    deploy.write("large.json", &" ".repeat(70_000));
+    assert!(Command::new("mkfifo").arg(deploy.path("pipe")).status().unwrap().success());
+    for (path, why) in [
+        ("/dev/zero", "is no regular file"),
+        ("pipe", "is no regular file"),
+        ("models-to-come", "cannot read the pointer"),
+        (".", "is no regular file"),
+        ("large.json", "too many for a pointer"),
+    ] {
+        refuses(&deploy, &[("pointer", path)], &["::error::", path, why]);
+    }
+    deploy.write("pointer.json", &pointer);
+    std::os::unix::fs::symlink("pointer.json", deploy.path("link.json")).unwrap();
+    restores(&deploy, &[("pointer", "link.json")]);
 }

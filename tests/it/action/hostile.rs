@@ -4,6 +4,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use ml_cache::format::Digest;
+use serde_json::{Value, json};
 
 use super::runner::{Runner, State, Step};
 
@@ -190,6 +195,37 @@ fn hostile_refs_stay_refs() {
 }
 
 #[test]
+fn hostile_refs_named_like_the_default_branch_are_not_it() {
+    let trained = Runner::trained();
+    for name in [
+        "refs/tags/main",
+        "refs/heads/Main",
+        "refs/heads/heads/main",
+        "refs/heads/refs/heads/main",
+        "main",
+        "refs/heads/main/",
+    ] {
+        let mut runner = trained.next_job();
+        runner.env("GITHUB_REF", name);
+        runner.write("data/a.csv", name);
+        let trusted = runner.objects("v1/trusted");
+        let main = runner.main();
+        assert_eq!(main.output("retrain-needed"), "true", "{name}");
+        runner.train("other weights");
+        runner.post(&main).succeeds();
+        assert_eq!(runner.objects("v1/trusted"), trusted, "{name}");
+        let now = main.output("fingerprint");
+        let [pointer] =
+            runner.pointers().into_iter().filter(|p| p["fingerprint"] == now).collect::<Vec<_>>().try_into().unwrap();
+        assert!(pointer["scope"].as_str().unwrap().starts_with("branch/"), "{name}: {}", pointer["scope"]);
+        // And the default branch does not find it.
+        let push = trained.next_job();
+        push.write("data/a.csv", name);
+        assert_eq!(push.main().output("retrain-needed"), "true", "{name}");
+    }
+}
+
+#[test]
 fn hostile_answers_of_the_store_stay_answers() {
     let runner = Runner::trained();
     runner.edit_pointer(|pointer| pointer["model"] = "x\n::set-output name=retrain-needed::false\n##[error]y".into());
@@ -199,12 +235,125 @@ fn hostile_answers_of_the_store_stay_answers() {
     assert_eq!(main.output("retrain-needed"), "true");
 }
 
+/// The state that a main step left, with other values in fields that it has.
+fn forged(main: &Step, fields: &[(&str, Value)]) -> State {
+    let mut state: Value = serde_json::from_str(&main.state["plan"]).unwrap();
+    for (field, value) in fields {
+        let old = state.get_mut(*field).unwrap_or_else(|| panic!("{field} is no field of {}", main.state["plan"]));
+        assert_ne!(old, value, "{field} is not changed");
+        *old = value.clone();
+    }
+    State::from([("plan".to_owned(), state.to_string())])
+}
+
+fn other_digest() -> Value {
+    json!(format!("sha256:{}", "ab".repeat(32)))
+}
+
 #[test]
 fn hostile_state_cannot_choose_what_is_saved() {
+    // A field, what is put there, and whether anything is saved then.
+    for (field, value, saved) in [
+        ("fingerprint", other_digest(), false),
+        ("fingerprint", json!("none"), true),
+        ("restored", json!(true), false),
+        ("was_hit", json!(true), true),
+        ("looked", json!(false), true),
+        ("base", json!("0".repeat(32)), true),
+        ("planned_at", json!("-009999-01-02T01:59:59Z"), true),
+        ("planned_at", json!("9999-12-30T22:00:00Z"), true),
+        ("document", json!(["/etc/passwd", other_digest()]), true),
+        ("document", json!(["/dev/zero", other_digest()]), true),
+        ("document", json!(null), true),
+    ] {
+        let runner = Runner::new();
+        let main = runner.main();
+        runner.train("weights");
+        let post = runner.step_after("post", &forged(&main, &[(field, value.clone())]));
+        if field == "fingerprint" && !saved {
+            post.fails(1, &["nothing was saved"]);
+        } else {
+            post.succeeds();
+        }
+        let pointers = runner.pointers();
+        assert_eq!(pointers.len(), usize::from(saved), "{field} {value}: {}", post.log);
+        for pointer in pointers {
+            assert_eq!([&pointer["fingerprint"], &pointer["scope"]], [main.output("fingerprint"), "trusted"]);
+        }
+    }
+    // What the state calls planned is still compared with what is there now.
     let runner = Runner::new();
     let main = runner.main();
     runner.train("weights");
-    let state = main.state["plan"].replace("\"retrain\":true", "\"retrain\":true,\"scope\":\"trusted\"");
-    runner.step_after("post", &State::from([("plan".to_owned(), state)])).succeeds();
-    assert_eq!(runner.pointers().len(), 1);
+    runner.write("data/a.csv", "changed");
+    let now = runner.step("plan").output("fingerprint").to_owned();
+    runner.step_after("post", &forged(&main, &[("document", json!(null))])).fails(1, &["nothing was saved"]);
+    assert!(runner.pointers().is_empty());
+    runner.step_after("post", &forged(&main, &[("fingerprint", json!(now))])).succeeds();
+    assert_eq!(runner.pointers()[0]["fingerprint"], now.as_str());
+    for garbage in ["", "{", "null", "[]", "{\"fingerprint\":1}", "::set-output name=saved::true"] {
+        let state = State::from([("plan".to_owned(), garbage.to_owned())]);
+        runner.step_after("post", &state).succeeds();
+        assert_eq!(runner.pointers().len(), 1, "{garbage}");
+    }
+}
+
+#[test]
+fn hostile_state_shows_no_file() {
+    const SECRET: &str = "canary-of-a-file-6Zq7";
+    let runner = Runner::new();
+    let main = runner.main();
+    runner.train("weights");
+    // Only inputs that changed have the document read.
+    runner.write("data/a.csv", "changed");
+    let secret = runner.temp().join("secret");
+    fs::write(&secret, format!("ml-cache/inputs/v1\n{SECRET}\n")).unwrap();
+    let digest = Digest::of(&fs::read(&secret).unwrap()).to_string();
+    let pipe = runner.temp().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&secret, &pipe, &runner.temp(), Path::new("/dev/zero")] {
+        let step = runner.step_after("post", &forged(&main, &[("document", json!([path, digest]))]));
+        step.fails(1, &["nothing was saved"]);
+        assert!(!step.raw.contains(SECRET), "{}", step.raw);
+    }
+    assert!(runner.stored().iter().all(|(_, bytes)| !String::from_utf8_lossy(bytes).contains(SECRET)));
+}
+
+#[test]
+fn hostile_state_replaces_no_more_than_a_forced_save_could() {
+    // Fields of the state after a restore, and the generation that is stored then.
+    for (fields, generation) in [
+        (&[("was_hit", json!(false))][..], 1),
+        (&[("base", json!("0".repeat(32)))], 1),
+        (&[("base", json!(null))], 1),
+        (&[("fingerprint", other_digest())], 1),
+        // These say that the model could not be put in place. A step that can forge this could run a
+        // save with `force-retrain` itself, so it is believed; the model that was there is remembered.
+        (&[], 2),
+        (&[("looked", json!(false))], 2),
+    ] {
+        let first = Runner::trained();
+        let job = first.next_job();
+        let main = job.main();
+        assert_eq!(main.output("restored"), "true");
+        job.train("other weights");
+        let fields = [&[("restored", json!(false))], fields].concat();
+        job.step_after("post", &forged(&main, &fields));
+        let [pointer] = job.pointers().try_into().unwrap();
+        assert_eq!(pointer["generation"], generation, "{fields:?}");
+        assert_eq!([&pointer["fingerprint"], &pointer["scope"]], [main.output("fingerprint"), "trusted"]);
+        if generation == 2 {
+            let before: Value = serde_json::from_str(main.output("pointer")).unwrap();
+            assert_eq!(pointer["previous"][0]["manifest"], before["manifest"]["digest"]);
+        }
+    }
+    // Where the model is not of the run's own scope, nothing replaces it.
+    let mut request = Runner::trained().next_job();
+    request.pull_request("acme/fraud-detection");
+    let trusted = request.objects("v1/trusted");
+    let main = request.main();
+    request.train("other weights");
+    request.step_after("post", &forged(&main, &[("restored", json!(false)), ("looked", json!(false))])).succeeds();
+    assert_eq!(request.objects("v1/trusted"), trusted);
+    assert_eq!(request.pointers().len(), 2);
 }

@@ -139,4 +139,25 @@ fn passing_faults_of_the_api_are_overcome() {
         double.control("faults", &json!([{"path": path, "action": {"status": 502}}]));
         restore(&deploy).fails(1, &["answered 502"]);
     }
+    // The answer of the first has no body that could be cut short.
+    for (path, actions) in [
+        ("/actions/artifacts/[0-9]+/zip", vec![json!({"status": 502}), json!("reset"), json!("drop-reply")]),
+        ("/actions-results/", vec![json!({"status": 503}), json!("reset"), json!({"truncate": 10})]),
+    ] {
+        for action in actions {
+            double.control("faults", &json!([{"path": path, "nth": [1, 2], "action": action}]));
+            restore(&deploy).succeeds();
+            assert_eq!(double.look("faults")[0]["struck"], 2, "{path} {action}");
+        }
+        double.control("faults", &json!([{"path": path, "action": {"status": 502}}]));
+        restore(&deploy).fails(1, &["cannot download the artifact", "answered 502"]);
+        assert_eq!(double.look("faults")[0]["struck"], 3, "{path}");
+    }
+}
+
+#[test]
+fn an_artifact_that_has_expired_is_told_with_a_way_out() {
+    let (double, deploy, _) = later_job("reader");
+    double.control("faults", &json!([{"path": "/zip", "action": {"status": 410}}]));
+    restore(&deploy).fails(1, &["it has expired", "hint: ", "leave `run-id` out", "`fingerprint`"]);
 }

@@ -88,3 +88,32 @@ fn a_planted_stage_takes_nothing_from_elsewhere() {
     assert_eq!(snapshot(&elsewhere), before);
     assert!(!sandbox.path("secret").exists());
 }
+
+#[test]
+fn files_of_a_planted_stage_are_never_used() {
+    let sandbox = Sandbox::with_old_tree();
+    sandbox.run("restore", &[]).json();
+    let wanted = snapshot(&sandbox.path("models"));
+    // Of the right lengths, so that nothing but their bytes tells them from the model's.
+    for name in ["a.bin", "b.bin", "config.json", "sub/labels.txt"] {
+        let path = format!("models/{name}");
+        let planted = vec![b'x'; fs::read(sandbox.path(&path)).unwrap().len()];
+        for stage in [".ml-cache-tmp-planted", ".ml-cache-tmp-00000000000000000000000000000000"] {
+            for inside in ["", "tree/"] {
+                sandbox.write(&format!("{stage}/{inside}{path}"), &planted);
+            }
+            sandbox.write(&format!("{stage}/ready"), "");
+        }
+    }
+    fs::remove_dir_all(sandbox.path("models")).unwrap();
+    assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
+    assert_eq!(snapshot(&sandbox.path("models")), wanted);
+    assert!(!sandbox.path(".ml-cache-tmp-planted").exists(), "it counts as abandoned");
+
+    // Not even where the store no longer has the bytes, and they lie there.
+    fs::remove_dir_all(sandbox.path("models")).unwrap();
+    sandbox.write(".ml-cache-tmp-planted/models/config.json", fs::read(sandbox.blob_of("models/config.json")).unwrap());
+    fs::remove_file(sandbox.blob_of("models/config.json")).unwrap();
+    assert_ne!(sandbox.run("restore", &[]).code, 0);
+    assert!(!sandbox.path("models").exists());
+}

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HOST};
+use hyper::header::{CONTENT_LENGTH, HOST, LOCATION};
 use hyper::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -88,6 +88,8 @@ impl Endpoint {
 pub enum Fault {
     /// An S3 error with this status and code; the request is not carried out.
     Answer(u16, &'static str),
+    /// A redirect with this status to another host.
+    Moved(u16, String),
     /// The connection is reset before a PUT is carried out, or in the middle of a GET's body.
     Reset,
     /// The body of a GET ends early, and then the connection.
@@ -311,6 +313,11 @@ impl Inner {
         }
         if let Some(Fault::Answer(status, code)) = fault {
             return error(status, code);
+        }
+        if let Some(Fault::Moved(status, host)) = &fault {
+            let mut response = error(*status, "PermanentRedirect");
+            response.headers_mut().insert(LOCATION, format!("{host}{}", parts.uri).parse().unwrap());
+            return response;
         }
         if let Some(Fault::Delay(pause)) = fault {
             tokio::time::sleep(pause).await;
