@@ -6,6 +6,9 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
 /// What is taken out of every text.
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// Shorter text is no secret, and may stand anywhere by chance.
@@ -16,10 +19,30 @@ pub fn hide(secret: &str) {
     let secret = secret.trim();
     let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     if secret.len() >= MIN_SECRET && !secrets.iter().any(|known| known == secret) {
-        secrets.push(secret.to_owned());
+        secrets.extend(forms(secret));
         // One that holds another goes first.
         secrets.sort_by_key(|known| std::cmp::Reverse(known.len()));
     }
+}
+
+/// Returns how a secret may be repeated: as it is, escaped for a URL, and in Base64, which differs by
+/// where in the encoded text it begins.
+fn forms(secret: &str) -> Vec<String> {
+    let escaped = |escape: fn(u8) -> String| -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        secret.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { escape(byte) }).collect()
+    };
+    let mut forms =
+        vec![secret.to_owned(), escaped(|byte| format!("%{byte:02X}")), escaped(|byte| format!("%{byte:02x}"))];
+    for before in 0..3 {
+        let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
+        // The digits at both ends may hold bits of what stands beside the secret.
+        let own = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
+        forms.extend([STANDARD_NO_PAD, URL_SAFE_NO_PAD].map(|code| code.encode(&bytes)[own.clone()].to_owned()));
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    forms
 }
 
 fn without_secrets(text: &str) -> String {
@@ -91,6 +114,23 @@ mod tests {
         }
         assert_eq!(line("(s3cret-of-the-test-and-more, s3cret-of-the-test) ml"), "(***, ***) ml");
         assert_eq!(markdown("s3cret-of-the-test"), "&#42;&#42;&#42;");
+    }
+
+    #[test]
+    fn secrets_are_taken_out_in_other_spellings() {
+        hide("s3cret+of/the?test>");
+        for text in [
+            "s3cret%2Bof%2Fthe%3Ftest%3E",
+            "s3cret%2bof%2fthe%3ftest%3e",
+            &STANDARD_NO_PAD.encode("s3cret+of/the?test>"),
+            &STANDARD_NO_PAD.encode("x:s3cret+of/the?test>!"),
+            &URL_SAFE_NO_PAD.encode("user:s3cret+of/the?test>, and more"),
+            &URL_SAFE_NO_PAD.encode("user-1:s3cret+of/the?test>"),
+        ] {
+            let clean = line(&format!("({text})"));
+            assert!(clean.contains("***") && clean.len() < text.len(), "{text}: {clean}");
+        }
+        assert_eq!(line("s3cret of the test"), "s3cret of the test");
     }
 
     #[test]
