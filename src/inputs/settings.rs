@@ -373,8 +373,9 @@ impl Reader<'_> {
         if self.raw.get("namespace").is_some() {
             return self.parsed("namespace", ACCEPTED);
         }
-        if self.raw.get("repository").is_some() {
-            return self.raw.get("repository").and_then(|name| name.parse().ok());
+        let is_own = |name: &str| run.is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
+        if let Some(name) = self.raw.get("repository").filter(|name| !is_own(name)) {
+            return name.parse().ok();
         }
         if let Some(run) = run.filter(|run| !run.repository.is_empty()) {
             return run
