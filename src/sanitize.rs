@@ -70,8 +70,11 @@ pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and
-/// nothing that GitHub makes a link, a mention or a reference of.
+/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and no
+/// address that Markdown makes a link of by itself.
+///
+/// What GitHub looks for in the text that comes of it may still become a link: mail addresses, numbers
+/// such as `GH-12` and commits. These lead to a mail program or within GitHub, not to another site.
 pub fn markdown(text: &str) -> String {
     let text = line(text);
     let mut clean = String::with_capacity(text.len());
@@ -82,11 +85,16 @@ pub fn markdown(text: &str) -> String {
             '<' => clean.push_str("&lt;"),
             '>' => clean.push_str("&gt;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' => clean.push_str(&format!("&#{};", c as u32)),
+            '.' if is_www(&clean) => clean.push_str("&#46;"),
             ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => clean.push_str("&#58;"),
             c => clean.push(c),
         }
     }
     clean
+}
+
+fn is_www(text: &str) -> bool {
+    text.len().checked_sub(3).and_then(|at| text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case("www"))
 }
 
 /// Breaks the two ways in which a line becomes a workflow command.
@@ -145,8 +153,8 @@ mod tests {
 
     #[test]
     fn markdown_cells_hold_no_markup() {
-        let cell = markdown("<img src=x> | [a](http://b) `c`\n@org/team");
-        for bad in ["<", "|", "[", "`", "\n", "@", "http:"] {
+        let cell = markdown("<img src=x> | [a](http://b) `c`\n@org/team www.d.example Www.e.example");
+        for bad in ["<", "|", "[", "`", "\n", "@", "http:", "www.", "Www."] {
             assert!(!cell.contains(bad), "{bad} in {cell}");
         }
     }
