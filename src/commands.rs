@@ -80,8 +80,9 @@ impl Context {
         };
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs);
-        let is_foreign =
-            settings.repository.as_ref().is_some_and(|name| run.as_ref().is_none_or(|run| run.repository != *name));
+        // GitHub knows a repository by its name in any case.
+        let is_own = |name: &String| run.as_ref().is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
+        let is_foreign = settings.repository.as_ref().is_some_and(|name| !is_own(name));
         let access = if is_foreign { scope::foreign(own) } else { own };
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {

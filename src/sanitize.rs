@@ -6,6 +6,9 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
 /// What is taken out of every text.
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// Shorter text is no secret, and may stand anywhere by chance.
@@ -16,10 +19,30 @@ pub fn hide(secret: &str) {
     let secret = secret.trim();
     let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     if secret.len() >= MIN_SECRET && !secrets.iter().any(|known| known == secret) {
-        secrets.push(secret.to_owned());
+        secrets.extend(forms(secret));
         // One that holds another goes first.
         secrets.sort_by_key(|known| std::cmp::Reverse(known.len()));
     }
+}
+
+/// Returns how a secret may be repeated: as it is, escaped for a URL, and in Base64, which differs by
+/// where in the encoded text it begins.
+fn forms(secret: &str) -> Vec<String> {
+    let escaped = |escape: fn(u8) -> String| -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        secret.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { escape(byte) }).collect()
+    };
+    let mut forms =
+        vec![secret.to_owned(), escaped(|byte| format!("%{byte:02X}")), escaped(|byte| format!("%{byte:02x}"))];
+    for before in 0..3 {
+        let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
+        // The digits at both ends may hold bits of what stands beside the secret.
+        let own = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
+        forms.extend([STANDARD_NO_PAD, URL_SAFE_NO_PAD].map(|code| code.encode(&bytes)[own.clone()].to_owned()));
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    forms
 }
 
 fn without_secrets(text: &str) -> String {
@@ -47,8 +70,11 @@ pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and
-/// nothing that GitHub makes a link, a mention or a reference of.
+/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and no
+/// address that Markdown makes a link of by itself.
+///
+/// What GitHub looks for in the text that comes of it may still become a link: mail addresses, numbers
+/// such as `GH-12` and commits. These lead to a mail program or within GitHub, not to another site.
 pub fn markdown(text: &str) -> String {
     let text = line(text);
     let mut clean = String::with_capacity(text.len());
@@ -59,11 +85,16 @@ pub fn markdown(text: &str) -> String {
             '<' => clean.push_str("&lt;"),
             '>' => clean.push_str("&gt;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' => clean.push_str(&format!("&#{};", c as u32)),
+            '.' if is_www(&clean) => clean.push_str("&#46;"),
             ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => clean.push_str("&#58;"),
             c => clean.push(c),
         }
     }
     clean
+}
+
+fn is_www(text: &str) -> bool {
+    text.len().checked_sub(3).and_then(|at| text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case("www"))
 }
 
 /// Breaks the two ways in which a line becomes a workflow command.
@@ -94,6 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_taken_out_in_other_spellings() {
+        hide("s3cret+of/the?test>");
+        for text in [
+            "s3cret%2Bof%2Fthe%3Ftest%3E",
+            "s3cret%2bof%2fthe%3ftest%3e",
+            &STANDARD_NO_PAD.encode("s3cret+of/the?test>"),
+            &STANDARD_NO_PAD.encode("x:s3cret+of/the?test>!"),
+            &URL_SAFE_NO_PAD.encode("user:s3cret+of/the?test>, and more"),
+            &URL_SAFE_NO_PAD.encode("user-1:s3cret+of/the?test>"),
+        ] {
+            let clean = line(&format!("({text})"));
+            assert!(clean.contains("***") && clean.len() < text.len(), "{text}: {clean}");
+        }
+        assert_eq!(line("s3cret of the test"), "s3cret of the test");
+    }
+
+    #[test]
     fn commands_and_control_characters_are_disarmed() {
         assert_eq!(line("a\nb\r\u{1b}[31m"), "a\\nb\\r\\u{1b}[31m");
         assert_eq!(line("::set-output name=x::y"), "\u{200b}::set-output name=x::y");
@@ -105,8 +153,8 @@ mod tests {
 
     #[test]
     fn markdown_cells_hold_no_markup() {
-        let cell = markdown("<img src=x> | [a](http://b) `c`\n@org/team");
-        for bad in ["<", "|", "[", "`", "\n", "@", "http:"] {
+        let cell = markdown("<img src=x> | [a](http://b) `c`\n@org/team www.d.example Www.e.example");
+        for bad in ["<", "|", "[", "`", "\n", "@", "http:", "www.", "Www."] {
             assert!(!cell.contains(bad), "{bad} in {cell}");
         }
     }

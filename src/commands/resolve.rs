@@ -72,7 +72,11 @@ pub fn missing(ctx: &Context, mut outputs: Outputs, reason: Reason, explanation:
     );
     if ctx.settings.fail_on_miss {
         let hint = "check `model`, `namespace`, `store` and `fingerprint`, and that the training was saved";
-        return Err(Error::not_found(message).hint(hint));
+        let error = Error::not_found(message).hint(hint);
+        return Err(match ctx.settings.repository {
+            Some(_) => error.hint("`repository` must be spelled as GitHub does, with the same capitals"),
+            None => error,
+        });
     }
     ctx.report.warn(&message);
     outputs.reason = Some(reason);

@@ -57,7 +57,7 @@ impl Role {
         else {
             return Err(Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
                 "add `permissions: id-token: write` to the job, or to the caller of a reusable workflow; \
-                 pull requests from forks and Dependabot never get one",
+                 pull requests from forks get none, and GitHub treats Dependabot's like them by default",
             ));
         };
         let region = region.or_else(|| environment.get("AWS_REGION")).or_else(|| environment.get("AWS_DEFAULT_REGION"));

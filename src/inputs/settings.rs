@@ -192,7 +192,7 @@ pub fn resolve(
 
     let Reader { faults, .. } = reader;
     if faults.is_empty() && matches!(store, Some(Location::S3 { .. })) {
-        check_credentials(environment)?;
+        check_credentials(environment, role_arn.is_some(), s3.region.is_some())?;
     }
     match (store, namespace, model) {
         (Some(store), Some(namespace), Some(model)) if faults.is_empty() => Ok(Settings {
@@ -233,9 +233,12 @@ fn complain(faults: &[String]) -> Error {
     Error::bad_input(message).hint("`ml-cache VERB --help` and the README list every input")
 }
 
-/// Refuses credentials that no request could carry, such as a key with a line end from a file.
-fn check_credentials(environment: &Environment) -> Result<()> {
-    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"];
+/// Refuses credentials that no request could carry, such as a key with a line end from a file. Where
+/// the inputs name a role or a region, the environment's is not used.
+fn check_credentials(environment: &Environment, has_role: bool, has_region: bool) -> Result<()> {
+    let keys: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let regions: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let names = [if has_role { &[] } else { keys }, if has_region { &[] } else { regions }].concat();
     let odd =
         |name: &&str| environment.get(name).is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic()));
     match names.iter().find(|name| odd(name)) {
@@ -370,8 +373,9 @@ impl Reader<'_> {
         if self.raw.get("namespace").is_some() {
             return self.parsed("namespace", ACCEPTED);
         }
-        if self.raw.get("repository").is_some() {
-            return self.raw.get("repository").and_then(|name| name.parse().ok());
+        let is_own = |name: &str| run.is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
+        if let Some(name) = self.raw.get("repository").filter(|name| !is_own(name)) {
+            return name.parse().ok();
         }
         if let Some(run) = run.filter(|run| !run.repository.is_empty()) {
             return run

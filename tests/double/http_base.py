@@ -1,5 +1,6 @@
 """HTTP for the GitHub double: requests and replies, the log of requests, and the server that plays scripted faults."""
 
+import base64
 import json
 import re
 import socket
@@ -10,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from faults import Fault, Faults
 
@@ -70,10 +71,14 @@ class Reply:
 
 
 def echo(text: str, request: Request) -> str:
-    """What a careless service repeats: `{{bearer}}` is the request's token, `{{target}}` its path and query,
-    `{{form NAME}}` a field of its form."""
+    """What a careless service repeats: `{{bearer}}` is the request's token, `{{bearer64}}` and `{{bearer_url}}` the same
+    in Base64 after a user's name and escaped for a URL, `{{target}}` its path and query, `{{form NAME}}` a field of its
+    form."""
     form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
-    text = text.replace("{{bearer}}", request.bearer() or "").replace("{{target}}", request.target)
+    token = request.bearer() or ""
+    text = text.replace("{{bearer}}", token).replace("{{target}}", request.target)
+    text = text.replace("{{bearer64}}", base64.b64encode(f"x-access-token:{token}".encode()).decode())
+    text = text.replace("{{bearer_url}}", quote(token, safe=""))
     return re.sub(r"\{\{form (\w+)\}\}", lambda field: form.get(field[1], ""), text)
 
 

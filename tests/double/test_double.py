@@ -242,11 +242,11 @@ class Control(DoubleTest):
         self.assertEqual([self.call("GET", self.PATH).body for _ in range(2)][0], b"<html>")
 
     def test_a_fault_may_repeat_what_was_sent(self):
-        said = "{{bearer}} {{target}} {{form a}}{{form b}}"
+        said = "{{bearer}} {{bearer64}} {{bearer_url}} {{target}} {{form a}}{{form b}}"
         self.fault({"status": 403, "body": [said], "headers": {"X-Said": said}})
-        headers = {"Authorization": "Bearer secret", "Content-Type": "application/x-www-form-urlencoded"}
+        headers = {"Authorization": "Bearer se+ret", "Content-Type": "application/x-www-form-urlencoded"}
         answer = self.call("POST", f"{self.PATH}?x=1", b"a=%2B&c=1", headers)
-        repeated = f"secret {self.PATH}?x=1 +"
+        repeated = f"se+ret eC1hY2Nlc3MtdG9rZW46c2UrcmV0 se%2Bret {self.PATH}?x=1 +"
         self.assertEqual((answer.json(), answer.headers["X-Said"]), ([repeated], repeated))
 
     def test_broken_connections(self):

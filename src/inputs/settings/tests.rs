@@ -120,6 +120,33 @@ fn credentials_in_a_url_are_not_shown() {
 }
 
 #[test]
+fn keys_that_nobody_could_send_matter_only_where_they_are_used() {
+    let role = [("role-to-assume", "arn:aws:iam::123456789012:role/trainer"), ("region", "eu-central-1")];
+    for (variable, with_role, accepted) in [
+        ("AWS_ACCESS_KEY_ID", false, false),
+        ("AWS_SECRET_ACCESS_KEY", false, false),
+        ("AWS_SESSION_TOKEN", false, false),
+        ("AWS_REGION", false, false),
+        ("AWS_ACCESS_KEY_ID", true, true),
+        ("AWS_SECRET_ACCESS_KEY", true, true),
+        ("AWS_SESSION_TOKEN", true, true),
+        ("AWS_REGION", true, true),
+    ] {
+        let environment: Environment = [
+            (variable, "with a line end\n"),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://oidc.example/?x"),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "token"),
+        ]
+        .into_iter()
+        .collect();
+        let mut values = [GOOD, &[("store", "s3://bucket/x")]].concat();
+        values.extend(role.iter().filter(|_| with_role));
+        let settings = resolve(Verb::Run, &raw(&values), &environment, None, Path::new("/tmp"));
+        assert_eq!(settings.is_ok(), accepted, "{variable} {with_role}: {settings:?}");
+    }
+}
+
+#[test]
 fn nothing_to_decide_by_is_said_once() {
     let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "!a")]).unwrap_err();
     assert!(error.to_string().contains("nothing is left to decide by"), "{error}");

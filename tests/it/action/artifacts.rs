@@ -266,6 +266,28 @@ fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
     step.fails(1, &["401", "hint:"]);
 }
 
+#[test]
+fn a_repository_in_other_capitals_is_the_own_one_at_home_and_has_no_model_elsewhere() {
+    let (_double, runner) = job();
+    saved(&runner);
+    let spelled = [("repository", "Acme/Fraud-Detection"), ("github-token", "")];
+    restores(&deployment(&runner), &spelled);
+    // At home the own branch is looked at first, as it is without the input.
+    let mut branch = runner.next_job();
+    branch.env("GITHUB_REF", "refs/heads/feature");
+    branch.write("data/a.csv", "changed");
+    branch.train("weights of the branch");
+    branch.step("save").succeeds();
+    fs::remove_dir_all(branch.path("models")).unwrap();
+    branch.step_with("restore", &[&NO_PATHS[..], &spelled].concat()).succeeds();
+    assert_eq!(branch.read("models/model.bin"), "weights of the branch");
+
+    let mut elsewhere = deployment(&runner);
+    elsewhere.env("GITHUB_REPOSITORY", "acme/serving");
+    let step = elsewhere.step_with("restore", &[&NO_PATHS[..], &spelled].concat());
+    step.fails(3, &["has no model yet", "`repository` must be spelled as GitHub does"]);
+}
+
 pub(super) fn run(more: Value) -> Value {
     let mut run = json!({
         "id": 1001, "repository": REPOSITORY, "head_branch": "main", "event": "push",
