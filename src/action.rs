@@ -162,7 +162,7 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
 }
 
 /// Saves what was trained between the main step and the end of the job.
-async fn post(mut ctx: Context, environment: &Environment, files: &FileCommands) -> Result<()> {
+async fn post(ctx: Context, environment: &Environment, files: &FileCommands) -> Result<()> {
     let state: Option<State> =
         environment.get(&format!("STATE_{STATE}")).and_then(|text| serde_json::from_str(text).ok());
     let basis = match state {
@@ -171,7 +171,6 @@ async fn post(mut ctx: Context, environment: &Environment, files: &FileCommands)
             return Ok(());
         }
         Some(state) => {
-            ctx.settings.policy.force |= state.was_hit;
             let document = state.document.and_then(|(path, digest)| {
                 let stored = std::fs::read(path).ok()?;
                 InputsDocument::parse(&stored, &digest).ok()
@@ -183,6 +182,7 @@ async fn post(mut ctx: Context, environment: &Environment, files: &FileCommands)
                 base: state.looked.then_some(state.base),
                 train_time: Duration::try_from(elapsed).ok(),
                 since: Some(state.planned_at.into()),
+                unusable: state.was_hit,
             }
         }
         None => {

@@ -3,6 +3,7 @@
 pub mod interrupt;
 pub mod lookup;
 pub mod plan;
+pub mod promote;
 pub mod resolve;
 pub mod restore;
 pub mod run;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::decide::{Access, scope};
+use crate::decide::{Access, force, scope};
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::fingerprint;
@@ -65,7 +66,7 @@ impl Context {
     /// A store that cannot be opened, a role that cannot be assumed.
     pub async fn open(
         verb: Verb,
-        settings: Settings,
+        mut settings: Settings,
         run: Option<RunContext>,
         report: Report,
         environment: &Environment,
@@ -89,6 +90,8 @@ impl Context {
             }
             None => None,
         };
+        let message = message(&settings, run.as_ref(), rest.as_ref(), report).await;
+        settings.policy.force = force::forced(&settings.force, run.as_ref(), message.as_deref());
         let heads = heads(&settings, run.as_ref(), &access, is_foreign, rest.as_ref(), report).await;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
@@ -159,6 +162,26 @@ async fn heads(
     heads.retain(|(scope, _)| access.reads.contains(scope));
     heads.dedup();
     heads
+}
+
+/// Returns the message of the commit that caused the run, where it may force a training. The payload of
+/// a pull request does not have it.
+async fn message(settings: &Settings, run: Option<&RunContext>, rest: Option<&Rest>, report: Report) -> Option<String> {
+    let run = run.filter(|_| settings.force.message.is_some())?;
+    let Some(request) = &run.pull_request else { return run.message.clone() };
+    let unknown =
+        |why: &str| report.warn(&format!("the message of the pull request's last commit is not known: {why}"));
+    match rest {
+        Some(rest) => rest
+            .message_of_commit(&run.repository, &request.head_sha)
+            .await
+            .inspect_err(|error| unknown(&error.explanation()))
+            .ok(),
+        None => {
+            unknown("`github-token` is empty");
+            None
+        }
+    }
 }
 
 /// Returns 128 random bits in hex.

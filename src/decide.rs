@@ -3,8 +3,10 @@
 //! Nothing here does I/O, awaits, or reads a clock.
 
 pub mod changes;
+pub mod force;
 pub mod head;
 pub mod plan;
+pub mod promote;
 pub mod save;
 pub mod scope;
 pub mod trust;

@@ -1,4 +1,4 @@
-//! The stored formats, version 1 (docs/formats.md is normative).
+//! The stored formats (docs/formats.md is normative).
 //!
 //! Everything here is plain data with one way to write it and one strict way to read it;
 //! nothing in this module does I/O.
@@ -20,20 +20,21 @@ pub use manifest::Manifest;
 pub use name::{ModelName, Namespace, Scope};
 pub use pointer::Pointer;
 
-/// Reads a JSON document of one schema, trusting nothing.
+/// Reads a JSON document of one of the schemas, trusting nothing.
 fn from_json<T: DeserializeOwned>(
     what: &'static str,
     bytes: &[u8],
     max_bytes: usize,
-    schema: &str,
+    schemas: &[&str],
     schema_of: fn(&T) -> &str,
 ) -> Result<T, FormatError> {
     if bytes.len() > max_bytes {
         return Err(FormatError::new(what, format!("it has {} bytes, the limit is {max_bytes}", bytes.len())));
     }
     let document: T = serde_json::from_slice(bytes).map_err(|error| FormatError::new(what, error.to_string()))?;
-    if schema_of(&document) != schema {
-        return Err(FormatError::new(what, format!("its schema is `{}`, not `{schema}`", schema_of(&document))));
+    if !schemas.contains(&schema_of(&document)) {
+        let known = schemas.join("` or `");
+        return Err(FormatError::new(what, format!("its schema is `{}`, not `{known}`", schema_of(&document))));
     }
     Ok(document)
 }

@@ -80,6 +80,7 @@ impl Interrupt {
             return joined(result);
         }
         work.abort();
+        Unfinished::stop();
         let cleaned_up = async {
             let _ = work.await;
             while Unfinished::is_any() {

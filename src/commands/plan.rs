@@ -1,6 +1,6 @@
 //! `plan`: must the model be trained again?
 
-use super::{Context, lookup};
+use super::{Context, lookup, promote};
 use crate::decide::plan::{Found, Lookup};
 use crate::decide::{Change, Reason, Verdict, changes, plan};
 use crate::error::{Error, Kind, Result};
@@ -53,7 +53,7 @@ pub async fn execute(ctx: &Context) -> Result<Outputs> {
 pub async fn observe(ctx: &Context) -> Result<Planned> {
     let document = ctx.observe_inputs().await?;
     let inputs = document.fingerprint();
-    let (looked_up, baseline) = match look(ctx, &inputs).await {
+    let (mut looked_up, baseline) = match look(ctx, &inputs).await {
         Ok(seen) => seen,
         // Damage is never an outage: nobody may paper over it by training.
         Err(error) if error.kind() == Kind::Integrity => return Err(error),
@@ -65,6 +65,9 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
             return Err(error.hint("set `on-error: retrain` to train whenever the store cannot be looked at"));
         }
     };
+    if matches!(looked_up, Lookup::Absent) && promote::attempt(ctx, &document).await {
+        looked_up = lookup::model(ctx, &inputs.all).await?;
+    }
     let (baseline, before) = baseline.unzip();
     let verdict = plan::plan(
         &inputs,
@@ -159,12 +162,27 @@ impl Planned {
 
 /// Returns the rows that describe a model.
 pub fn model_rows(pointer: &Pointer) -> Vec<(&'static str, String)> {
-    vec![
+    let mut rows = vec![
         ("Model", files_and_bytes(pointer.files, pointer.bytes)),
         ("Manifest", pointer.manifest.digest.to_string()),
         ("Generation", pointer.generation.to_string()),
         ("Made by", made_by(pointer)),
-    ]
+    ];
+    if let Some(forced) = &pointer.forced {
+        rows.push(("Forced by", forced.to_string()));
+    }
+    if let Some(promotion) = &pointer.promotion {
+        rows.push((
+            "Promoted",
+            format!(
+                "from pull request #{}, commit {}, by run {}",
+                promotion.pull_request,
+                promotion.head_sha.get(..12).unwrap_or(&promotion.head_sha),
+                promotion.by.run_id
+            ),
+        ));
+    }
+    rows
 }
 
 /// Returns who made a model, and when.
@@ -178,7 +196,7 @@ fn made_by(pointer: &Pointer) -> String {
             producer.git_ref,
             producer.sha.get(..12).unwrap_or(&producer.sha)
         ),
-        None => format!("a run outside of GitHub Actions, {when}"),
+        None => format!("no run of GitHub Actions that is on record, {when}"),
     }
 }
 

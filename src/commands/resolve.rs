@@ -178,7 +178,8 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
     }
 }
 
-fn facts_of(run: &Run) -> RunFacts {
+/// Returns the facts that trust in a run rests on.
+pub fn facts_of(run: &Run) -> RunFacts {
     RunFacts {
         repository_id: run.repository.map(|repository| repository.id),
         head_repository_id: run.head_repository.map(|repository| repository.id),
@@ -210,19 +211,32 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     if !is_previous {
         return Err(refuse(format!("the store's own pointer names no manifest {}", claimed.manifest.digest)));
     }
-    // Everything but the manifest is taken from the store; its size is what the store has.
-    let size = manifest_size(ctx, &claimed.manifest.digest).await?;
     let generation =
         own.previous.iter().find(|previous| previous.manifest == claimed.manifest.digest).map(|p| p.generation);
-    Ok(Pointer {
+    let older = Pointer {
         generation: generation.unwrap_or(own.generation),
-        manifest: Reference { digest: claimed.manifest.digest, size },
+        manifest: Reference {
+            digest: claimed.manifest.digest,
+            size: manifest_size(ctx, &claimed.manifest.digest).await?,
+        },
+        // It is older than its successor; more than that, and who made it, the store does not say.
+        created_at: claimed.created_at.min(own.created_at),
+        train_seconds: None,
+        producer: None,
+        forced: None,
+        promotion: None,
         previous: Vec::new(),
         ..own
-    })
+    };
+    let manifest = lookup::manifest(ctx, &older).await?.ok_or_else(|| gone(&older.manifest.digest))?;
+    Ok(Pointer { files: manifest.files.len() as u64, bytes: manifest.total_bytes(), ..older })
 }
 
 async fn manifest_size(ctx: &Context, digest: &Digest) -> Result<u64> {
     let found = ctx.store.head(&layout::manifest(digest)).await?;
-    found.map(|meta| meta.size).ok_or_else(|| Error::integrity(format!("the manifest {digest} is gone from the store")))
+    found.map(|meta| meta.size).ok_or_else(|| gone(digest))
+}
+
+fn gone(manifest: &Digest) -> Error {
+    Error::integrity(format!("the manifest {manifest} is gone from the store"))
 }

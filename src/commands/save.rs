@@ -10,10 +10,11 @@ use jiff::{Timestamp, Unit};
 use super::plan::{Planned, model_rows};
 use super::restore::Execution;
 use super::{Context, lookup, nonce};
+use crate::decide::promote::ADOPTED;
 use crate::decide::save::{Commit, Existing, save};
 use crate::decide::{changes, head};
 use crate::error::{Error, Result};
-use crate::format::pointer::{Reference, SCHEMA};
+use crate::format::pointer::{Reference, schema_for};
 use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, head as head_format};
 use crate::github::artifact::Uploaded;
 use crate::github::summary::{Summary, files_and_bytes};
@@ -39,6 +40,8 @@ pub struct Basis {
     pub train_time: Option<Duration>,
     /// When the training began at the earliest.
     pub since: Option<SystemTime>,
+    /// Whether the stored model could not be put in place, and so must be replaced.
+    pub unusable: bool,
 }
 
 impl Basis {
@@ -51,6 +54,7 @@ impl Basis {
             base: planned.looked.then(|| base.map(|found| found.pointer.nonce.clone())),
             train_time,
             since,
+            unusable: false,
         }
     }
 }
@@ -95,8 +99,9 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     upload::put_addressed(&ctx.store, &layout::manifest(&trained), manifest_bytes).await?;
     let inputs_reference = keep_inputs(ctx, &document).await?;
 
+    let forced = ctx.settings.policy.force.clone();
     let draft = Pointer {
-        schema: SCHEMA.to_owned(),
+        schema: schema_for(forced.as_ref(), None),
         namespace: ctx.settings.namespace.clone(),
         model: ctx.settings.model.clone(),
         scope: ctx.access.own.clone(),
@@ -109,10 +114,12 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         created_at: now(),
         train_seconds: basis.train_time.map(|time| time.as_secs_f64().round() as u64),
         producer: ctx.run.as_ref().map(crate::github::RunContext::producer),
+        forced,
+        promotion: None,
         previous: Vec::new(),
         nonce: nonce(),
     };
-    let (pointer, saved) = commit(ctx, draft, base.as_deref()).await?;
+    let (pointer, saved) = commit(ctx, draft, base.as_deref(), basis.unusable).await?;
     move_head(ctx, &pointer).await;
 
     let sent = files_and_bytes_sent(uploaded.sent_blobs, uploaded.sent_bytes);
@@ -141,7 +148,7 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         }
         ("kept", why.to_owned())
     };
-    outputs.artifact = publish(ctx, &pointer).await;
+    outputs.artifact = publish(ctx, &pointer, saved).await;
     if let Some(artifact) = &outputs.artifact {
         rows.push(("Artifact", format!("{} ({})", artifact.name, artifact.digest)));
     }
@@ -154,7 +161,10 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
 
 /// Puts a copy of the pointer into the run's artifacts. The store has the truth already, so a
 /// failure is told and nothing else.
-async fn publish(ctx: &Context, pointer: &Pointer) -> Option<Uploaded> {
+///
+/// A pointer that another run wrote gets a name of its own: a promotion counts only what a run has
+/// saved itself.
+async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Uploaded> {
     let run = ctx.run.as_ref()?;
     let service = match &ctx.results {
         Ok(service) => service,
@@ -164,9 +174,11 @@ async fn publish(ctx: &Context, pointer: &Pointer) -> Option<Uploaded> {
         }
     };
     let settings = &ctx.settings;
+    let prefix = settings.artifact_prefix();
+    let adopted = if saved { String::new() } else { format!("-{ADOPTED}") };
     let name = match &settings.artifact_name {
-        Some(name) => name.clone(),
-        None => format!("{}-{}-{:08x}", settings.artifact_prefix(), run.run_attempt, rand::random::<u32>()),
+        Some(name) => format!("{name}{adopted}"),
+        None => format!("{prefix}{adopted}-{}-{:08x}", run.run_attempt, rand::random::<u32>()),
     };
     let bytes = pointer.to_bytes().ok()?;
     match service.upload(&name, &bytes, settings.artifact_retention_days).await {
@@ -195,7 +207,7 @@ fn summary(ctx: &Context, decision: &str, why: &str, rows: Vec<(&'static str, St
 }
 
 /// Returns the time in whole seconds.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let now = Timestamp::now();
     now.round(Unit::Second).unwrap_or(now)
 }
@@ -204,7 +216,7 @@ fn now() -> Timestamp {
 ///
 /// # Errors
 /// A store that cannot be written.
-async fn keep_inputs(ctx: &Context, document: &InputsDocument) -> Result<Reference> {
+pub async fn keep_inputs(ctx: &Context, document: &InputsDocument) -> Result<Reference> {
     let text = document.to_text();
     let reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
     let packed = InputsDocument::compress(&text)
@@ -267,7 +279,7 @@ async fn earlier(ctx: &Context) -> Option<InputsDocument> {
 }
 
 /// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
-async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>) -> Result<(Pointer, bool)> {
+async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>, unusable: bool) -> Result<(Pointer, bool)> {
     let key = layout::pointer(&draft.scope, &draft.namespace, &draft.model, &draft.fingerprint);
     for _ in 0..ATTEMPTS {
         let existing = lookup::pointer(ctx, &draft.scope, &draft.fingerprint).await?;
@@ -285,6 +297,7 @@ async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>) -> Result<(Po
             pointer,
             complete,
             is_base: base == Some(pointer.nonce.as_str()),
+            unusable,
         });
         let (generation, previous, condition) =
             match (save(in_the_way, &draft.manifest.digest, &ctx.settings.policy, ctx.now), existing) {
@@ -305,7 +318,10 @@ async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>) -> Result<(Po
 }
 
 /// Writes the pointer; `None` where the race must be looked at again.
-async fn put(ctx: &Context, key: &Key, pointer: &Pointer, condition: Condition) -> Result<Option<Version>> {
+///
+/// # Errors
+/// A store that cannot be written.
+pub async fn put(ctx: &Context, key: &Key, pointer: &Pointer, condition: Condition) -> Result<Option<Version>> {
     let bytes =
         pointer.to_bytes().map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
     match ctx.store.put(key, Payload::new(bytes), condition).await {

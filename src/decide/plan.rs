@@ -4,13 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::format::inputs::Fingerprint;
+use crate::format::pointer::Forced;
 use crate::format::{Pointer, Scope};
 
 /// What the user wants beyond "train when the inputs changed".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Train whatever is found.
-    pub force: bool,
+    /// Train whatever is found, and who says so.
+    pub force: Option<Forced>,
     /// Train again when the model is older.
     pub max_age: Option<SignedDuration>,
 }
@@ -117,8 +118,8 @@ pub fn plan(
     now: Timestamp,
 ) -> Verdict {
     let retrain = |reason, explanation: String| Verdict { retrain: true, reason, explanation };
-    if policy.force {
-        return retrain(Reason::Forced, "a new training was asked for".to_owned());
+    if let Some(forced) = &policy.force {
+        return retrain(Reason::Forced, format!("a new training was asked for by {forced}"));
     }
     match lookup {
         Lookup::Failed(why) => retrain(Reason::StoreUnavailable, format!("the store could not be looked at: {why}")),

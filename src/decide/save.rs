@@ -15,6 +15,8 @@ pub struct Existing<'a> {
     pub complete: bool,
     /// Whether it was there before this training began; otherwise another run was faster.
     pub is_base: bool,
+    /// Whether its model could not be put in place in this job.
+    pub unusable: bool,
 }
 
 /// What to do.
@@ -37,7 +39,7 @@ pub enum Commit {
 pub fn save(existing: Option<Existing<'_>>, manifest: &Digest, policy: &Policy, now: Timestamp) -> Commit {
     let Some(existing) = existing else { return Commit::Create };
     let pointer = existing.pointer;
-    let asked_for = existing.is_base && policy.force;
+    let asked_for = existing.is_base && (policy.force.is_some() || existing.unusable);
     let outdated = expired(pointer, policy, now).is_some();
     let is_same = pointer.manifest.digest == *manifest;
     if !asked_for && !outdated && (is_same || existing.complete) {
@@ -54,6 +56,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::format::pointer::{ForceSource, Forced};
 
     #[test]
     fn the_table_of_commits() {
@@ -61,8 +64,9 @@ mod tests {
         let now = pointer.created_at + SignedDuration::from_hours(48);
         let other = Digest::of(b"other");
         let always = Policy::default();
-        let forced = Policy { force: true, max_age: None };
-        let daily = Policy { force: false, max_age: Some(SignedDuration::from_hours(24)) };
+        let by_input = Forced { by: None, source: ForceSource::Input, detail: "force-retrain".to_owned() };
+        let forced = Policy { force: Some(by_input), max_age: None };
+        let daily = Policy { force: None, max_age: Some(SignedDuration::from_hours(24)) };
         assert_eq!(save(None, &other, &forced, now), Commit::Create);
         for (complete, is_base, policy, same, adopts) in [
             (true, true, &always, false, true),
@@ -76,7 +80,7 @@ mod tests {
             (true, true, &daily, false, false),
             (true, false, &daily, false, false),
         ] {
-            let existing = Existing { pointer: &pointer, complete, is_base };
+            let existing = Existing { pointer: &pointer, complete, is_base, unusable: false };
             let manifest = if same { pointer.manifest.digest } else { other };
             let commit = save(Some(existing), &manifest, policy, now);
             assert_eq!(commit == Commit::Adopt, adopts, "{complete} {is_base} {policy:?} {same}");
@@ -85,6 +89,11 @@ mod tests {
                 assert_eq!(previous[0], Previous { generation: pointer.generation, manifest: pointer.manifest.digest });
                 assert_eq!(previous.len(), pointer.previous.len() + 1);
             }
+        }
+        // What could not be put in place is replaced, unless somebody else has replaced it meanwhile.
+        for (is_base, adopts) in [(true, false), (false, true)] {
+            let existing = Existing { pointer: &pointer, complete: true, is_base, unusable: true };
+            assert_eq!(save(Some(existing), &other, &always, now) == Commit::Adopt, adopts);
         }
     }
 }

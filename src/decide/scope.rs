@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn pull_request(event: &str, same_repository: bool) -> RunContext {
-        let pull_request = Some(PullRequest { number: 7, same_repository });
+        let pull_request = Some(PullRequest { number: 7, same_repository, ..PullRequest::default() });
         RunContext { pull_request, ..run(event, "refs/pull/7/merge") }
     }
 

@@ -41,7 +41,7 @@ impl Head {
     /// # Errors
     /// Bytes that are too many or not JSON of this schema.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        from_json("head", bytes, MAX_BYTES, SCHEMA, |head: &Self| &head.schema)
+        from_json("head", bytes, MAX_BYTES, &[SCHEMA], |head: &Self| &head.schema)
     }
 
     /// Returns the bytes that are stored: one line of compact JSON.

@@ -141,7 +141,7 @@ impl Manifest {
     /// # Errors
     /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let manifest: Self = from_json("manifest", bytes, MAX_BYTES, SCHEMA, |manifest: &Self| &manifest.schema)?;
+        let manifest: Self = from_json("manifest", bytes, MAX_BYTES, &[SCHEMA], |manifest: &Self| &manifest.schema)?;
         manifest.check()?;
         Ok(manifest)
     }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{Digest, FormatError, ModelName, Namespace, Scope, from_json, to_json};
 
 /// The schema name of version 1.
-pub const SCHEMA: &str = "ml-cache/pointer/v1";
+pub const SCHEMA_V1: &str = "ml-cache/pointer/v1";
+/// The schema name of version 2, which adds [`Pointer::forced`] and [`Pointer::promotion`].
+pub const SCHEMA_V2: &str = "ml-cache/pointer/v2";
 /// A pointer has at most this many bytes.
 pub const MAX_BYTES: usize = 64 << 10;
 /// A pointer remembers at most this many earlier generations.
@@ -17,7 +19,7 @@ pub const MAX_PREVIOUS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pointer {
-    /// Always [`SCHEMA`].
+    /// See [`schema_for`].
     pub schema: String,
     /// Whose model it is.
     pub namespace: Namespace,
@@ -43,6 +45,12 @@ pub struct Pointer {
     pub train_seconds: Option<u64>,
     /// The run that made it; absent outside of GitHub Actions.
     pub producer: Option<Producer>,
+    /// Who forced the training, where it was forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Forced>,
+    /// How the model came here from a pull request, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
     /// Manifests of earlier generations, newest first.
     pub previous: Vec<Previous>,
     /// 128 random bits in hex, so that a writer recognises its own write after a lost reply.
@@ -84,6 +92,66 @@ pub struct Producer {
     pub job: String,
 }
 
+/// Who asked for a training although none was due, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forced {
+    /// The account that started the run, `None` outside of GitHub Actions.
+    pub by: Option<String>,
+    /// Where it was asked for.
+    pub source: ForceSource,
+    /// The name of the input, the token in the commit's message, or the label.
+    pub detail: String,
+}
+
+/// Where a training was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForceSource {
+    /// An input of the action, or a flag.
+    Input,
+    /// The message of the commit.
+    CommitMessage,
+    /// A label of the pull request.
+    Label,
+}
+
+impl std::fmt::Display for Forced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.source {
+            ForceSource::Input => write!(f, "the input `{}`", self.detail)?,
+            ForceSource::CommitMessage => write!(f, "`{}` in the commit's message", self.detail)?,
+            ForceSource::Label => write!(f, "the label `{}`", self.detail)?,
+        }
+        match &self.by {
+            Some(by) => write!(f, " (run started by {by})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The lineage of a model that a pull request trained and the default branch took over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    /// The number of the pull request.
+    pub pull_request: u64,
+    /// The commit that was merged, for which the training ran.
+    pub head_sha: String,
+    /// The commit of the default branch that merged it.
+    pub merge_sha: String,
+    /// The run that trained.
+    pub run_id: u64,
+    /// That run's artifact, which holds the pull request's pointer.
+    pub artifact_id: u64,
+    /// SHA-256 of the pull request's pointer.
+    pub pointer: Digest,
+    /// When it was taken over, in UTC.
+    pub at: Timestamp,
+    /// The run that took it over.
+    pub by: Producer,
+}
+
 /// An earlier generation of the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,13 +162,23 @@ pub struct Previous {
     pub manifest: Digest,
 }
 
+/// Returns the oldest schema that can say what a pointer has to say, so that older readers keep
+/// reading whatever they can understand.
+pub fn schema_for(forced: Option<&Forced>, promotion: Option<&Promotion>) -> String {
+    if forced.is_none() && promotion.is_none() { SCHEMA_V1.to_owned() } else { SCHEMA_V2.to_owned() }
+}
+
 impl Pointer {
     /// Reads a pointer, trusting nothing.
     ///
     /// # Errors
     /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let pointer: Self = from_json("pointer", bytes, MAX_BYTES, SCHEMA, |pointer: &Self| &pointer.schema)?;
+        let pointer: Self =
+            from_json("pointer", bytes, MAX_BYTES, &[SCHEMA_V1, SCHEMA_V2], |pointer: &Self| &pointer.schema)?;
+        if pointer.schema == SCHEMA_V1 && (pointer.forced.is_some() || pointer.promotion.is_some()) {
+            return Err(bad("it has fields of version 2"));
+        }
         if pointer.generation == 0 {
             return Err(bad("its generation is 0; the first is 1"));
         }
@@ -168,12 +246,27 @@ mod tests {
     use super::*;
 
     const GOLDEN: &[u8] = include_bytes!("../../tests/it/golden/v1/pointer.json");
+    const GOLDEN_V2: &[u8] = include_bytes!("../../tests/it/golden/v2/pointer.json");
 
     #[test]
     fn the_golden_pointer_is_read_and_written_back_byte_for_byte() {
         let pointer = Pointer::parse(GOLDEN).unwrap();
         assert_eq!(pointer.generation, 2);
         assert_eq!(pointer.to_bytes().unwrap(), GOLDEN);
+    }
+
+    #[test]
+    fn version_2_says_who_forced_and_what_was_promoted() {
+        let pointer = Pointer::parse(GOLDEN_V2).unwrap();
+        assert_eq!(pointer.to_bytes().unwrap(), GOLDEN_V2);
+        assert_eq!(pointer.forced.as_ref().unwrap().to_string(), "the label `retrain` (run started by octocat)");
+        assert_eq!(pointer.promotion.as_ref().unwrap().pull_request, 7);
+        assert_eq!(schema_for(pointer.forced.as_ref(), None), SCHEMA_V2);
+        assert_eq!(schema_for(None, pointer.promotion.as_ref()), SCHEMA_V2);
+        assert_eq!(schema_for(None, None), SCHEMA_V1);
+        // The new fields under the old name are nobody's format.
+        let mixed = String::from_utf8(GOLDEN_V2.to_vec()).unwrap().replace(SCHEMA_V2, SCHEMA_V1);
+        assert!(Pointer::parse(mixed.as_bytes()).is_err());
     }
 
     #[test]

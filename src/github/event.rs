@@ -26,6 +26,10 @@ pub struct RunContext {
     pub run_attempt: u64,
     /// The job's id.
     pub job: String,
+    /// The account that started this attempt of the run.
+    pub actor: String,
+    /// The message of the commit that was pushed last or that is queued, where the payload tells it.
+    pub message: Option<String>,
     /// The branch of a pull request.
     pub head_ref: String,
     /// The default branch, where the payload tells it.
@@ -39,12 +43,16 @@ pub struct RunContext {
 }
 
 /// A pull request as far as trust needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullRequest {
     /// Its number.
     pub number: u64,
     /// Whether its branch lies in the repository itself; a deleted or unknown one does not.
     pub same_repository: bool,
+    /// The last commit of its branch.
+    pub head_sha: String,
+    /// The names of its labels.
+    pub labels: Vec<String>,
 }
 
 /// `ACTIONS_CACHE_MODE`, which GitHub sets for events that outsiders can cause.
@@ -66,6 +74,17 @@ struct Payload {
     repository: Option<Repository>,
     pull_request: Option<PullRequestPayload>,
     merge_group: Option<MergeGroup>,
+    head_commit: Option<Commit>,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -78,11 +97,15 @@ struct PullRequestPayload {
     number: u64,
     head: Side,
     base: Side,
+    #[serde(default)]
+    labels: Vec<Label>,
 }
 
 #[derive(Deserialize)]
 struct Side {
     repo: Option<SideRepository>,
+    #[serde(default)]
+    sha: String,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -93,6 +116,7 @@ struct SideRepository {
 #[derive(Deserialize)]
 struct MergeGroup {
     base_ref: Option<String>,
+    head_commit: Option<Commit>,
 }
 
 impl RunContext {
@@ -115,6 +139,7 @@ impl RunContext {
             run_id: number("GITHUB_RUN_ID").unwrap_or(0),
             run_attempt: number("GITHUB_RUN_ATTEMPT").unwrap_or(1),
             job: text("GITHUB_JOB"),
+            actor: environment.get("GITHUB_TRIGGERING_ACTOR").map_or_else(|| text("GITHUB_ACTOR"), str::to_owned),
             head_ref: text("GITHUB_HEAD_REF"),
             cache_mode: match environment.get("ACTIONS_CACHE_MODE") {
                 Some("none") => CacheMode::None,
@@ -126,10 +151,16 @@ impl RunContext {
         };
         if let Some(payload) = payload {
             run.default_branch = payload.repository.and_then(|repository| repository.default_branch);
-            run.merge_base_ref = payload.merge_group.and_then(|group| group.base_ref);
+            run.message = payload.head_commit.and_then(|commit| commit.message);
+            if let Some(group) = payload.merge_group {
+                run.merge_base_ref = group.base_ref;
+                run.message = group.head_commit.and_then(|commit| commit.message);
+            }
             run.pull_request = payload.pull_request.map(|request| PullRequest {
                 number: request.number,
                 same_repository: request.head.repo.is_some() && request.head.repo == request.base.repo,
+                head_sha: request.head.sha,
+                labels: request.labels.into_iter().map(|label| label.name).collect(),
             });
         }
         Some(run)
@@ -143,6 +174,13 @@ impl RunContext {
         }
         let git_ref = self.git_ref.as_str();
         git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
+    }
+
+    /// Returns the path of the workflow file, such as `.github/workflows/train.yml`; `None` where the
+    /// workflow is not the repository's own.
+    pub fn workflow_path(&self) -> Option<&str> {
+        let (file, _) = self.workflow_ref.split_once('@')?;
+        file.strip_prefix(self.repository.as_str())?.strip_prefix('/')
     }
 
     /// Returns what a pointer says of its producer.
@@ -184,7 +222,8 @@ mod tests {
         };
         for (head, same) in [(r#"{"full_name":"o/r"}"#, true), (r#"{"full_name":"x/r"}"#, false), ("null", false)] {
             let run = RunContext::read(&environment(&[]), Some(payload(head).as_bytes())).unwrap();
-            assert_eq!(run.pull_request, Some(PullRequest { number: 7, same_repository: same }));
+            let request = run.pull_request.unwrap();
+            assert_eq!((request.number, request.same_repository), (7, same));
         }
     }
 

@@ -53,6 +53,43 @@ pub struct Run {
     pub repository: Option<RepositoryId>,
     /// The repository whose code it ran.
     pub head_repository: Option<RepositoryId>,
+    /// The workflow files that its own file calls.
+    #[serde(default)]
+    pub referenced_workflows: Vec<ReferencedWorkflow>,
+}
+
+/// A workflow file that another one calls.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReferencedWorkflow {
+    /// `owner/repo/path@ref`.
+    pub path: String,
+}
+
+/// A pull request, as far as trust needs it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PullRequest {
+    /// Its number.
+    pub number: u64,
+    /// When it was merged, if it was.
+    pub merged_at: Option<String>,
+    /// The commit that merged it; before that, a trial.
+    pub merge_commit_sha: Option<String>,
+    /// Where it goes.
+    pub base: Side,
+    /// Where it comes from.
+    pub head: Side,
+}
+
+/// One end of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Side {
+    /// The branch.
+    #[serde(rename = "ref")]
+    pub name: String,
+    /// Its commit.
+    pub sha: String,
+    /// Its repository; null where that is gone.
+    pub repo: Option<RepositoryId>,
 }
 
 /// A repository by number.
@@ -81,6 +118,27 @@ pub struct Artifact {
 struct Artifacts {
     #[serde(default)]
     artifacts: Vec<Artifact>,
+}
+
+#[derive(Deserialize)]
+struct Runs {
+    #[serde(default)]
+    workflow_runs: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    sha: String,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    commit: CommitText,
+}
+
+#[derive(Deserialize)]
+struct CommitText {
+    message: String,
 }
 
 impl Rest {
@@ -120,18 +178,49 @@ impl Rest {
     /// # Errors
     /// A run that does not exist for this token, or an API that fails.
     pub async fn artifacts_of_run(&self, repository: &str, run: u64) -> Result<Vec<Artifact>> {
-        let mut found: Vec<Artifact> = Vec::new();
-        for page in 1..=MAX_PAGES {
-            let route = format!("/repos/{repository}/actions/runs/{run}/artifacts");
-            let answer: Artifacts = self.get(&route, &json!({ "per_page": PAGE, "page": page })).await?;
-            let is_last = answer.artifacts.len() < PAGE as usize;
-            found.extend(answer.artifacts);
-            if is_last {
-                break;
-            }
-        }
+        let route = format!("/repos/{repository}/actions/runs/{run}/artifacts");
+        let mut found = self.pages(&route, json!({}), |answer: Artifacts| answer.artifacts).await?;
         found.sort_by_key(|artifact| artifact.id);
         Ok(found)
+    }
+
+    /// Returns the runs for pull requests that ended well for a commit.
+    ///
+    /// # Errors
+    /// A repository that does not exist for this token, or an API that fails.
+    pub async fn runs_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<Run>> {
+        let query = json!({ "head_sha": sha, "event": "pull_request", "status": "success" });
+        self.pages(&format!("/repos/{repository}/actions/runs"), query, |answer: Runs| answer.workflow_runs).await
+    }
+
+    /// Returns the pull requests that have a commit, as their merge or among their own.
+    ///
+    /// # Errors
+    /// A commit that does not exist for this token, or an API that fails.
+    pub async fn pull_requests_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<PullRequest>> {
+        self.pages(&format!("/repos/{repository}/commits/{sha}/pulls"), json!({}), |answer| answer).await
+    }
+
+    /// Returns a commit's message.
+    ///
+    /// # Errors
+    /// A commit that does not exist for this token, or an API that fails.
+    pub async fn message_of_commit(&self, repository: &str, sha: &str) -> Result<String> {
+        let answer: Commit = self.get(&format!("/repos/{repository}/commits/{sha}"), &json!({})).await?;
+        Ok(answer.commit.message)
+    }
+
+    /// Returns the id that Git gives to a file's content at a commit; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// A token that may not read the repository's files, or an API that fails.
+    pub async fn file_id(&self, repository: &str, path: &str, sha: &str) -> Result<Option<String>> {
+        let route = format!("/repos/{repository}/contents/{path}");
+        match self.request::<File>(&route, &json!({ "ref": sha })).await {
+            Ok(file) => Ok(Some(file.sha)),
+            Err(Failure::NotFound(_)) => Ok(None),
+            Err(Failure::Other(error)) => Err(error),
+        }
     }
 
     /// Downloads an artifact and returns the pointer in it.
@@ -170,13 +259,51 @@ impl Rest {
         }
     }
 
+    /// Reads a list, page by page.
+    async fn pages<T: DeserializeOwned, I>(
+        &self,
+        route: &str,
+        mut query: Value,
+        items: fn(T) -> Vec<I>,
+    ) -> Result<Vec<I>> {
+        let mut found = Vec::new();
+        for page in 1..=MAX_PAGES {
+            query["per_page"] = PAGE.into();
+            query["page"] = page.into();
+            let page = items(self.get(route, &query).await?);
+            let is_last = page.len() < PAGE as usize;
+            found.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     async fn get<T: DeserializeOwned>(&self, route: &str, query: &Value) -> Result<T> {
-        let answer: Value =
-            self.api.get(route, Some(query)).await.map_err(|error| explain(&format!("read {route}"), &error))?;
-        serde_json::from_value(answer).map_err(|error| {
-            Error::failed(format!("cannot read {route}: the answer is not of the known form")).caused_by(error)
+        self.request(route, query).await.map_err(|failure| match failure {
+            Failure::NotFound(error) | Failure::Other(error) => error,
         })
     }
+
+    async fn request<T: DeserializeOwned>(&self, route: &str, query: &Value) -> std::result::Result<T, Failure> {
+        let answer: Value = self.api.get(route, Some(query)).await.map_err(|error| {
+            let is_missing =
+                matches!(&error, octocrab::Error::GitHub { source, .. } if source.status_code.as_u16() == 404);
+            let error = explain(&format!("read {route}"), &error);
+            if is_missing { Failure::NotFound(error) } else { Failure::Other(error) }
+        })?;
+        serde_json::from_value(answer).map_err(|error| {
+            let what = format!("cannot read {route}: the answer is not of the known form");
+            Failure::Other(Error::failed(what).caused_by(error))
+        })
+    }
+}
+
+/// Why there is no answer.
+enum Failure {
+    NotFound(Error),
+    Other(Error),
 }
 
 /// Says what the API said; octocrab's own text for it is only "GitHub".
@@ -199,7 +326,7 @@ fn explain(what: &str, error: &octocrab::Error) -> Error {
             result.hint("the token's rate limit is used up; try again later, or give another `github-token`")
         }
         401 => result.hint("the `github-token` is not valid"),
-        403 => result.hint("the `github-token` needs `actions: read` on that repository"),
+        403 => result.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
         404 => result.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),
         _ => result,
     }

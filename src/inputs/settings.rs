@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use super::{INPUTS, RawInputs, Verb};
 use crate::decide::Policy;
+use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Patterns, Sources, WhenEmpty, patterns};
@@ -55,8 +56,12 @@ pub struct Settings {
     pub artifact_name: Option<String>,
     /// How many days the artifact is kept.
     pub artifact_retention_days: Option<u64>,
-    /// When to train although nothing changed.
+    /// What may force a training.
+    pub force: ForceRules,
+    /// When to train although nothing changed; whether it is forced is known once the run is.
     pub policy: Policy,
+    /// Whether to take over the models of merged pull requests.
+    pub promote: bool,
     /// What to do when the store cannot be looked at.
     pub on_error: OnError,
     /// Whether a missing model is a failure.
@@ -161,7 +166,13 @@ pub fn resolve(
     let region = reader.region();
     let s3 = S3Options { region, endpoint_url, force_path_style: reader.boolean("force-path-style") };
     let role_arn = reader.role();
-    let policy = Policy { force: reader.boolean("force-retrain").unwrap_or(false), max_age: reader.max_age() };
+    let force = ForceRules {
+        input: reader.boolean("force-retrain").unwrap_or(false),
+        message: raw.get("force-retrain-message").map(str::to_owned),
+        label: raw.get("force-retrain-label").map(str::to_owned),
+    };
+    let policy = Policy { force: None, max_age: reader.max_age() };
+    let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]).unwrap_or(false);
     let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
     let fingerprint = reader.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
     let trusted_refs = reader.lines("trusted-refs");
@@ -203,7 +214,9 @@ pub fn resolve(
             github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
             artifact_name,
             artifact_retention_days,
+            force,
             policy,
+            promote,
             on_error: on_error.unwrap_or(OnError::Fail),
             fail_on_miss,
             trusted_refs,

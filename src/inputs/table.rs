@@ -152,7 +152,12 @@ pub const INPUTS: &[Input] = &[
         FINDERS,
         "Number of the run in `repository` (or here) whose model is meant; needs a `github-token`.",
     ),
-    text("github-token", "", FINDERS, "Token for the GitHub API; `actions: read` on the repository of `run-id`."),
+    text(
+        "github-token",
+        "",
+        ALL,
+        "Token for the GitHub API: `actions: read` for `run-id`; `promote` also needs `contents: read` and `pull-requests: read`.",
+    ),
     text(
         "artifact-name",
         "",
@@ -166,6 +171,19 @@ pub const INPUTS: &[Input] = &[
         "Days to keep the pointer's artifact; by default the repository's setting.",
     ),
     boolean("force-retrain", "false", DECIDERS, "Train even if nothing changed, and replace the stored model."),
+    text(
+        "force-retrain-message",
+        "",
+        DECIDERS,
+        "Text in the message of the commit that caused the run, such as `[retrain]`, that forces a training; off by default.",
+    ),
+    text("force-retrain-label", "", DECIDERS, "Label of the pull request that forces a training; off by default."),
+    text(
+        "promote",
+        "never",
+        PLANNERS,
+        "`merged-pull-request` lets a push to the default branch take over the model that the merged pull request trained from exactly these inputs, where GitHub's API proves it; or `never`.",
+    ),
     text("max-age", "", DECIDERS, "Train again when the model is older, such as `7d` or `12h`."),
     text("on-error", "fail", PLANNERS, "When the store cannot be looked at: `fail`, or `retrain`."),
     boolean(

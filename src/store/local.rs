@@ -76,8 +76,8 @@ impl LocalStore {
     }
 
     fn put_blocking(&self, key: &Key, payload: &Payload, condition: &Condition) -> Result<Version, StoreError> {
-        let _unfinished = Unfinished::begin();
         let failed = |error: io::Error| io_error("write", key, &error);
+        let _unfinished = Unfinished::begin().map_err(failed)?;
         if Digest::of(&payload.bytes) != payload.digest {
             return Err(StoreError::new(StoreErrorKind::Damaged, "write", key, "the bytes do not have their digest"));
         }

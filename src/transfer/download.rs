@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use rustix::fs::statvfs;
-use tokio::task::JoinSet;
 
 use super::stage::{self, Destination, Stage};
-use super::throttle::Throttle;
-use super::unchanged;
 use super::upload::{PAUSES, jittered};
+use super::{throttle, unchanged};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, Manifest};
@@ -76,31 +74,14 @@ pub async fn restore(
         .collect();
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
-    let throttle = Arc::new(Throttle::default());
-    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
-    let result: Result<()> = async {
-        for blob in wanted {
-            let permit = throttle.acquire(0).await?;
-            while let Some(result) = tasks.try_join_next() {
-                finished(result)?;
-            }
-            let (store, manifest, stage) = (store.clone(), manifest.clone(), stage.clone());
-            let (throttle, progress) = (throttle.clone(), progress.clone());
-            tasks.spawn(async move {
-                fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
-                throttle.finished(permit, blob.size);
-                Ok(())
-            });
+    let task = |blob: Blob| {
+        let (store, manifest, stage, progress) = (store.clone(), manifest.clone(), stage.clone(), progress.clone());
+        async move {
+            fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
+            Ok(((), blob.size))
         }
-        while let Some(result) = tasks.join_next().await {
-            finished(result)?;
-        }
-        Ok(())
-    }
-    .await;
-    // Nothing of it may go on once this returns, neither writing nor waiting.
-    tasks.shutdown().await;
-    result?;
+    };
+    throttle::for_each(streamed(wanted), task, |result| result).await?;
     progress.end();
 
     let stage = Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
@@ -122,46 +103,30 @@ pub async fn verify(store: &DynStore, manifest: Manifest, progress: &Arc<Progres
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
     progress.begin("verifying", Blob::total(&blobs));
-    let throttle = Arc::new(Throttle::default());
-    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    let task = |blob: Blob| {
+        let (store, manifest, progress) = (store.clone(), manifest.clone(), progress.clone());
+        async move {
+            fetch(&store, &manifest, &blob, None, &progress).await?;
+            Ok(((), blob.size))
+        }
+    };
     let mut damage = Vec::new();
-    let mut judge = |result: std::result::Result<Result<()>, tokio::task::JoinError>| match finished(result) {
+    let judge = |result: Result<()>| match result {
         Err(error) if error.kind() == Kind::Integrity => {
             damage.push(error.to_string());
             Ok(())
         }
         other => other,
     };
-    let result: Result<()> = async {
-        for blob in blobs {
-            let permit = throttle.acquire(0).await?;
-            while let Some(result) = tasks.try_join_next() {
-                judge(result)?;
-            }
-            let (store, manifest, throttle, progress) =
-                (store.clone(), manifest.clone(), throttle.clone(), progress.clone());
-            tasks.spawn(async move {
-                fetch(&store, &manifest, &blob, None, &progress).await?;
-                throttle.finished(permit, blob.size);
-                Ok(())
-            });
-        }
-        while let Some(result) = tasks.join_next().await {
-            judge(result)?;
-        }
-        Ok(())
-    }
-    .await;
-    // Nothing of it may go on once this returns, neither writing nor waiting.
-    tasks.shutdown().await;
-    result?;
+    throttle::for_each(streamed(blobs), task, judge).await?;
     progress.end();
     damage.sort();
     Ok(damage)
 }
 
-fn finished(result: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    result.map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
+/// Blobs are written as they come, so their tasks hold next to nothing.
+fn streamed(blobs: Vec<Blob>) -> Vec<(Blob, u64)> {
+    blobs.into_iter().map(|blob| (blob, 0)).collect()
 }
 
 /// Reads one blob, writing its slices to the stage if there is one, and compares its digest.

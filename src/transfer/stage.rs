@@ -87,7 +87,7 @@ impl Stage {
     /// A destination that cannot be written.
     pub fn create(destination: Destination) -> Result<Self> {
         // Before there is anything to remove, so that it is never overlooked.
-        let unfinished = Unfinished::begin();
+        let unfinished = Unfinished::begin().on("cannot restore into", &destination.path)?;
         let root = destination.path.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
         DirBuilder::new().mode(0o755).create(&root).map_err(|error| {
             Error::io("cannot write to", &destination.path, &error)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
 
 use super::MEMORY_BUDGET;
 use crate::error::{Error, Result};
@@ -59,6 +60,54 @@ impl Default for Throttle {
     }
 }
 
+/// What a request brought, and the bytes that it moved.
+pub type Moved<T> = (T, u64);
+
+/// Runs a task for each item, as many at once as it pays, and hands their results over as they come.
+///
+/// Beside each item stands how many bytes its task holds. When this returns, no task is left: none goes
+/// on writing or waiting.
+///
+/// # Errors
+/// The first one that `note` returns; it ends the others.
+pub async fn for_each<I, T, F>(
+    items: Vec<(I, u64)>,
+    task: impl Fn(I) -> F,
+    mut note: impl FnMut(Result<T>) -> Result<()>,
+) -> Result<()>
+where
+    F: Future<Output = Result<Moved<T>>> + Send + 'static,
+    T: Send + 'static,
+{
+    let throttle = Arc::new(Throttle::default());
+    let mut tasks: JoinSet<Result<T>> = JoinSet::new();
+    let result: Result<()> = async {
+        for (item, memory) in items {
+            let permit = throttle.acquire(memory).await?;
+            while let Some(result) = tasks.try_join_next() {
+                note(joined(result))?;
+            }
+            let (throttle, running) = (throttle.clone(), task(item));
+            tasks.spawn(async move {
+                let (brought, bytes) = running.await?;
+                throttle.finished(permit, bytes);
+                Ok(brought)
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            note(joined(result))?;
+        }
+        Ok(())
+    }
+    .await;
+    tasks.shutdown().await;
+    result
+}
+
+fn joined<T>(result: std::result::Result<Result<T>, JoinError>) -> Result<T> {
+    result.map_err(|error| Error::failed("the transfer was interrupted").caused_by(error))?
+}
+
 impl Throttle {
     /// Waits for the right to run a request that holds `memory` bytes.
     ///
@@ -103,7 +152,59 @@ fn kibibytes(bytes: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    /// Counts the tasks that are alive.
+    struct Alive(Arc<AtomicUsize>);
+
+    impl Alive {
+        fn new(count: &Arc<AtomicUsize>) -> Self {
+            count.fetch_add(1, Ordering::SeqCst);
+            Self(count.clone())
+        }
+    }
+
+    impl Drop for Alive {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_item_has_its_task_and_its_result() {
+        let mut sum = 0;
+        for_each(
+            (0..100_u64).map(|item| (item, 1)).collect(),
+            |item| async move { Ok((item, 1)) },
+            |result| {
+                sum += result?;
+                Ok(())
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(sum, 4950);
+    }
+
+    #[tokio::test]
+    async fn the_first_error_ends_all_tasks_before_it_is_told() {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let task = |item: u64| {
+            let alive = Alive::new(&alive);
+            async move {
+                let _alive = alive;
+                match item {
+                    5 => Err(Error::failed("the fifth")),
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        let result = for_each((0..6).map(|item| (item, 1)).collect(), task, |result: Result<()>| result).await;
+        assert_eq!(result.unwrap_err().to_string(), "the fifth");
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
+    }
 
     #[tokio::test]
     async fn requests_grow_only_while_it_pays_and_memory_is_bounded() {

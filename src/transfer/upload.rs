@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-
 use super::chunks::{self, BlobPlan};
-use super::throttle::Throttle;
+use super::throttle;
 use super::tree::Tree;
 use crate::error::{Error, IoContext as _, Result, describe_io};
 use crate::format::Digest;
@@ -36,16 +34,26 @@ pub struct Uploaded {
 pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &Arc<Progress>) -> Result<Uploaded> {
     let files: Arc<Vec<(PathBuf, u64)>> =
         Arc::new(tree.files.iter().map(|file| (workspace.join(&file.path), file.size)).collect());
-    let plans = chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size)));
+    let plans = Arc::new(chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size))));
     let total: u64 = plans.iter().map(|plan| plan.size).sum();
     progress.begin("uploading", total);
 
-    let throttle = Arc::new(Throttle::default());
     let begun: Arc<Mutex<HashSet<Digest>>> = Arc::default();
-    let mut tasks: JoinSet<Result<(usize, Digest, bool)>> = JoinSet::new();
+    let task = |index: usize| {
+        let (store, begun, progress) = (store.clone(), begun.clone(), progress.clone());
+        let (files, plans, size) = (files.clone(), plans.clone(), plans[index].size);
+        async move {
+            let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plans[index])).await)??;
+            let digest = payload.digest;
+            let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
+            let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
+            progress.advance(size);
+            Ok(((index, digest, sent), if sent { size } else { 0 }))
+        }
+    };
     let mut digests: HashMap<usize, Digest> = HashMap::with_capacity(plans.len());
     let (mut sent_blobs, mut sent_bytes) = (0, 0);
-    let mut finished = |result: Result<(usize, Digest, bool)>, plans: &[BlobPlan]| -> Result<()> {
+    let finished = |result: Result<(usize, Digest, bool)>| {
         let (index, digest, sent) = result?;
         digests.insert(index, digest);
         if sent {
@@ -54,34 +62,8 @@ pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &
         }
         Ok(())
     };
-    let result: Result<()> = async {
-        for (index, plan) in plans.iter().enumerate() {
-            let permit = throttle.acquire(plan.size).await?;
-            while let Some(result) = tasks.try_join_next() {
-                finished(joined(result)?, &plans)?;
-            }
-            let (store, files, plan, begun) = (store.clone(), files.clone(), plan.clone(), begun.clone());
-            let (throttle, progress) = (throttle.clone(), progress.clone());
-            tasks.spawn(async move {
-                let size = plan.size;
-                let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plan)).await)??;
-                let digest = payload.digest;
-                let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
-                let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
-                progress.advance(size);
-                throttle.finished(permit, if sent { size } else { 0 });
-                Ok((index, digest, sent))
-            });
-        }
-        while let Some(result) = tasks.join_next().await {
-            finished(joined(result)?, &plans)?;
-        }
-        Ok(())
-    }
-    .await;
-    // Nothing of it may go on once this returns, neither writing nor waiting.
-    tasks.shutdown().await;
-    result?;
+    let all = plans.iter().enumerate().map(|(index, plan)| (index, plan.size)).collect();
+    throttle::for_each(all, task, finished).await?;
     progress.end();
     let manifest = assemble(tree, &plans, &digests)?;
     Ok(Uploaded { manifest, sent_blobs, sent_bytes })
@@ -119,13 +101,15 @@ fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
 /// # Errors
 /// A store that cannot be written.
 pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Result<bool> {
-    let condition = match store.head(key).await? {
-        Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => return Ok(false),
-        // Under a content address, another length or checksum can only be damage or malice.
-        Some(_) => Condition::None,
-        None => Condition::Absent,
-    };
-    put(store, key, payload, condition).await
+    match store.head(key).await? {
+        Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => Ok(false),
+        // Under a content address, another length or checksum can only be damage or malice. A role that
+        // may only create content cannot repair it.
+        Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
+            error.hint(format!("`{key}` holds other bytes than its name says; remove it from the store and save again"))
+        }),
+        None => put(store, key, payload, Condition::Absent).await,
+    }
 }
 
 /// Puts bytes; returns false where the condition is [`Condition::Absent`] and there are some.

@@ -3,9 +3,12 @@
 //   node official.mjs upload NAME FILE...       upload --raw NAME FILE (no archive; the name is the file's)
 //   node official.mjs list [--latest]           get NAME             download NAME DIRECTORY
 //   node official.mjs delete NAME               id-token AUDIENCE
+//   node official.mjs download-artifact [--raw] NAME|PATTERN DIRECTORY       what actions/download-artifact does
+//   node official.mjs sequence             a fixed sequence of calls, and what they say on every service alike
 //       print one JSON object. The environment is a runner's: ACTIONS_RUNTIME_TOKEN, ACTIONS_RESULTS_URL, … With
 //       --repository OWNER/NAME --run-id N (and a token in LOOKUP_TOKEN) list, get, download and delete go through
-//       the REST API at GITHUB_API_URL, as for another run or repository.
+//       the REST API at GITHUB_API_URL, as for another run or repository. With --old it is the last client that
+//       uploads as version 4, as ml-cache does; act's service does not understand what the newest one uploads.
 //   node official.mjs verify URL
 //       tries a double at URL, which it resets, with all of that; prints what it called and ends with 1 at a difference.
 //
@@ -38,13 +41,20 @@ function packageJson(name) {
 // Some of the environment is read when a module is loaded, so none is loaded before it is needed.
 async function load(name) {
   const { file, main } = packageJson(name)
-  return import(pathToFileURL(path.join(path.dirname(file), main)).href)
+  const module = await import(pathToFileURL(path.join(path.dirname(file), main)).href)
+  // A package of the older kind arrives as the default export, or below it.
+  return { ...module.default, ...module }
 }
 
-async function run(command, args, { findBy, latest, raw } = {}) {
+async function newClient(old) {
+  const { DefaultArtifactClient } = await load(old ? 'artifact-5' : '@actions/artifact')
+  return new DefaultArtifactClient()
+}
+
+async function run(command, args, { findBy, latest, raw, old } = {}) {
   if (command === 'id-token') return { value: await (await load('@actions/core')).getIDToken(args[0]) }
-  const { DefaultArtifactClient } = await load('@actions/artifact')
-  const client = new DefaultArtifactClient()
+  if (command === 'sequence') return sequence()
+  const client = await newClient(old)
   const [name, ...rest] = args
   switch (command) {
     case 'upload': {
@@ -62,8 +72,74 @@ async function run(command, args, { findBy, latest, raw } = {}) {
     }
     case 'delete':
       return client.deleteArtifact(name, { findBy })
+    case 'download-artifact':
+      return downloadArtifact(client, name, path.resolve(rest[0]), { findBy, raw })
     default:
       throw new Error(`no such command: ${command}`)
+  }
+}
+
+// The steps of actions/download-artifact v8.0.1 (src/download-artifact.ts): the artifact of that name, or the newest
+// ones that match the pattern; each is downloaded, compared with the digest that the service has, and unpacked.
+async function downloadArtifact(client, wanted, directory, { findBy, raw }) {
+  const { Minimatch } = await load('minimatch')
+  const isPattern = /[*?[]/.test(wanted)
+  let artifacts = []
+  if (isPattern) {
+    const listed = await client.listArtifacts({ latest: true, findBy })
+    artifacts = listed.artifacts.filter(({ name }) => new Minimatch(wanted).match(name))
+  } else {
+    artifacts = [(await client.getArtifact(wanted, { findBy })).artifact]
+  }
+  const place = (name) => (isPattern && artifacts.length > 1 ? path.join(directory, name) : directory)
+  for (const { id, name, digest } of artifacts) {
+    const options = { path: place(name), expectedHash: digest, skipDecompress: raw, findBy }
+    const { digestMismatch } = await client.downloadArtifact(id, options)
+    if (digestMismatch) throw new Error(`digest validation failed for ${name}`)
+  }
+  return { artifacts }
+}
+
+const sha256 = (bytes) => crypto.createHash('sha256').update(bytes).digest('hex')
+
+// Calls the official clients, old to upload and new to read, as jobs do, and tells what cannot differ between services:
+// numbers and times are their own, and act's lists have no digests and the size of a directory.
+async function sequence() {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'sequence-'))
+  try {
+    const files = ['pointer.json', 'nested/other.txt'].map((name) => path.join(directory, 'from', name))
+    for (const [index, file] of files.entries()) {
+      fs.mkdirSync(path.dirname(file), { recursive: true })
+      fs.writeFileSync(file, `{"number":${index}}`.repeat(1000 * (index + 1)))
+      // The archive has the time, and equal archives have equal digests.
+      fs.utimesSync(file, 1e9, 1e9)
+    }
+    const [old, client] = [await newClient(true), await newClient(false)]
+    const facts = {}
+    for (const [name, count] of [['sequence-a', 1], ['sequence-b', 2]]) {
+      const { size, digest } = await old.uploadArtifact(name, files.slice(0, count), path.join(directory, 'from'))
+      // The files of an archive have no certain order.
+      facts[`upload ${name}`] = count === 1 ? { size, digest } : { size }
+    }
+    const mine = async (reader) => (await reader.listArtifacts({ latest: true })).artifacts
+      .map(({ name }) => name).filter((name) => name.startsWith('sequence-')).sort()
+    facts.list = await mine(client)
+    facts['list, older client'] = await mine(old)
+    for (const name of ['sequence-a', 'sequence-b']) {
+      const { artifact } = await client.getArtifact(name)
+      const target = path.join(directory, name)
+      const { digestMismatch } = await client.downloadArtifact(artifact.id, { path: target, expectedHash: artifact.digest })
+      const found = fs.readdirSync(target, { recursive: true }).map(String).sort()
+        .filter((file) => fs.statSync(path.join(target, file)).isFile())
+        .map((file) => [file, sha256(fs.readFileSync(path.join(target, file)))])
+      facts[`download ${name}`] = { digestMismatch, files: Object.fromEntries(found) }
+    }
+    await client.deleteArtifact('sequence-a')
+    facts['list after delete'] = await mine(client)
+    facts['get after delete'] = await client.getArtifact('sequence-a').then(() => 'found', ({ name }) => name)
+    return facts
+  } finally {
+    fs.rmSync(directory, { recursive: true })
   }
 }
 
@@ -164,6 +240,22 @@ class Verification {
     await this.call('download', ['pointer.json', path.join(this.directory, 'raw')])
     assert.deepEqual(this.pointerIn(path.join(this.directory, 'raw')), pointer)
 
+    // The client of version 4, as jobs of older workflows and ml-cache speak, and the action that downloads.
+    await this.call('upload', ['version-4', file], { old: true })
+    const fetched = path.join(this.directory, 'fetched')
+    for (const [wanted, directory, names] of [
+      ['version-4', 'name', ['version-4']],
+      ['version-?', 'pattern', ['version-4']],
+      ['*[4g]', 'several', ['passing', 'version-4']],
+    ]) {
+      const { artifacts } = await this.call('download-artifact', [wanted, path.join(fetched, directory)])
+      assert.deepEqual(artifacts.map(({ name }) => name).sort(), names)
+    }
+    for (const directory of ['name', 'pattern', 'several/passing', 'several/version-4']) {
+      assert.deepEqual(this.pointerIn(path.join(fetched, directory)), pointer)
+    }
+    await this.call('delete', ['version-4'])
+
     // Another job of the run sees it all the same.
     await this.start({ repository: 'org/models', run_id: job.run_id, job: 'deploy' })
     assert.equal((await this.call('list', [])).artifacts.length, 4)
@@ -230,6 +322,7 @@ const { values, positionals } = parseArgs({
     repository: { type: 'string' },
     'run-id': { type: 'string' },
     latest: { type: 'boolean', default: false },
+    old: { type: 'boolean', default: false },
     raw: { type: 'boolean', default: false },
   },
 })
@@ -240,7 +333,7 @@ try {
     const verification = new Verification(args[0])
     try {
       const versions = Object.fromEntries(
-        ['@actions/artifact', '@actions/core'].map((name) => [name, packageJson(name).version]))
+        ['@actions/artifact', 'artifact-5', '@actions/core'].map((name) => [name, packageJson(name).version]))
       print(`${JSON.stringify({ ok: true, versions, ...(await verification.verify()) }, null, 2)}\n`)
     } finally {
       fs.rmSync(verification.directory, { recursive: true })

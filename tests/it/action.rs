@@ -1,9 +1,11 @@
 //! The container action as the runner starts it: `INPUT_*` in; outputs, state, summary and log out.
 
 mod artifacts;
+mod force;
 mod hostile;
 mod identity;
 mod inputs;
+mod promotion;
 mod protocol;
 mod runner;
 mod secrets;

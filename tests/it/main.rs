@@ -19,3 +19,4 @@ mod patterns;
 mod races;
 mod s3_faults;
 mod support;
+mod threat_model;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::format::Digest;
+use crate::format::pointer::ForceSource;
 
 fn pointer() -> Pointer {
     Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap()
@@ -21,12 +22,16 @@ fn found(absent: usize) -> Lookup {
     Lookup::Found(Box::new(Found { scope: Scope::Trusted, pointer: pointer(), absent, wrong: 0 }))
 }
 
+fn by_input() -> Forced {
+    Forced { by: Some("octocat".into()), source: ForceSource::Input, detail: "force-retrain".into() }
+}
+
 #[test]
 fn the_table_of_verdicts() {
     let inputs = digests("d", "t", "e");
     let now = pointer().created_at + SignedDuration::from_hours(24 * 10);
     let always = Policy::default();
-    let forced = Policy { force: true, ..always.clone() };
+    let forced = Policy { force: Some(by_input()), ..always.clone() };
     let weekly = Policy { max_age: Some(SignedDuration::from_hours(24 * 7)), ..always.clone() };
     let monthly = Policy { max_age: Some(SignedDuration::from_hours(24 * 30)), ..always.clone() };
     let failed = Lookup::Failed("no answer".into());

@@ -23,7 +23,7 @@ fn little_is_needed() {
     assert_eq!(settings.store.to_string(), "file:///home/me/.cache/ml-cache");
     assert_eq!(settings.namespace.to_string(), "local/tmp");
     assert_eq!(settings.destination, Path::new("/tmp"));
-    assert!(!settings.policy.force && !settings.fail_on_miss);
+    assert!(!settings.force.input && !settings.promote && !settings.fail_on_miss);
     assert!(check(Verb::Restore, &[("model", "m")]).unwrap().fail_on_miss);
 }
 
@@ -38,8 +38,9 @@ fn empty_strings_are_defaults() {
 fn durations_and_booleans_are_read() {
     let mut values = GOOD.to_vec();
     values.extend([("force-retrain", "True"), ("max-age", "1w 2d")]);
-    let policy = check(Verb::Plan, &values).unwrap().policy;
-    assert_eq!(policy, Policy { force: true, max_age: Some(SignedDuration::from_hours(9 * 24)) });
+    let settings = check(Verb::Plan, &values).unwrap();
+    assert!(settings.force.input);
+    assert_eq!(settings.policy.max_age, Some(SignedDuration::from_hours(9 * 24)));
 }
 
 #[test]

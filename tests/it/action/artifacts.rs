@@ -136,7 +136,10 @@ fn an_older_generation_is_restored_while_the_store_remembers_it() {
     let forced = runner.step_with("save", &[("force-retrain", "true")]);
     forced.succeeds();
     assert_eq!(forced.output("saved"), "true");
-    restores(&deployment(&runner), &[("pointer", &first)]);
+    let older = restores(&deployment(&runner), &[("pointer", &first)]);
+    let restored: Value = serde_json::from_str(older.output("pointer")).unwrap();
+    assert_eq!([&restored["generation"], &restored["bytes"]], [&json!(1), &json!("weights".len())]);
+    assert_eq!(restored["producer"], Value::Null, "the store remembers no more than the manifest");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn huge(_: Vec<u8>) -> Vec<u8> {
 }
 
 fn later_version(bytes: Vec<u8>) -> Vec<u8> {
-    String::from_utf8(bytes).unwrap().replacen("/v1\"", "/v2\"", 1).into_bytes()
+    String::from_utf8(bytes).unwrap().replacen("/v1\"", "/v9\"", 1).into_bytes()
 }
 
 fn unknown_field(bytes: Vec<u8>) -> Vec<u8> {

@@ -1,0 +1,214 @@
+//! Promotion: a push to the default branch takes over the model that the pull request merged there
+//! has trained, where GitHub's API proves that it did.
+//!
+//! Whatever stands in the way is told and leads to a training, never to a failure.
+
+use super::save::{keep_inputs, now, put};
+use super::{Context, lookup, nonce};
+use crate::decide::promote::{
+    Here, PullFacts, TrainingRun, Wanted, is_own_artifact, merged_here, same_pointer, trained_there, workflow_files,
+};
+use crate::error::{Error, Result};
+use crate::format::pointer::{MAX_BYTES, Promotion, schema_for};
+use crate::format::{Digest, InputsDocument, Pointer, Scope};
+use crate::github::RunContext;
+use crate::github::rest::{PullRequest, Rest};
+use crate::store::{self, Condition, layout};
+use crate::transfer::presence::Gaps;
+
+use super::resolve::facts_of;
+
+/// What was proven, and by which artifact.
+struct Proof {
+    pointer: Pointer,
+    stored: Digest,
+    artifact_id: u64,
+}
+
+/// Promotes where the user wants it and the run may; returns whether there is a trusted pointer now.
+pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
+    let Some(run) = ctx.run.as_ref().filter(|_| ctx.settings.promote) else { return false };
+    let is_push = run.event == "push"
+        && ctx.access.own == Scope::Trusted
+        && run.default_branch.as_ref().is_some_and(|branch| run.git_ref == format!("refs/heads/{branch}"));
+    if !is_push || ctx.access.read_only.is_some() || ctx.settings.policy.force.is_some() {
+        return false;
+    }
+    match promote(ctx, run, document).await {
+        Ok(Ok(pointer)) => {
+            let from = pointer.promotion.as_ref().map_or(0, |promotion| promotion.pull_request);
+            ctx.report.info(&format!("{}: the model of pull request #{from} is trusted now", ctx.settings.model));
+            true
+        }
+        Ok(Err(why)) => {
+            ctx.report.info(&format!("{}: nothing is promoted: {why}", ctx.settings.model));
+            false
+        }
+        Err(error) => {
+            ctx.report.warn(&format!("nothing is promoted: {}", error.explanation()));
+            false
+        }
+    }
+}
+
+/// The outer error is a failure, the inner one the reason why nothing may be promoted.
+async fn promote(
+    ctx: &Context,
+    run: &RunContext,
+    document: &InputsDocument,
+) -> Result<std::result::Result<Pointer, String>> {
+    let (Some(rest), Some(default_branch), Some(workflow)) =
+        (&ctx.rest, run.default_branch.clone(), run.workflow_path())
+    else {
+        return Ok(Err("the run does not know its workflow file, or `github-token` is empty".to_owned()));
+    };
+    let here = Here {
+        repository_id: run.repository_id,
+        repository: run.repository.clone(),
+        default_branch,
+        sha: run.sha.clone(),
+        workflow: workflow.to_owned(),
+    };
+    let fingerprint = document.fingerprint().all;
+    let mut why = format!("no pull request was merged by {}", run.sha);
+    for pull in rest.pull_requests_of_commit(&run.repository, &run.sha).await? {
+        let pull = pull_facts(&pull);
+        if let Err(fact) = merged_here(&pull, &here) {
+            why = format!("pull request #{}: {fact}", pull.number);
+            continue;
+        }
+        match proof(ctx, rest, &here, &pull, &fingerprint).await? {
+            Ok((proof, training)) => return take_over(ctx, run, &pull, &training, proof, document).await,
+            Err(fact) => why = format!("pull request #{}: {fact}", pull.number),
+        }
+    }
+    Ok(Err(why))
+}
+
+/// Looks for the run that trained.
+async fn proof(
+    ctx: &Context,
+    rest: &Rest,
+    here: &Here,
+    pull: &PullFacts,
+    fingerprint: &Digest,
+) -> Result<std::result::Result<(Proof, TrainingRun), String>> {
+    let settings = &ctx.settings;
+    let key = layout::pointer(&Scope::PullRequest(pull.number), &settings.namespace, &settings.model, fingerprint);
+    let Some((stored, _)) = store::read(&*ctx.store, &key, MAX_BYTES).await? else {
+        return Ok(Err("it trained no model of these inputs".to_owned()));
+    };
+    let mut why = format!("no run of `{}` has ended for {}", here.workflow, pull.head_sha);
+    for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
+        let training = TrainingRun {
+            id: run.id,
+            facts: facts_of(&run),
+            head_sha: run.head_sha,
+            workflow: run.path,
+            called: run.referenced_workflows.into_iter().map(|called| called.path).collect(),
+        };
+        let refused = |fact: String| format!("run {}: {fact}", training.id);
+        if let Err(fact) = trained_there(&training, pull, here) {
+            why = refused(fact);
+            continue;
+        }
+        if let Some(file) = changed_workflow(rest, &training, pull, here).await? {
+            why = refused(format!("`{file}` is not the same in the commit that was merged and in {}", here.sha));
+            continue;
+        }
+        why = refused("it has no artifact with the pointer that is in the store".to_owned());
+        let prefix = settings.artifact_prefix();
+        for artifact in rest.artifacts_of_run(&here.repository, training.id).await?.iter().rev() {
+            if artifact.expired || !is_own_artifact(&artifact.name, &prefix) {
+                continue;
+            }
+            let bytes = rest.pointer_in(&here.repository, artifact).await?;
+            let wanted = Wanted { namespace: &settings.namespace, model: &settings.model, fingerprint };
+            match same_pointer(&stored, &bytes, &training, pull, wanted, ctx.now) {
+                Ok(pointer) => {
+                    let proof = Proof { pointer, stored: Digest::of(&stored), artifact_id: artifact.id };
+                    return Ok(Ok((proof, training)));
+                }
+                Err(fact) => why = refused(fact),
+            }
+        }
+    }
+    Ok(Err(why))
+}
+
+/// Returns the first of the run's own workflow files that the merge left different.
+async fn changed_workflow(
+    rest: &Rest,
+    training: &TrainingRun,
+    pull: &PullFacts,
+    here: &Here,
+) -> Result<Option<String>> {
+    for file in workflow_files(training, here) {
+        let then = rest.file_id(&here.repository, &file, &pull.head_sha).await?;
+        if then.is_none() || then != rest.file_id(&here.repository, &file, &here.sha).await? {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the trusted pointer; whoever was first is as good.
+async fn take_over(
+    ctx: &Context,
+    run: &RunContext,
+    pull: &PullFacts,
+    training: &TrainingRun,
+    proof: Proof,
+    document: &InputsDocument,
+) -> Result<std::result::Result<Pointer, String>> {
+    let Proof { pointer, stored, artifact_id } = proof;
+    if lookup::gaps(ctx, &pointer).await? != Gaps::default() {
+        return Ok(Err(format!("objects of the model of pull request #{} are gone or damaged", pull.number)));
+    }
+    let manifest = lookup::manifest(ctx, &pointer)
+        .await?
+        .ok_or_else(|| Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest)))?;
+    let promotion = Promotion {
+        pull_request: pull.number,
+        head_sha: pull.head_sha.clone(),
+        merge_sha: run.sha.clone(),
+        run_id: training.id,
+        artifact_id,
+        pointer: stored,
+        at: now(),
+        by: run.producer(),
+    };
+    let promoted = Pointer {
+        schema: schema_for(pointer.forced.as_ref(), Some(&promotion)),
+        scope: Scope::Trusted,
+        generation: 1,
+        // What can be known here is not taken from there.
+        inputs: keep_inputs(ctx, document).await?,
+        files: manifest.files.len() as u64,
+        bytes: manifest.total_bytes(),
+        promotion: Some(promotion),
+        previous: Vec::new(),
+        nonce: nonce(),
+        ..pointer
+    };
+    let key = layout::pointer(&promoted.scope, &promoted.namespace, &promoted.model, &promoted.fingerprint);
+    match put(ctx, &key, &promoted, Condition::Absent).await? {
+        Some(_) => Ok(Ok(promoted)),
+        None => match lookup::pointer(ctx, &Scope::Trusted, &promoted.fingerprint).await? {
+            Some((winner, _)) => Ok(Ok(winner)),
+            None => Ok(Err("another run is writing the pointer".to_owned())),
+        },
+    }
+}
+
+fn pull_facts(pull: &PullRequest) -> PullFacts {
+    PullFacts {
+        number: pull.number,
+        is_merged: pull.merged_at.is_some(),
+        merge_sha: pull.merge_commit_sha.clone(),
+        base_branch: pull.base.name.clone(),
+        base_repository_id: pull.base.repo.map(|repository| repository.id),
+        head_sha: pull.head.sha.clone(),
+        head_repository_id: pull.head.repo.map(|repository| repository.id),
+    }
+}

