@@ -9,7 +9,7 @@ import generate
 from model.config import ConfigError, load_config
 from model.data import DataError, read_transactions, split_by_time
 
-EXAMPLE = Path(__file__).parents[1]
+EXAMPLE = Path(__file__).parents[2]
 JANUARY = EXAMPLE / "data" / "training" / "transactions-2024-01.csv"
 
 
