@@ -53,10 +53,10 @@ commit() {
   git -C "$repo" -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$1"
 }
 
-# The product's actions as a user's workflow names them, with the image under test in place of the published one.
+# The product's actions and its workflow as a user's workflow names them, with the image under test in place of the published one.
 install_actions() {
   local file
-  for file in "$root"/action.yml "$root"/*/action.yml; do
+  for file in "$root"/action.yml "$root"/*/action.yml "$root/.github/workflows/ml-pipeline.yml"; do
     install -D -m 644 "$file" "$work/action/${file#"$root"/}"
   done
   find "$work/action" -name action.yml -exec sed -i "s#^\( *image:\).*#\1 docker://$ML_CACHE_E2E_IMAGE#" {} +
