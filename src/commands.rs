@@ -26,6 +26,7 @@ use crate::inputs::settings::Secret;
 use crate::inputs::{Settings, Verb};
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::sanitize;
 use crate::store::{self, DynStore};
 use crate::transfer::stage;
 
@@ -85,6 +86,7 @@ impl Context {
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {
             Some(Secret(token)) => {
+                sanitize::hide(token);
                 let url = environment.get("GITHUB_API_URL").unwrap_or("https://api.github.com");
                 Some(Rest::new(url, token)?)
             }

@@ -57,8 +57,11 @@ impl Report {
     /// Returns a function that hides a secret in everything that is printed from then on.
     pub fn mask(&self) -> fn(&str) {
         match self.in_actions {
-            true => |secret| put(&Command { name: "add-mask", message: secret }.to_string()),
-            false => |_| (),
+            true => |secret| {
+                sanitize::hide(secret);
+                put(&Command { name: "add-mask", message: secret }.to_string());
+            },
+            false => sanitize::hide,
         }
     }
 

@@ -1,12 +1,36 @@
 //! The one sanitizer for text that comes from elsewhere: file names, branch names, server answers.
 //!
 //! A log line that starts with `::`, or has `##[` anywhere, is a command to the GitHub runner;
-//! control and bidirectional characters can rewrite what a person sees.
+//! control and bidirectional characters can rewrite what a person sees. A server may also repeat in
+//! its answer what it was sent, so the secrets of this process are taken out of every text.
+
+use std::sync::{PoisonError, RwLock};
+
+/// What is taken out of every text.
+static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
+/// Shorter text is no secret, and may stand anywhere by chance.
+const MIN_SECRET: usize = 8;
+
+/// Takes a secret out of every text from now on.
+pub fn hide(secret: &str) {
+    let secret = secret.trim();
+    let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
+    if secret.len() >= MIN_SECRET && !secrets.iter().any(|known| known == secret) {
+        secrets.push(secret.to_owned());
+        // One that holds another goes first.
+        secrets.sort_by_key(|known| std::cmp::Reverse(known.len()));
+    }
+}
+
+fn without_secrets(text: &str) -> String {
+    let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+}
 
 /// Returns the text on one line, with nothing in it that a runner or a terminal would obey.
 pub fn line(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in without_secrets(text).chars() {
         match c {
             '\n' => clean.push_str("\\n"),
             '\r' => clean.push_str("\\r"),
@@ -59,6 +83,15 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_taken_out() {
+        for secret in ["s3cret-of-the-test", " s3cret-of-the-test-and-more\n", "ml", ""] {
+            hide(secret);
+        }
+        assert_eq!(line("(s3cret-of-the-test-and-more, s3cret-of-the-test) ml"), "(***, ***) ml");
+        assert_eq!(markdown("s3cret-of-the-test"), "&#42;&#42;&#42;");
+    }
 
     #[test]
     fn commands_and_control_characters_are_disarmed() {

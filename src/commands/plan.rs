@@ -151,7 +151,7 @@ impl Planned {
         if let Some(found) = self.found.as_ref().filter(|_| !self.verdict.retrain) {
             rows.extend(model_rows(&found.pointer));
             if let Some(seconds) = found.pointer.train_seconds.filter(|seconds| *seconds > 0) {
-                rows.push(("Training saved", format!("{seconds} s")));
+                rows.push(("Time saved", format!("{seconds} s")));
             }
         } else if let Some(baseline) = &self.baseline {
             rows.push(("Compared with", made_by(baseline)));

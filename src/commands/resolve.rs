@@ -7,11 +7,12 @@ use super::plan::model_rows;
 use super::restore::Execution;
 use super::{Context, lookup};
 use crate::decide::Reason;
+use crate::decide::promote::is_artifact;
 use crate::decide::trust::{RunFacts, usable};
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::pointer::{MAX_BYTES, Reference};
 use crate::format::{Digest, Pointer};
-use crate::github::rest::Run;
+use crate::github::rest::{MAX_ITEMS, Run};
 use crate::github::summary::Summary;
 use crate::inputs::settings::PointerSource;
 use crate::outputs::Outputs;
@@ -167,14 +168,18 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
         .map_err(|why| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")))?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
-    let newest = artifacts
-        .iter()
-        .rev()
-        .find(|artifact| artifact.name == *name || artifact.name.starts_with(&format!("{name}-")));
+    let newest = artifacts.iter().rev().find(|artifact| is_artifact(&artifact.name, name));
     match newest {
         Some(artifact) => rest.pointer_in(repository, artifact).await,
-        None => Err(Error::not_found(format!("run {run} of `{repository}` has no artifact `{name}`"))
-            .hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out")),
+        None => {
+            let missing = Error::not_found(format!("run {run} of `{repository}` has no artifact `{name}`"));
+            Err(match artifacts.len() {
+                MAX_ITEMS.. => missing.hint(format!(
+                    "only its newest {MAX_ITEMS} artifacts are looked at; hand over its `pointer` or `fingerprint` instead"
+                )),
+                _ => missing.hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out"),
+            })
+        }
     }
 }
 

@@ -136,11 +136,21 @@ fn without_ref(path: &str) -> &str {
 
 /// Returns whether an artifact of that name can hold what its run saved itself.
 pub fn is_own_artifact(name: &str, prefix: &str) -> bool {
-    match name.strip_prefix(prefix) {
-        Some("") => true,
-        Some(rest) => rest.strip_prefix('-').is_some_and(|rest| !rest.starts_with(ADOPTED)),
-        None => false,
+    is_artifact(name, prefix) && !name[prefix.len()..].starts_with(&format!("-{ADOPTED}"))
+}
+
+/// Returns whether an artifact has that name or one that was made of it: with [`ADOPTED`], the run's attempt, and
+/// random suffixes behind. The artifact of a model whose name only begins in the same way has not.
+pub fn is_artifact(name: &str, prefix: &str) -> bool {
+    let Some(rest) = name.strip_prefix(prefix) else { return false };
+    let mut parts = rest.split('-').peekable();
+    if parts.next() != Some("") {
+        return false;
     }
+    parts.next_if_eq(&ADOPTED);
+    parts.next_if(|part| (1..8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_random = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.by_ref().take(2).all(is_random) && parts.next().is_none()
 }
 
 /// Returns the pull request's pointer if the run's artifact holds the very same bytes, the run

@@ -14,6 +14,9 @@ pub const POINTER_FILE: &str = "pointer.json";
 pub const MAX_BYTES: usize = 128 << 10;
 /// An archive has at most so many entries, of which one counts.
 const MAX_ENTRIES: usize = 16;
+/// The bits of a Unix mode that say what sort of file it is, and their value for a regular one.
+const FILE_TYPE: u32 = 0o170_000;
+const REGULAR_FILE: u32 = 0o100_000;
 
 /// Packs a pointer; the same pointer always gives the same bytes.
 ///
@@ -50,8 +53,13 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
     if archive.len() > MAX_ENTRIES {
         return Err(refuse(format!("it has {} entries", archive.len())));
     }
+    // Other programs would take another one of them.
+    if archive.has_duplicate_names() {
+        return Err(refuse("it has several entries of one name".to_owned()));
+    }
     let entry = archive.by_name(POINTER_FILE).map_err(|error| refuse(error.to_string()))?;
-    if !entry.is_file() {
+    let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
+    if !entry.is_file() || !matches!(kind, 0 | REGULAR_FILE) {
         return Err(refuse(format!("`{POINTER_FILE}` is no file")));
     }
     let mut pointer = Vec::new();

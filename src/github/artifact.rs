@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{archive, http};
+use crate::decide::promote::is_artifact;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::format::Digest;
@@ -217,9 +218,8 @@ impl ResultsService {
     /// # Errors
     /// No such artifact; an artifact that holds no pointer; a service that refuses.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
-        let prefix = format!("{name}-");
         let mut found: Vec<Entry> = self.list().await?;
-        found.retain(|entry| entry.name == name || entry.name.starts_with(&prefix));
+        found.retain(|entry| is_artifact(&entry.name, name));
         found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
         let Some(entry) = found.pop() else {
             return Err(Error::not_found(format!("this run has no artifact `{name}`"))
@@ -296,7 +296,8 @@ impl ResultsService {
             let said = said.get("msg").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
             return Err(failed(format!("the results service answered {status}: {said}")));
         }
-        serde_json::from_slice(&body).map_err(|error| failed(format!("the answer is not of the known form: {error}")))
+        // Not with the reason: it would repeat values, and a signed URL is one.
+        serde_json::from_slice(&body).map_err(|_| failed("the answer is not of the known form".to_owned()))
     }
 
     /// Sends a request until it meets no passing fault.

@@ -50,10 +50,14 @@ pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>> {
 
 /// Returns what went wrong below HTTP, without the URL: its query may be a credential.
 pub fn broken(error: &reqwest::Error) -> Error {
-    let mut reason: &dyn std::error::Error = error;
+    Error::failed(if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(error) })
+}
+
+/// Returns the innermost cause, which is the one that says what happened.
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut reason = error;
     while let Some(source) = reason.source() {
         reason = source;
     }
-    let what = if error.is_timeout() { "no answer in time".to_owned() } else { reason.to_string() };
-    Error::failed(what)
+    reason.to_string()
 }

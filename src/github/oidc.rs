@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::config::{BehaviorVersion, Region, SharedHttpClient};
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use aws_sdk_sts::error::ProvideErrorMetadata as _;
 use serde::Deserialize;
 
 use super::http;
@@ -169,7 +169,8 @@ impl Provider {
                  `token.actions.githubusercontent.com:sub`, which has one of two forms, see deploy/), and the audience \
                  `sts.amazonaws.com`",
             ),
-            None => failed(format!("STS cannot be reached: {}", DisplayErrorContext(&error)))
+            // Not with the answer, which may hold the credentials.
+            None => failed(format!("STS cannot be reached: {}", http::root_cause(&error)))
                 .hint("check `region`, and that this machine can reach STS there"),
         }
     }

@@ -3,8 +3,11 @@
 //! The response types are our own: octocrab's lack fields that trust depends on, and take others
 //! for always present that may be null.
 
+use std::time::{Duration, Instant};
+
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
+use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,9 +15,19 @@ use serde_json::{Value, json};
 use super::{archive, http};
 use crate::error::{Error, Result};
 
-/// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
+/// A request that meets a fault of the server is made so often.
+const TRIES: u32 = 3;
+/// The longest pause before the first repetition.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Later than this nothing is repeated: a host that cannot be reached costs a timeout every time.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
+/// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
+pub const MAX_ITEMS: usize = (MAX_PAGES * PAGE) as usize;
+/// An error message of the API is told up to this length; a server in between may answer whole pages.
+const MAX_MESSAGE: usize = 500;
 
 /// The API of one server with one token.
 #[derive(Clone, Debug)]
@@ -147,10 +160,18 @@ impl Rest {
     /// # Errors
     /// A URL or token that cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self> {
+        let no_url = || Error::bad_input(format!("`{url}` is no base URL of a GitHub API (GITHUB_API_URL)"));
+        // octocrab takes both for granted, and panics.
+        if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            return Err(no_url());
+        }
+        if HeaderValue::from_str(token).is_err() {
+            return Err(Error::bad_input("`github-token` holds characters that no token has, such as a line end"));
+        }
         let http = http::client()?;
         let api = Octocrab::builder()
             .base_uri(url)
-            .map_err(|_| Error::bad_input(format!("`{url}` is no base URL of a GitHub API")))?
+            .map_err(|_| no_url())?
             .personal_token(token.to_owned())
             .build_with_reqwest(http.clone())
             .map_err(|error| Error::failed("cannot prepare for the GitHub API").caused_by(error))?;
@@ -255,7 +276,10 @@ impl Rest {
                 archive::unpack(&body.to_bytes())
             }
             (410, _) => Err(failed("it has expired".to_owned())),
-            (status, _) => Err(failed(format!("the API answered {status}"))),
+            (status, _) => {
+                let is_exhausted = is_exhausted(answer.headers());
+                Err(hinted(failed(format!("the API answered {status}")), status, is_exhausted))
+            }
         }
     }
 
@@ -286,8 +310,24 @@ impl Rest {
         })
     }
 
+    /// Asks until it meets no passing fault.
+    async fn repeat(&self, route: &str, query: &Value) -> octocrab::Result<Value> {
+        let started = Instant::now();
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.api.get(route, Some(query)).await {
+                Err(error) if is_passing(&error) && started.elapsed() < PATIENCE => {
+                    tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        self.api.get(route, Some(query)).await
+    }
+
     async fn request<T: DeserializeOwned>(&self, route: &str, query: &Value) -> std::result::Result<T, Failure> {
-        let answer: Value = self.api.get(route, Some(query)).await.map_err(|error| {
+        let answer: Value = self.repeat(route, query).await.map_err(|error| {
             let is_missing =
                 matches!(&error, octocrab::Error::GitHub { source, .. } if source.status_code.as_u16() == 404);
             let error = explain(&format!("read {route}"), &error);
@@ -300,6 +340,15 @@ impl Rest {
     }
 }
 
+/// Whether the same request may have an answer a moment later.
+fn is_passing(error: &octocrab::Error) -> bool {
+    match error {
+        octocrab::Error::GitHub { source, .. } => source.status_code.is_server_error(),
+        octocrab::Error::Json { .. } | octocrab::Error::Serde { .. } => false,
+        _ => true,
+    }
+}
+
 /// Why there is no answer.
 enum Failure {
     NotFound(Error),
@@ -309,22 +358,31 @@ enum Failure {
 /// Says what the API said; octocrab's own text for it is only "GitHub".
 fn explain(what: &str, error: &octocrab::Error) -> Error {
     let octocrab::Error::GitHub { source, .. } = error else {
-        let mut reason: &dyn std::error::Error = error;
-        while let Some(source) = reason.source() {
-            reason = source;
-        }
+        let reason = http::root_cause(error);
         return Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}"));
     };
     let status = source.status_code.as_u16();
-    let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {}", source.message));
-    let exhausted = source.headers.as_ref().is_some_and(|headers| {
-        headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
-            || headers.contains_key("retry-after")
-    });
+    let mut message: String = source.message.chars().take(MAX_MESSAGE).collect();
+    if message.len() < source.message.len() {
+        message.push('…');
+    }
+    let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {message}"));
+    hinted(result, status, source.headers.as_ref().is_some_and(is_exhausted))
+}
+
+/// Whether the token may ask for nothing more for a while.
+fn is_exhausted(headers: &HeaderMap) -> bool {
+    headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
+        || headers.contains_key("retry-after")
+}
+
+/// Adds what would help.
+fn hinted(result: Error, status: u16, is_exhausted: bool) -> Error {
     match status {
-        403 | 429 if exhausted => {
+        403 | 429 if is_exhausted => {
             result.hint("the token's rate limit is used up; try again later, or give another `github-token`")
         }
+        300..=399 => result.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
         401 => result.hint("the `github-token` is not valid"),
         403 => result.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
         404 => result.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),

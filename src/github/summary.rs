@@ -8,6 +8,9 @@ use crate::sanitize::markdown;
 /// At most so many changed inputs are listed.
 const MAX_CHANGES: usize = 50;
 
+/// At most so many are shown without a click: they are what a reader of a `retrain` looks for.
+const OPEN_CHANGES: usize = 10;
+
 /// What a summary tells.
 #[derive(Clone, Debug)]
 pub struct Summary<'a> {
@@ -28,14 +31,16 @@ impl Summary<'_> {
     pub fn render(&self) -> String {
         let (word, explanation) = self.reason;
         let mut text = format!("### {}: {}\n\n", markdown(self.model), markdown(self.decision));
-        text.push_str(&format!("| Reason | {}: {} |\n| --- | --- |\n", markdown(word), markdown(explanation)));
+        // The first row is the table's heading; without the colons GitHub would centre it.
+        text.push_str(&format!("| Reason | {}: {} |\n| :--- | :--- |\n", markdown(word), prose(explanation)));
         for (name, value) in &self.rows {
-            text.push_str(&format!("| {name} | {} |\n", markdown(value)));
+            text.push_str(&format!("| {name} | {} |\n", prose(value)));
         }
         if !self.changes.is_empty() {
             let noun = if self.changes.len() == 1 { "input" } else { "inputs" };
-            text.push_str(&format!("\n<details><summary>{} changed {noun}</summary>\n\n", self.changes.len()));
-            text.push_str("| Set | Change | Path |\n| --- | --- | --- |\n");
+            let open = if self.changes.len() <= OPEN_CHANGES { " open" } else { "" };
+            text.push_str(&format!("\n<details{open}><summary>{} changed {noun}</summary>\n\n", self.changes.len()));
+            text.push_str("| Set | Change | Path |\n| :--- | :--- | :--- |\n");
             for change in self.changes.iter().take(MAX_CHANGES) {
                 let from =
                     change.old_path.as_ref().map(|path| format!(" (was {})", markdown(path))).unwrap_or_default();
@@ -50,6 +55,22 @@ impl Summary<'_> {
         text.push('\n');
         text
     }
+}
+
+/// Returns the text for a cell: as [`markdown`], but what stands between two backticks is shown as code. All else in it
+/// stays escaped, so foreign text with backticks gains a font and nothing more.
+fn prose(text: &str) -> String {
+    let escaped = markdown(text);
+    let pieces: Vec<&str> = escaped.split("&#96;").collect();
+    let mut shown = String::with_capacity(escaped.len());
+    for (at, piece) in pieces.iter().enumerate() {
+        match (at % 2 == 1, at + 1 < pieces.len()) {
+            (true, true) => shown.push_str(&format!("<code>{piece}</code>")),
+            (true, false) => shown.push_str(&format!("&#96;{piece}")),
+            (false, _) => shown.push_str(piece),
+        }
+    }
+    shown
 }
 
 /// Returns `3 files, 1.5 MiB`.
@@ -83,17 +104,34 @@ mod tests {
                 "### m&#124;x: retrain",
                 "",
                 "| Reason | data-changed: the data changed |",
-                "| --- | --- |",
+                "| :--- | :--- |",
                 "| Model | 1 file, 2.00 KiB |",
                 "",
                 "<details><summary>60 changed inputs</summary>",
                 "",
                 "| Set | Change | Path |",
-                "| --- | --- | --- |",
+                "| :--- | :--- | :--- |",
                 "| data | modified | data/0&#124;&lt;b&gt;&#92;n&#58;:error&#58;:x |",
             ]
         );
         assert!(text.contains("and 10 more"));
         assert!(!text.contains("<b>") && !text.contains("\n::"));
+        let few = Summary { changes: &changes[..OPEN_CHANGES], ..summary }.render();
+        assert!(few.contains("\n<details open><summary>10 changed inputs</summary>\n"), "{few}");
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_still_escaped() {
+        for (text, shown) in [
+            ("in the scope `trusted`", "in the scope <code>trusted</code>"),
+            ("`a` or `b`", "<code>a</code> or <code>b</code>"),
+            ("no end `a", "no end &#96;a"),
+            ("`a` and `", "<code>a</code> and &#96;"),
+            ("`<img>|` x", "<code>&lt;img&gt;&#124;</code> x"),
+            ("``", "<code></code>"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(text), shown, "{text}");
+        }
     }
 }

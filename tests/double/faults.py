@@ -11,7 +11,8 @@ class BadRule(ValueError):
 class Fault:
     """How one request goes wrong.
 
-    {"status": 503, "body": text or JSON, "headers": {…}}   answers so; the service never sees the request
+    {"status": 503, "body": text or JSON, "headers": {…}}   answers so; the service never sees the request.
+                                                            `{{bearer}}`, `{{target}}` and `{{form NAME}}` repeat it
     {"reset": true} or "reset"                              reads the request, then resets the connection
     {"drop-reply": true} or "drop-reply"                    does what was asked, then closes without an answer
     {"truncate": N}                                         promises the whole body, sends N bytes of it, closes

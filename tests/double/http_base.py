@@ -1,6 +1,7 @@
 """HTTP for the GitHub double: requests and replies, the log of requests, and the server that plays scripted faults."""
 
 import json
+import re
 import socket
 import struct
 import sys
@@ -60,11 +61,20 @@ class Reply:
         return cls(status, text.encode(), {"Content-Type": "application/xml", **(headers or {})})
 
     @classmethod
-    def of_fault(cls, fault: Fault) -> "Reply":
-        body, status = fault.body, fault.status or 500
-        if not isinstance(body, str):
-            return cls.json(body, status, fault.headers)
-        return cls(status, body.encode(), fault.headers)
+    def of_fault(cls, fault: Fault, request: Request) -> "Reply":
+        status, headers = fault.status or 500, {name: echo(value, request) for name, value in fault.headers.items()}
+        if isinstance(fault.body, str):
+            return cls(status, echo(fault.body, request).encode(), headers)
+        headers = {"Content-Type": "application/json; charset=utf-8", **headers}
+        return cls(status, echo(json.dumps(fault.body, ensure_ascii=False), request).encode(), headers)
+
+
+def echo(text: str, request: Request) -> str:
+    """What a careless service repeats: `{{bearer}}` is the request's token, `{{target}}` its path and query,
+    `{{form NAME}}` a field of its form."""
+    form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
+    text = text.replace("{{bearer}}", request.bearer() or "").replace("{{target}}", request.target)
+    return re.sub(r"\{\{form (\w+)\}\}", lambda field: form.get(field[1], ""), text)
 
 
 class RequestLog:
@@ -189,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.reset:
             self.reset_connection()
             return
-        reply = Reply.of_fault(fault) if fault.status else self.answer(self.server.services, request)
+        reply = Reply.of_fault(fault, request) if fault.status else self.answer(self.server.services, request)
         entry["status"] = reply.status
         if fault.drop_reply:
             self.close_connection = True

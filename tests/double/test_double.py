@@ -241,6 +241,14 @@ class Control(DoubleTest):
         self.fault({"status": 500, "body": "<html>"}, times=1)
         self.assertEqual([self.call("GET", self.PATH).body for _ in range(2)][0], b"<html>")
 
+    def test_a_fault_may_repeat_what_was_sent(self):
+        said = "{{bearer}} {{target}} {{form a}}{{form b}}"
+        self.fault({"status": 403, "body": [said], "headers": {"X-Said": said}})
+        headers = {"Authorization": "Bearer secret", "Content-Type": "application/x-www-form-urlencoded"}
+        answer = self.call("POST", f"{self.PATH}?x=1", b"a=%2B&c=1", headers)
+        repeated = f"secret {self.PATH}?x=1 +"
+        self.assertEqual((answer.json(), answer.headers["X-Said"]), ([repeated], repeated))
+
     def test_broken_connections(self):
         self.fault("reset", times=1)
         self.assertRaises(ConnectionResetError, self.call, "GET", self.PATH)

@@ -2,11 +2,21 @@
 
 mod artifacts;
 mod force;
+mod foreign_pointers;
+mod foreign_zips;
 mod hostile;
 mod identity;
+mod injection;
 mod inputs;
+mod leaks;
+mod limits;
+mod names;
+mod no_credentials;
 mod promotion;
 mod protocol;
+mod proxies;
+mod redirects;
+mod renewal;
 mod runner;
 mod secrets;
 mod trust;

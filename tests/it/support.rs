@@ -1,8 +1,11 @@
 //! What the tests share: running the binary, S3 servers, trees of files.
 
+pub mod canary;
 pub mod cli;
 pub mod double;
+pub mod listener;
 pub mod s3;
+pub mod zip;
 
 use std::path::PathBuf;
 

@@ -112,7 +112,15 @@ fn what_another_run_wrote_has_another_name() {
         ("ml-cache-fraud-1-0badcafe", true),
         ("ml-cache-fraud-adopted-1-0badcafe", false),
         ("ml-cache-fraud-adopted", false),
+        ("ml-cache-fraud-12-0badcafe-deadbeef", true),
+        ("ml-cache-fraud-0badcafe", true),
         ("ml-cache-fraudulent", false),
+        ("ml-cache-fraud-", false),
+        ("ml-cache-fraud-detector", false),
+        ("ml-cache-fraud-detector-1-0badcafe", false),
+        // Of a model `fraud-2`.
+        ("ml-cache-fraud-2-1-0badcafe", false),
+        ("ml-cache-fraud-1-0badcafe-0badcafe-0badcafe", false),
         ("other", false),
     ] {
         assert_eq!(is_own_artifact(name, "ml-cache-fraud"), own, "{name}");

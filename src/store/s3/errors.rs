@@ -84,14 +84,15 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
 fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
     let chain = chain(error);
     let all = chain.join(": ").to_lowercase();
-    if all.contains("an error occurred while loading credentials") {
+    // A metadata service that is there and refuses is one way to have none.
+    if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
         let reason = format!("the credentials could not be renewed: {}", root_cause(error));
         return StoreError::new(Kind::Unauthenticated, action, key, reason);
     }
     if all.contains("credential") {
         return StoreError::new(Kind::Unauthenticated, action, key, "no AWS credentials were found").hint(
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use aws-actions/configure-aws-credentials before this step; \
-             inside a container the instance metadata service answers only with a hop limit of 2 or more",
+            "set `role-to-assume`, use aws-actions/configure-aws-credentials before this step, or set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY; inside a container the instance metadata service answers only with a hop limit of 2 or more",
         );
     }
     let reason = format!("the store cannot be reached: {}", root_cause(error));

@@ -11,16 +11,16 @@ use super::runner::{Runner, Step};
 use crate::support::double::Double;
 use crate::support::lab;
 
-const REPOSITORY: &str = "acme/fraud-detection";
+pub(super) const REPOSITORY: &str = "acme/fraud-detection";
 
 /// A double, and a runner whose job may use it.
-fn job() -> (Double, Runner) {
+pub(super) fn job() -> (Double, Runner) {
     let double = Double::start();
     let runner = in_job(&double, Runner::new(), json!({}));
     (double, runner)
 }
 
-fn in_job(double: &Double, mut runner: Runner, more: Value) -> Runner {
+pub(super) fn in_job(double: &Double, mut runner: Runner, more: Value) -> Runner {
     for (name, value) in double.job(more) {
         runner.env(&name, &value);
     }
@@ -28,7 +28,7 @@ fn in_job(double: &Double, mut runner: Runner, more: Value) -> Runner {
 }
 
 /// Trains and saves in one job, and returns what the save said.
-fn saved(runner: &Runner) -> Step {
+pub(super) fn saved(runner: &Runner) -> Step {
     runner.train("weights");
     let save = runner.step("save");
     save.succeeds();
@@ -36,16 +36,16 @@ fn saved(runner: &Runner) -> Step {
 }
 
 /// A later job with nothing of the repository's files, so that only what it is told can lead it.
-fn deployment(runner: &Runner) -> Runner {
+pub(super) fn deployment(runner: &Runner) -> Runner {
     let deploy = runner.next_job();
     fs::remove_dir_all(deploy.path("data")).unwrap();
     fs::remove_dir_all(deploy.path("src")).unwrap();
     deploy
 }
 
-const NO_PATHS: [(&str, &str); 2] = [("data-paths", ""), ("training-paths", "")];
+pub(super) const NO_PATHS: [(&str, &str); 2] = [("data-paths", ""), ("training-paths", "")];
 
-fn restores(deploy: &Runner, more: &[(&str, &str)]) -> Step {
+pub(super) fn restores(deploy: &Runner, more: &[(&str, &str)]) -> Step {
     let step = deploy.step_with("restore", &[&NO_PATHS, more].concat());
     step.succeeds();
     assert_eq!(step.output("restored"), "true", "{}", step.log);
@@ -53,13 +53,38 @@ fn restores(deploy: &Runner, more: &[(&str, &str)]) -> Step {
     step
 }
 
-fn refuses(deploy: &Runner, more: &[(&str, &str)], needles: &[&str]) {
+pub(super) fn refuses(deploy: &Runner, more: &[(&str, &str)], needles: &[&str]) {
     let step = deploy.step_with("restore", &[&NO_PATHS, more].concat());
     assert_ne!(step.code, 0, "{}", step.log);
     for needle in needles {
         assert!(step.log.contains(needle), "{needle} is not in {}", step.log);
     }
     assert!(!deploy.path("models").exists(), "nothing was restored");
+}
+
+/// Lets the API know the run, and a token that may read it.
+pub(super) fn known(double: &Double, token: &str) {
+    double.control(
+        "state",
+        &json!({
+            "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
+            "tokens": {token: {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+            "runs": [run(json!({}))],
+        }),
+    );
+}
+
+/// A later job, after one that uploaded an artifact of this name in a run that the API knows and the token may read.
+pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
+    let (double, runner) = job();
+    let name = saved(&runner).output("artifact-name").to_owned();
+    known(&double, token);
+    (double, deployment(&runner), name)
+}
+
+/// The inputs that name this run and nothing else.
+pub(super) fn by_run(token: &str) -> Vec<(&str, &str)> {
+    [&NO_PATHS[..], &[("run-id", "1001"), ("repository", REPOSITORY), ("github-token", token)]].concat()
 }
 
 #[test]
@@ -189,14 +214,7 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
 fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
     let (double, runner) = job();
     saved(&runner);
-    double.control(
-        "state",
-        &json!({
-            "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
-            "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
-            "runs": [run(json!({}))],
-        }),
-    );
+    known(&double, "reader");
     let elsewhere = |more: &[(&str, &str)]| {
         let mut deploy = deployment(&runner);
         deploy.env("GITHUB_REPOSITORY", "acme/serving");
@@ -225,7 +243,7 @@ fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
     step.fails(1, &["401", "hint:"]);
 }
 
-fn run(more: Value) -> Value {
+pub(super) fn run(more: Value) -> Value {
     let mut run = json!({
         "id": 1001, "repository": REPOSITORY, "head_branch": "main", "event": "push",
         "status": "completed", "conclusion": "success", "path": ".github/workflows/train.yml",
@@ -276,15 +294,6 @@ fn passing_faults_of_the_service_are_overcome() {
         double.control("faults", &faults);
         assert!(!saved(&runner).output("artifact-name").is_empty(), "{faults}");
     }
-}
-
-#[test]
-fn a_name_that_is_taken_gets_a_suffix() {
-    let (_double, mut runner) = job();
-    runner.input("artifact-name", "fraud-model");
-    assert_eq!(saved(&runner).output("artifact-name"), "fraud-model");
-    let second = saved(&runner);
-    assert!(second.output("artifact-name").starts_with("fraud-model-"), "{}", second.output("artifact-name"));
 }
 
 #[test]

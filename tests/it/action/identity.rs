@@ -7,11 +7,11 @@ use super::runner::Runner;
 use crate::support::double::Double;
 use crate::support::s3::Server;
 
-const TOKEN: &str = "canary-session-token-9Zx4";
-const ROLE: &str = "arn:aws:iam::123456789012:role/ml-cache";
+pub(super) const TOKEN: &str = "canary-session-token-9Zx4";
+pub(super) const ROLE: &str = "arn:aws:iam::123456789012:role/ml-cache";
 
 /// A job that may ask for a token, a store in this process, and a role that the double knows.
-fn job(permissions: &serde_json::Value) -> (Double, Server, Runner) {
+pub(super) fn job(permissions: &serde_json::Value) -> (Double, Server, Runner) {
     let (double, server) = (Double::start(), Server::start());
     double.control(
         "state",

@@ -7,14 +7,14 @@ use super::runner::{Runner, Step};
 use crate::support::double::Double;
 
 const REPOSITORY: &str = "acme/fraud-detection";
-const HEAD: &str = "1111111111111111111111111111111111111111";
-const MERGE: &str = "6f1e2d3c4b5a69788796a5b4c3d2e1f001122334";
+pub(super) const HEAD: &str = "1111111111111111111111111111111111111111";
+pub(super) const MERGE: &str = "6f1e2d3c4b5a69788796a5b4c3d2e1f001122334";
 const WORKFLOW: &str = ".github/workflows/train.yml";
 /// The run of the pull request that trains.
 const TRAINING: u64 = 1001;
 
 /// What GitHub knows after an honest merge.
-fn merged() -> Value {
+pub(super) fn merged() -> Value {
     let file = |sha: &str| json!({"repository": REPOSITORY, "ref": sha, "path": WORKFLOW, "content": "on: push\n"});
     json!({
         "repositories": {
@@ -45,7 +45,7 @@ fn merged() -> Value {
 }
 
 /// A pull request that has trained and saved.
-fn trained() -> (Double, Runner) {
+pub(super) fn trained() -> (Double, Runner) {
     let double = Double::start();
     double.control("state", &json!({"repositories": merged()["repositories"]}));
     let mut request = Runner::new();
@@ -61,7 +61,7 @@ fn trained() -> (Double, Runner) {
 }
 
 /// The push that the merge caused.
-fn push(request: &Runner) -> Runner {
+pub(super) fn push(request: &Runner) -> Runner {
     let mut push = request.next_job();
     push.event(&json!({"head_commit": {"id": MERGE, "message": "Merge pull request #7"}}));
     for (name, value) in [
@@ -89,7 +89,7 @@ fn pushed(double: &Double, request: &Runner, state: &Value) -> (Runner, Step) {
 }
 
 #[track_caller]
-fn retrains(push: &Runner, step: &Step, why: &str) {
+pub(super) fn retrains(push: &Runner, step: &Step, why: &str) {
     step.succeeds();
     assert_eq!(step.pick(["retrain-needed", "restored"]), ["true", "false"], "{}", step.log);
     assert!(step.log.contains("nothing is promoted") && step.log.contains(why), "{why:?} is not in\n{}", step.log);

@@ -152,6 +152,11 @@ impl Runner {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
+    /// A variable of the job.
+    pub fn env_of(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
+
     /// Sets an input of every later step that has it.
     pub fn input(&mut self, name: &str, value: &str) {
         self.inputs.insert(name.to_owned(), value.to_owned());
@@ -214,6 +219,12 @@ impl Runner {
             format!("{} {digest}", path.strip_prefix(&self.store).unwrap().display())
         };
         files_below(&self.store.join(below)).into_iter().map(shown).collect()
+    }
+
+    /// Every key of the store, with what is there.
+    pub fn stored(&self) -> Vec<(String, Vec<u8>)> {
+        let named = |path: PathBuf| (path.display().to_string(), fs::read(&path).unwrap());
+        files_below(&self.store).into_iter().map(named).collect()
     }
 
     pub fn pointers(&self) -> Vec<Value> {

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -95,6 +96,8 @@ pub enum Fault {
     Flip,
     /// The request is carried out, and the connection is reset instead of a reply.
     LoseReply,
+    /// The request is carried out after a while.
+    Delay(Duration),
 }
 
 /// A request as it came in.
@@ -308,6 +311,9 @@ impl Inner {
         }
         if let Some(Fault::Answer(status, code)) = fault {
             return error(status, code);
+        }
+        if let Some(Fault::Delay(pause)) = fault {
+            tokio::time::sleep(pause).await;
         }
         let response = self.perform(hyper::Request::from_parts(parts, body)).await;
         match fault {

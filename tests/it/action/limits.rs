@@ -1,0 +1,142 @@
+//! Limits of the REST API: of requests, of items on a page, of what a token may do, and of its patience.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::artifacts::{REPOSITORY, by_run, later_job};
+use super::promotion;
+use super::runner::{Runner, Step};
+use crate::support::double::Double;
+
+fn restore(deploy: &Runner) -> Step {
+    deploy.step_with("restore", &by_run("reader"))
+}
+
+fn requests(double: &Double, path: &str) -> Vec<String> {
+    let target =
+        |request: &Value| format!("{}?{}", request["path"].as_str().unwrap(), request["query"].as_str().unwrap());
+    double.look(&format!("requests?path={path}")).as_array().unwrap().iter().map(target).collect()
+}
+
+#[test]
+fn a_token_that_is_used_up_is_told_as_that_and_not_tried_again() {
+    let (double, deploy, _) = later_job("reader");
+    double.control("state", &json!({"tokens": {"reader": {"rate_limit": 0}}}));
+    let step = restore(&deploy);
+    step.fails(1, &["answered 403", "API rate limit exceeded", "hint: the token's rate limit is used up"]);
+    assert!(!step.log.contains("actions: read"), "{}", step.log);
+    assert_eq!(requests(&double, "/repos/").len(), 1);
+}
+
+#[test]
+fn limits_in_other_words_are_told_as_limits_and_waited_for_by_nobody() {
+    for (status, headers) in [
+        (429, json!({"retry-after": "2"})),
+        (403, json!({"retry-after": "1"})),
+        (429, json!({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "4102444800"})),
+        (429, json!({"retry-after": "3600"})),
+        (403, json!({"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT"})),
+    ] {
+        let (double, deploy, _) = later_job("reader");
+        let body = json!({"message": "You have exceeded a secondary rate limit. Please wait a few minutes."});
+        double.control(
+            "faults",
+            &json!([{"path": "/actions/runs/1001", "action": {"status": status, "headers": headers, "body": body}}]),
+        );
+        let started = Instant::now();
+        let step = restore(&deploy);
+        step.fails(1, &["secondary rate limit", "hint: the token's rate limit is used up; try again later"]);
+        assert!(started.elapsed() < Duration::from_secs(10), "nobody waits: {:?}", started.elapsed());
+        assert_eq!(requests(&double, "/actions/runs/1001").len(), 1);
+    }
+}
+
+#[test]
+fn a_push_trains_where_the_limit_hides_what_was_merged() {
+    let (double, request) = promotion::trained();
+    let mut state = promotion::merged();
+    state["tokens"]["job"]["rate_limit"] = json!(0);
+    double.control("state", &state);
+    let push = promotion::push(&request);
+    let step = push.main();
+    promotion::retrains(&push, &step, "API rate limit exceeded");
+    assert_eq!(requests(&double, "/repos/").len(), 1);
+}
+
+/// Artifacts of the same run that are newer than the pointer.
+fn newer(count: usize) -> Value {
+    let artifact =
+        |n: usize| json!({"repository": REPOSITORY, "run_id": 1001, "name": format!("log-{n}"), "files": {}});
+    json!({"artifacts": (0..count).map(artifact).collect::<Vec<_>>()})
+}
+
+#[test]
+fn a_pointer_on_the_second_page_is_found() {
+    let (double, deploy, _) = later_job("reader");
+    double.control("state", &newer(150));
+    restore(&deploy).succeeds();
+    assert_eq!(deploy.read("models/model.bin"), "weights");
+    let pages = requests(&double, "/actions/runs/1001/artifacts");
+    assert_eq!(pages.len(), 2, "{pages:?}");
+    assert!(pages.iter().all(|page| page.contains("per_page=100")), "{pages:?}");
+
+    // A page that is exactly full may be followed by another one.
+    let (double, deploy, _) = later_job("reader");
+    double.control("state", &newer(100));
+    restore(&deploy).succeeds();
+    assert_eq!(requests(&double, "/actions/runs/1001/artifacts").len(), 2);
+}
+
+#[test]
+fn a_run_with_too_many_artifacts_is_not_read_for_ever() {
+    let (double, deploy, _) = later_job("reader");
+    double.control("state", &newer(1050));
+    restore(&deploy).fails(3, &["has no artifact `ml-cache-fraud`", "only its newest 1000 artifacts are looked at"]);
+    assert_eq!(requests(&double, "/actions/runs/1001/artifacts").len(), 10);
+}
+
+#[test]
+fn an_api_whose_pages_never_end_is_left() {
+    let (double, deploy, _) = later_job("reader");
+    let artifact = |n: u64| json!({"id": n, "name": "log", "size_in_bytes": 1, "expired": false});
+    let page = json!({"total_count": 100, "artifacts": (0..100).map(artifact).collect::<Vec<_>>()});
+    double.control("faults", &json!([{"path": "1001/artifacts", "action": {"status": 200, "body": page}}]));
+    restore(&deploy).fails(3, &["has no artifact"]);
+    assert_eq!(requests(&double, "/actions/runs/1001/artifacts").len(), 10);
+}
+
+#[test]
+fn an_answer_without_end_is_not_told_in_full() {
+    let (double, deploy, _) = later_job("reader");
+    for body in [json!("<html>".repeat(100_000)), json!({"message": "no ".repeat(200_000)})] {
+        double.control("faults", &json!([{"path": "/actions/runs/1001", "action": {"status": 502, "body": body}}]));
+        let step = restore(&deploy);
+        step.fails(1, &["the GitHub API answered 502"]);
+        assert!(step.log.len() < 5000, "{} bytes were said", step.log.len());
+    }
+}
+
+#[test]
+fn a_token_that_may_list_but_not_download_is_told_as_that() {
+    let (double, deploy, _) = later_job("reader");
+    for (status, hint) in [(403, "actions: read"), (401, "is not valid"), (404, "check `repository`")] {
+        double.control("faults", &json!([{"path": "/zip", "action": {"status": status, "body": {"message": "no"}}}]));
+        let step = deploy.step_with("restore", &by_run("reader"));
+        step.fails(1, &["cannot download the artifact", &status.to_string(), "hint: ", hint]);
+    }
+}
+
+#[test]
+fn passing_faults_of_the_api_are_overcome() {
+    let (double, deploy, _) = later_job("reader");
+    for path in ["/repos/acme/fraud-detection([?]|$)", "/actions/runs/1001([?]|$)", "/actions/runs/1001/artifacts"] {
+        for action in [json!({"status": 502, "body": "<html>"}), json!("reset"), json!({"truncate": 10})] {
+            double.control("faults", &json!([{"path": path, "nth": [1, 2], "action": action}]));
+            restore(&deploy).succeeds();
+            assert_eq!(double.look("faults")[0]["struck"], 2, "{path} {action}");
+        }
+        double.control("faults", &json!([{"path": path, "action": {"status": 502}}]));
+        restore(&deploy).fails(1, &["answered 502"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Credentials that end in the middle of a transfer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::identity::{self, ROLE};
+use super::runner::Runner;
+use crate::support::cli::noise;
+use crate::support::double::Double;
+use crate::support::s3::{Fault, Server};
+
+const BLOBS: &str = "/v1/blobs/";
+/// A role is assumed again before its credentials end: a random time from two and a half to five minutes.
+const SOON: u32 = 152;
+
+/// A job that saves more blobs than it sends at once; every assumption of the role gives another session token.
+fn job() -> (Double, Server, Runner) {
+    let (double, server, runner) = identity::job(&json!({"id-token": "write"}));
+    let role = json!({
+        "subjects": ["repo:acme/fraud-detection:*"], "access_key_id": server.endpoint.access_key,
+        "secret_access_key": server.endpoint.secret_key,
+    });
+    double.control("state", &json!({"roles": {ROLE: Value::Null}}));
+    double.control("state", &json!({"roles": {ROLE: role}}));
+    std::fs::create_dir(runner.path("models")).unwrap();
+    for n in 0..40 {
+        std::fs::write(runner.path(&format!("models/{n}.bin")), noise(n, 4 << 20)).unwrap();
+    }
+    (double, server, runner)
+}
+
+fn tokens(server: &Server, method: Method, path: &str) -> BTreeSet<String> {
+    let token = |request: &crate::support::s3::Recorded| request.header("x-amz-security-token").unwrap().to_owned();
+    server.requests_to(method, path).iter().map(token).collect()
+}
+
+#[test]
+fn a_role_is_assumed_again_while_a_model_is_saved() {
+    let (double, server, runner) = job();
+    double.control("state", &json!({"settings": {"sts_seconds": SOON}}));
+    // So long that the first credentials are no longer used when the last blobs are sent.
+    server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(3)));
+    runner.step("save").succeeds();
+    assert!(tokens(&server, Method::PUT, BLOBS).len() >= 2, "blobs were sent with old and new credentials");
+    assert_eq!(server.objects("/pointers/").len(), 1);
+
+    let sessions = double.look("state")["sessions"].as_array().unwrap().len();
+    let asked = double.look("requests?path=/sts");
+    let id_tokens: BTreeSet<&str> = asked
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|request| request["body"].as_str().unwrap().split("WebIdentityToken=").nth(1).unwrap())
+        .collect();
+    assert!(sessions >= 2, "{sessions}");
+    assert_eq!(id_tokens.len(), sessions, "every time with a fresh id token");
+    assert_eq!(double.look("requests?path=/oidc").as_array().unwrap().len(), sessions);
+}
+
+#[test]
+fn credentials_that_live_on_are_kept() {
+    let (double, server, runner) = job();
+    runner.step("save").succeeds();
+    assert_eq!(tokens(&server, Method::PUT, "/").len(), 1);
+    // Once to see that the role can be assumed, and once for the store.
+    assert!(double.look("state")["sessions"].as_array().unwrap().len() <= 2);
+}
+
+#[test]
+fn a_role_that_is_lost_meanwhile_ends_the_save_and_nothing_is_visible() {
+    let (double, server, runner) = job();
+    double.control("state", &json!({"settings": {"sts_seconds": SOON}}));
+    server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(4)));
+    double.control(
+        "faults",
+        &json!([{"path": "/oidc", "nth": [3, 4, 5, 6, 7, 8, 9, 10, 11, 12], "action": {"status": 403}}]),
+    );
+    let step = runner.step("save");
+    step.fails(1, &["the credentials could not be renewed", "cannot get an OIDC token", "hint:", "id-token: write"]);
+    assert!(server.objects("/pointers/").is_empty());
+}
+
+#[test]
+fn credentials_that_the_store_calls_expired_are_told_as_that() {
+    let (double, server, runner) = job();
+    // The first few blobs are taken.
+    server.fault(Method::PUT, BLOBS, 5.., Fault::Answer(400, "ExpiredToken"));
+    let step = runner.step("save");
+    step.fails(1, &["::error::", "ExpiredToken", "hint: ", "role"]);
+    assert!(server.objects("/pointers/").is_empty(), "nothing is visible");
+    let sent = server.requests_to(Method::PUT, BLOBS).len();
+    assert!(sent < 60, "{sent}");
+    assert!(double.look("state")["sessions"].as_array().unwrap().len() < 10);
+
+    // What was sent before stays, so that a later try goes on from there.
+    server.reset();
+    runner.step("save").succeeds();
+    assert!(server.requests_to(Method::PUT, BLOBS).len() <= 36);
+}

@@ -1,0 +1,86 @@
+//! HTTP listeners that write down who speaks to them: hosts that nobody may speak to, hosts that
+//! never answer, and proxies.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What a listener does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Answers 403, and nothing else.
+    Refuses,
+    /// Takes the request and never answers.
+    KeepsSilent,
+    /// Passes on requests whose target is a whole `http` URL, and refuses to be a tunnel.
+    Proxies,
+}
+
+/// A listener on loopback; it ends with the process.
+pub struct Listener {
+    pub url: String,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Listener {
+    pub fn start(manner: Manner) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let writing = seen.clone();
+        thread::spawn(move || {
+            for stream in socket.incoming().flatten() {
+                let seen = writing.clone();
+                seen.lock().unwrap().push(String::new());
+                let number = seen.lock().unwrap().len() - 1;
+                thread::spawn(move || serve(stream, manner, &|head| seen.lock().unwrap()[number].push_str(head)));
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// The heads of all requests, one text a connection; empty where a connection brought none.
+    pub fn connections(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut client: TcpStream, manner: Manner, see: &dyn Fn(&str)) {
+    let mut reader = BufReader::new(client.try_clone().unwrap());
+    let mut head = String::new();
+    let mut length = 0;
+    while !head.ends_with("\r\n\r\n") {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return see(&head);
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.push_str(&line);
+    }
+    see(&head);
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    match (manner, target.strip_prefix("http://")) {
+        (Manner::KeepsSilent, _) => {
+            let _ = reader.read_to_end(&mut Vec::new());
+        }
+        (Manner::Proxies, Some(rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            // One request a connection, so that every one of them is seen here.
+            let head = head.replacen(&target, path, 1).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+            let mut server = TcpStream::connect(host).unwrap();
+            server.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+            let mut answer = Vec::new();
+            let _ = server.read_to_end(&mut answer);
+            let status = answer.iter().position(|byte| *byte == b'\n').map_or(answer.len(), |at| at + 1);
+            let _ = client.write_all(&[&answer[..status], b"Connection: close\r\n", &answer[status..]].concat());
+        }
+        _ => {
+            let _ = client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    }
+}
