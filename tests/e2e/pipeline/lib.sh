@@ -17,6 +17,7 @@ make_example() {
   git -C "$root/examples/fraud-detection" ls-files -z --cached --others --exclude-standard |
     tar -C "$root/examples/fraud-detection" --null --files-from=- -c | tar -C "$repo" -x
   begin_repository
+  # shellcheck disable=SC2034 # read by run_workflow
   options=(
     --workflows .github/workflows/ml-pipeline.yml
     --var "ML_CACHE_STORE=s3://$bucket/cache" --var "S3_ENDPOINT_URL=$AWS_ENDPOINT_URL" --var AWS_REGION=us-east-1
