@@ -8,6 +8,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ML_CACHE_LAB="${ML_CACHE_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/ml-cache-lab}"
 lab=$ML_CACHE_LAB
 mkdir -p "$lab/bin"
+# The image in which act runs jobs; scripts/runner-image makes it.
+runner_image=local/runner:2
 case ":$PATH:" in
   *":$lab/bin:"*) ;;
   *) export PATH="$lab/bin:$PATH" ;;

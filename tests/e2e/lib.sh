@@ -32,6 +32,11 @@ make_repository() {
   mkdir -p "$repo/.github/workflows"
   cp -R "$root/tests/e2e/fixture/." "$repo"
   cp "$case_dir/${2:-workflow.yml}" "$repo/.github/workflows/"
+  begin_repository
+}
+
+# What makes files a repository, with an empty bucket.
+begin_repository() {
   git -C "$repo" init --quiet --initial-branch=main
   git -C "$repo" remote add origin "https://github.com/$repository.git"
   commit "first commit"
@@ -48,10 +53,10 @@ commit() {
   git -C "$repo" -c user.name=e2e -c user.email=e2e@localhost commit --quiet --message "$1"
 }
 
-# The product's actions as a user's workflow names them, with the image under test in place of the published one.
+# The product's actions and its workflow as a user's workflow names them, with the image under test in place of the published one.
 install_actions() {
   local file
-  for file in "$root"/action.yml "$root"/*/action.yml; do
+  for file in "$root"/action.yml "$root"/*/action.yml "$root/.github/workflows/ml-pipeline.yml"; do
     install -D -m 644 "$file" "$work/action/${file#"$root"/}"
   done
   find "$work/action" -name action.yml -exec sed -i "s#^\( *image:\).*#\1 docker://$ML_CACHE_E2E_IMAGE#" {} +
@@ -132,7 +137,7 @@ run_workflow() {
   # A clean environment, because act reads settings from its own, among them the results service that it hands to jobs.
   run_child env -i PATH="$PATH" HOME="$work/home" DOCKER_HOST="${DOCKER_HOST-}" "${job[@]}" \
     act "$event" --directory "$repo" --eventpath "$work/event.json" --defaultbranch main --rm \
-    --platform ubuntu-latest=local/runner:latest --pull=false --network host --container-daemon-socket - \
+    --platform "ubuntu-latest=$runner_image" --pull=false --network host --container-daemon-socket - \
     --local-repository "org/ml-cache-action@v1=$work/action" \
     --no-cache-server --artifact-server-path "$work/artifacts" --artifact-server-addr 127.0.0.1 \
     --artifact-server-port "$(free_ports 1)" "${job[@]/#/--env=}" \

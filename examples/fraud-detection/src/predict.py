@@ -7,6 +7,7 @@ The input has to hold the recent history of its accounts, because features look 
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.artifact import load_model
@@ -14,13 +15,13 @@ from model.data import DataError, read_transactions
 from model.features import build_features
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="List suspicious payments.")
     parser.add_argument("--model-dir", type=Path, default=Path("models"))
     parser.add_argument("--input", type=Path, required=True, nargs="+", metavar="CSV")
     parser.add_argument("--top", type=int, default=10, help="how many alerts to print")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
 
     try:
         pipeline, threshold = load_model(arguments.model_dir)

@@ -1,12 +1,19 @@
 """Trains the fraud model and writes it into a directory.
 
 python src/train.py --config configs/training_config.yaml
+python src/train.py --config configs/training_config.yaml --experiment-name fraud-detection
+
+An experiment is logged to MLflow, which `requirements-tracking.txt` installs; without a name
+nothing is logged and MLflow is not needed.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,10 +26,19 @@ from model.config import ConfigError, TrainingConfig, load_config
 from model.data import LABEL, DataError, load_transactions, split_by_time
 from model.evaluate import Floats, evaluate, threshold_for_alert_rate
 from model.features import build_features
-from model.pipeline import best_parameters, build_search
+from model.search import search_parameters
+
+if TYPE_CHECKING:
+    import tracking
 
 
-def train(config: TrainingConfig, transactions: pd.DataFrame, jobs: int) -> TrainedModel:
+def train(
+    config: TrainingConfig,
+    transactions: pd.DataFrame,
+    *,
+    jobs: int = 1,
+    checkpoint_dir: Path | None = None,
+) -> TrainedModel:
     """Finds parameters, fits, sets the threshold and evaluates, each on its own period."""
     features = build_features(transactions)
     labels = transactions[LABEL]
@@ -33,27 +49,30 @@ def train(config: TrainingConfig, transactions: pd.DataFrame, jobs: int) -> Trai
         if labels[rows].nunique() < 2:
             raise DataError(f"the {name} period lacks frauds or honest payments")
 
-    search = build_search(config, jobs)
     # One thread a fit: the pickle records the number of threads, and OpenMP threads that
     # wait for each other in a busy loop are slow where cores are shared.
     with parallel_config(inner_max_num_threads=1, backend="loky"), threadpool_limits(1):
-        search.fit(features[split.train], labels[split.train])
-    pipeline: Pipeline = search.best_estimator_
+        found = search_parameters(
+            config,
+            features[split.train],
+            labels[split.train],
+            jobs=jobs,
+            checkpoint_dir=checkpoint_dir,
+        )
 
-    validation_scores = _scores(pipeline, features[split.validation])
+    validation_scores = _scores(found.pipeline, features[split.validation])
+    test_scores = _scores(found.pipeline, features[split.test])
     threshold = threshold_for_alert_rate(validation_scores, config.alerts.rate)
     return TrainedModel(
-        pipeline=pipeline,
-        parameters=best_parameters(search),
+        pipeline=found.pipeline,
+        parameters=found.parameters,
         threshold=threshold,
         first_day=f"{transactions['timestamp'].iloc[0]:%Y-%m-%d}",
         last_day=f"{transactions['timestamp'].iloc[-1]:%Y-%m-%d}",
         train_rows=int(split.train.sum()),
-        cross_validation_score=round(float(search.best_score_), 6),
+        cross_validation_score=round(found.score, 6),
         validation=evaluate(labels[split.validation].to_numpy(), validation_scores, threshold),
-        test=evaluate(
-            labels[split.test].to_numpy(), _scores(pipeline, features[split.test]), threshold
-        ),
+        test=evaluate(labels[split.test].to_numpy(), test_scores, threshold),
     )
 
 
@@ -61,13 +80,17 @@ def _scores(pipeline: Pipeline, features: pd.DataFrame) -> Floats:
     return np.asarray(pipeline.predict_proba(features)[:, 1], dtype=np.float64)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Train the fraud model.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--output-dir", type=Path, default=Path("models"))
     parser.add_argument("--jobs", type=int, default=-1, help="processes; -1 for one per core")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, help="keep finished candidates here, and go on from them"
+    )
+    parser.add_argument("--experiment-name", help="log the training to MLflow under this name")
+    arguments = parser.parse_args(argv)
 
     started = time.monotonic()
     try:
@@ -75,17 +98,34 @@ def main() -> int:
         transactions = load_transactions(Path(config.data.directory))
         frauds = int(transactions[LABEL].sum())
         print(f"training on {len(transactions)} payments, {frauds} fraudulent", flush=True)
-        model = train(config, transactions, arguments.jobs)
+        with _experiment(arguments.experiment_name) as run:
+            model = train(
+                config,
+                transactions,
+                jobs=arguments.jobs,
+                checkpoint_dir=arguments.checkpoint_dir,
+            )
+            save_model(model, arguments.output_dir)
+            if run:
+                run.log(arguments.config, model, arguments.output_dir)
     except (ConfigError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    save_model(model, arguments.output_dir)
     print(
         f"trained in {time.monotonic() - started:.1f} s: average precision"
         f" {model.test.average_precision:.3f}, ROC AUC {model.test.roc_auc:.3f} on the last"
         f" {model.test.rows} payments"
     )
     return 0
+
+
+def _experiment(name: str | None) -> AbstractContextManager["tracking.Run | None"]:
+    if not name:
+        return nullcontext()
+    # Only here: a training that logs nothing needs no MLflow.
+    import tracking
+
+    return tracking.start_run(name)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""The estimator and the search for its parameters."""
-
-from typing import Any
+"""The estimator."""
 
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from model.config import TrainingConfig
+from model.config import GridValue, TrainingConfig
 from model.features import CATEGORICAL, NUMERIC
 
 CLASSIFIER = "classifier"
@@ -41,23 +38,8 @@ def build_pipeline(config: TrainingConfig) -> Pipeline:
     return Pipeline([("encode", encode), (CLASSIFIER, classifier)])
 
 
-def build_search(config: TrainingConfig, jobs: int) -> GridSearchCV:
-    """Returns an unfitted grid search; `jobs` changes its speed, not its result."""
-    grid: dict[str, list[Any]] = {
-        f"{CLASSIFIER}__{name}": list(values) for name, values in config.search.grid.items()
-    }
-    return GridSearchCV(
-        build_pipeline(config),
-        grid,
-        scoring=config.search.scoring,
-        cv=TimeSeriesSplit(n_splits=config.search.folds),
-        n_jobs=jobs,
-        error_score="raise",
+def set_parameters(pipeline: Pipeline, parameters: dict[str, GridValue]) -> Pipeline:
+    """Sets the classifier's parameters, by the names that the configuration uses."""
+    return pipeline.set_params(
+        **{f"{CLASSIFIER}__{name}": value for name, value in parameters.items()}
     )
-
-
-def best_parameters(search: GridSearchCV) -> dict[str, int | float | str]:
-    """Returns the winner's parameters under the names that the configuration uses."""
-    return {
-        name.removeprefix(f"{CLASSIFIER}__"): value for name, value in search.best_params_.items()
-    }

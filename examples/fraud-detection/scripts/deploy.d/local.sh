@@ -1,0 +1,234 @@
+# The target `local` of scripts/deploy: server processes behind HAProxy.
+# shellcheck shell=bash disable=SC2154 # variables come from scripts/deploy
+#
+# An environment is a directory under DEPLOY_STATE:
+#   releases/N/   a model, its pointer and the code that serves it; `port` and `pid` while it runs
+#   stable, canary, previous   links to releases
+#   haproxy.cfg, haproxy.pid, stable-since.txt
+
+PATH=$PATH:/usr/sbin # where Debian has haproxy
+
+address() {
+  case $1 in
+    staging) echo "127.0.0.1:${STAGING_PORT:-8080}" ;;
+    production) echo "127.0.0.1:${PRODUCTION_PORT:-8090}" ;;
+  esac
+}
+
+# runs PID WORD: whether the process still is the one that was started, and not another one with its number.
+runs() {
+  [ -n "$1" ] && [ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF -- "$2"
+}
+
+release_port() { cat "$1/port"; }
+release_runs() { runs "$(cat "$1/pid" 2>/dev/null)" "$(readlink -f "$1")/src/serve.py"; }
+
+# new_release ENVIRONMENT: copies model, code and pointer, and prints the directory.
+new_release() {
+  local releases=$state/$1/releases number release
+  [ -f "$model/model.joblib" ] || fail "there is no model in \`$model\`"
+  mkdir -p "$releases"
+  number=$(find "$releases" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n | tail -1)
+  release=$releases/$((${number:-0} + 1))
+  mkdir "$release"
+  cp -R "$model" "$release/models"
+  cp -R src "$release/src"
+  if [ -f "$pointer" ]; then
+    cp "$pointer" "$release/pointer.json"
+  elif [ -n "$pointer" ]; then
+    printf '%s\n' "$pointer" >"$release/pointer.json"
+  fi
+  echo "$release"
+}
+
+# start_release DIR: starts the server, if it does not run, and waits until it is ready.
+start_release() {
+  local release port arguments=()
+  release=$(readlink -f "$1")
+  if release_runs "$release"; then return; fi
+  port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  [ ! -f "$release/pointer.json" ] || arguments=(--pointer "$release/pointer.json")
+  # A session of its own, so that the server outlives the step that started it.
+  setsid "$python" "$release/src/serve.py" --model-dir "$release/models" --port "$port" "${arguments[@]}" \
+    >"$release/log" 2>&1 </dev/null &
+  echo $! >"$release/pid"
+  echo "$port" >"$release/port"
+  for _ in {1..300}; do
+    if curl --silent --fail --output /dev/null "http://127.0.0.1:$port/readyz"; then return; fi
+    release_runs "$release" || break
+    sleep 0.2
+  done
+  tail -n 20 "$release/log" >&2
+  say "release ${release##*/} does not become ready"
+  return 1
+}
+
+stop_release() {
+  if release_runs "$1"; then
+    local pid
+    pid=$(cat "$1/pid")
+    kill "$pid"
+    for _ in {1..100}; do
+      release_runs "$1" || break
+      sleep 0.1
+    done
+  fi
+  rm -f "$1/pid" "$1/port"
+}
+
+remove_release() {
+  stop_release "$1"
+  rm -rf "$(readlink -f "$1")"
+  [ ! -L "$1" ] || rm "$1"
+}
+
+# route ENVIRONMENT: makes HAProxy spread the requests over what is linked as stable and as canary.
+route() {
+  local directory=$state/$1 old weight name
+  {
+    echo 'defaults'
+    echo '  mode http'
+    echo '  timeout connect 2s'
+    echo '  timeout client 60s'
+    echo '  timeout server 60s'
+    echo "listen $1"
+    echo "  bind $(address "$1")"
+    echo '  balance roundrobin'
+    echo '  option httpchk GET /readyz'
+    for name in stable:90 canary:10; do
+      weight=${name#*:} name=${name%:*}
+      [ ! -e "$directory/$name" ] ||
+        echo "  server $name 127.0.0.1:$(release_port "$directory/$name") weight $weight check inter 1s"
+    done
+  } >"$directory/haproxy.cfg"
+  old=$(cat "$directory/haproxy.pid" 2>/dev/null || true)
+  runs "$old" "$directory/haproxy.cfg" || old=
+  # -sf: the old process finishes its requests while the new one takes all others.
+  haproxy -D -f "$directory/haproxy.cfg" -p "$directory/haproxy.pid" ${old:+-sf "$old"}
+  for _ in {1..50}; do
+    if curl --silent --fail --output /dev/null "http://$(address "$1")/readyz"; then return; fi
+    sleep 0.2
+  done
+  fail "the proxy of $1 does not answer at $(address "$1")"
+}
+
+stop_proxy() {
+  local pid
+  pid=$(cat "$1/haproxy.pid" 2>/dev/null || true)
+  if runs "$pid" "$1/haproxy.cfg"; then kill "$pid"; fi
+  rm -f "$1/haproxy.pid"
+}
+
+link() { ln -sfn "releases/$(basename "$(readlink -f "$1")")" "$2"; }
+
+deploy_staging() {
+  local directory=$state/staging release old=
+  release=$(new_release staging)
+  start_release "$release" || {
+    remove_release "$release"
+    fail 'staging keeps what it served before'
+  }
+  [ ! -e "$directory/stable" ] || old=$(readlink -f "$directory/stable")
+  link "$release" "$directory/stable"
+  route staging
+  [ -z "$old" ] || remove_release "$old"
+  say "staging serves release ${release##*/} at http://$(address staging)"
+}
+
+deploy_canary() {
+  local directory=$state/production release
+  if [ -e "$directory/canary" ]; then
+    say 'an earlier canary was neither promoted nor rolled back; it ends now'
+    deploy_rollback
+  fi
+  release=$(new_release production)
+  start_release "$release" || {
+    remove_release "$release"
+    fail 'the canary never got a request'
+  }
+  rm -f "$directory/stable-since.txt"
+  if [ -e "$directory/stable" ]; then
+    start_release "$directory/stable" || fail 'the stable version does not start'
+    curl --silent --fail "http://127.0.0.1:$(release_port "$directory/stable")/metrics" >"$directory/stable-since.txt"
+  else
+    say 'the first version of production: as a canary it gets all requests'
+  fi
+  link "$release" "$directory/canary"
+  route production
+  say "production serves release ${release##*/} as canary at http://$(address production)"
+}
+
+deploy_promote() {
+  local directory=$state/production old=
+  [ -e "$directory/canary" ] || fail 'there is no canary to promote'
+  [ ! -e "$directory/previous" ] || remove_release "$directory/previous"
+  if [ -e "$directory/stable" ]; then
+    old=$(readlink -f "$directory/stable")
+    link "$old" "$directory/previous"
+  fi
+  link "$directory/canary" "$directory/stable"
+  rm "$directory/canary"
+  route production
+  [ -z "$old" ] || stop_release "$old"
+  say "production serves release $(basename "$(readlink -f "$directory/stable")")"
+}
+
+deploy_rollback() {
+  local directory=$state/production bad
+  if [ -e "$directory/canary" ]; then
+    bad=$(readlink -f "$directory/canary")
+    rm "$directory/canary"
+  elif [ -e "$directory/previous" ]; then
+    bad=$(readlink -f "$directory/stable")
+    start_release "$directory/previous" || fail 'the previous version does not start'
+    link "$directory/previous" "$directory/stable"
+    rm "$directory/previous"
+  else
+    fail 'there is no earlier version'
+  fi
+  if [ -e "$directory/stable" ]; then
+    start_release "$directory/stable" || fail 'the stable version does not start'
+    route production
+    say "production serves release $(basename "$(readlink -f "$directory/stable")") again"
+  else
+    stop_proxy "$directory"
+    say 'production serves nothing: there is no earlier version'
+  fi
+  remove_release "$bad"
+}
+
+# run_against ENVIRONMENT COMMAND…
+run_against() {
+  local directory=$state/$1
+  BASE_URL=http://$(address "$1") STABLE_METRICS='' CANARY_METRICS='' STABLE_SINCE=''
+  [ ! -e "$directory/stable" ] || STABLE_METRICS="http://127.0.0.1:$(release_port "$directory/stable")/metrics"
+  [ ! -e "$directory/canary" ] || CANARY_METRICS="http://127.0.0.1:$(release_port "$directory/canary")/metrics"
+  [ ! -s "$directory/stable-since.txt" ] || STABLE_SINCE=$directory/stable-since.txt
+  export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE
+  shift
+  "$@"
+}
+
+deploy_status() {
+  local environment name release
+  for environment in staging production; do
+    for name in stable canary previous; do
+      release=$state/$environment/$name
+      [ -e "$release" ] || continue
+      printf '%-10s %-8s release %s, %s: %s\n' "$environment" "$name" "$(basename "$(readlink -f "$release")")" \
+        "$(if release_runs "$release"; then echo "port $(release_port "$release")"; else echo stopped; fi)" \
+        "$(grep -o '"manifest" *: *{[^}]*}' "$release/pointer.json" 2>/dev/null | grep -o 'sha256:[0-9a-f]*' || echo unknown)"
+    done
+  done
+}
+
+deploy_stop() {
+  local environment release
+  for environment in staging production; do
+    [ -d "$state/$environment" ] || continue
+    stop_proxy "$state/$environment"
+    for release in "$state/$environment"/releases/*/; do
+      [ ! -d "$release" ] || stop_release "${release%/}"
+    done
+  done
+}

@@ -1,0 +1,59 @@
+"""Reads the pointer that ml-cache gives out: which model this is, by digest."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class PointerError(ValueError):
+    """The text is not a pointer."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The part of a pointer that consumers of a model need."""
+
+    namespace: str
+    model: str
+    fingerprint: str
+    generation: int
+    manifest: str
+
+    @property
+    def uri(self) -> str:
+        """Names the stored model without naming a bucket, as the pointer itself does."""
+        return f"ml-cache://{self.namespace}/{self.model}@{self.manifest}"
+
+
+def read_pointer(source: str) -> Pointer:
+    """Reads a pointer from its JSON, as in the action's output, or from a file."""
+    text = read_text(source)
+    try:
+        content: dict[str, Any] = json.loads(text)
+        pointer = Pointer(
+            namespace=str(content["namespace"]),
+            model=str(content["model"]),
+            fingerprint=str(content["fingerprint"]),
+            generation=int(content["generation"]),
+            manifest=str(content["manifest"]["digest"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise PointerError(f"not a pointer of ml-cache: {text[:80]!r} ({error!r})") from error
+    for digest in (pointer.fingerprint, pointer.manifest):
+        if not DIGEST.fullmatch(digest):
+            raise PointerError(f"{digest!r} is not a digest such as `sha256:9f86…`")
+    return pointer
+
+
+def read_text(source: str) -> str:
+    """Returns the JSON itself."""
+    if source.lstrip().startswith("{"):
+        return source
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise PointerError(f"cannot read the pointer: {error}") from error

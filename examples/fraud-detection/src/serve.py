@@ -1,0 +1,112 @@
+"""Serves a model directory over HTTP.
+
+python src/serve.py --model-dir models --pointer pointer.json --port 8080
+
+| path | answer |
+|---|---|
+| `POST /predict` | scores of payments, given the history of their accounts |
+| `GET /healthz` | the process answers |
+| `GET /readyz` | the model is loaded and has made a prediction |
+| `GET /metrics` | requests, latencies and scores, for Prometheus |
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pointer import Pointer, PointerError, read_pointer
+from serving.metrics import Metrics
+from serving.schemas import ModelIdentity, Prediction, PredictRequest, PredictResponse
+from serving.scorer import Scorer, warm_up_request
+
+logger = logging.getLogger("serve")
+
+
+def create_app(model_dir: Path, pointer: Pointer | None) -> FastAPI:
+    """Returns the application; the model is loaded when it starts."""
+    identity = ModelIdentity(
+        manifest=pointer.manifest if pointer else "unknown",
+        fingerprint=pointer.fingerprint if pointer else "unknown",
+    )
+    metrics = Metrics(identity)
+    loaded: list[Scorer] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        scorer = Scorer(model_dir)
+        # A model that cannot predict ends the process here, before it gets any traffic.
+        scorer.predict(warm_up_request())
+        loaded.append(scorer)
+        logger.info("serving %s", identity.manifest)
+        yield
+
+    app = FastAPI(title="Fraud detector", lifespan=lifespan)
+
+    @app.middleware("http")
+    async def measure(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        started = time.perf_counter()
+        response = await call_next(request)
+        if request.url.path == "/predict":
+            metrics.observe_request(response.status_code, time.perf_counter() - started)
+        return response
+
+    # Not async: a prediction is computation, which belongs into a thread of its own.
+    @app.post("/predict")
+    def predict(request: PredictRequest) -> PredictResponse:
+        try:
+            predictions: list[Prediction] = loaded[0].predict(request)
+        except Exception as error:
+            logger.exception("the prediction failed")
+            raise HTTPException(500, "the prediction failed") from error
+        metrics.observe_scores([prediction.score for prediction in predictions])
+        return PredictResponse(model=identity, predictions=predictions)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    def readyz() -> ModelIdentity:
+        if not loaded:
+            raise HTTPException(503, "the model is not loaded")
+        return identity
+
+    @app.get("/metrics")
+    def export() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Serve the fraud model.")
+    parser.add_argument("--model-dir", type=Path, default=Path("models"))
+    parser.add_argument("--pointer", help="pointer of ml-cache: its JSON, or a file")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    arguments = parser.parse_args(argv)
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        pointer = read_pointer(arguments.pointer) if arguments.pointer else None
+    except PointerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    app = create_app(arguments.model_dir, pointer)
+    uvicorn.run(app, host=arguments.host, port=arguments.port, access_log=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

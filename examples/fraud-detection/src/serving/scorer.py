@@ -1,0 +1,57 @@
+"""Scores requests with a model directory, through the very code that computed its features."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from threadpoolctl import ThreadpoolController
+
+from model.artifact import load_model
+from model.data import COLUMNS, LABEL
+from model.features import build_features
+from serving.schemas import Payment, Prediction, PredictRequest
+
+TYPES = {name: kind for name, kind in COLUMNS.items() if name != LABEL}
+
+
+class Scorer:
+    """A loaded model."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self._pipeline, self._threshold = load_model(model_dir)
+        self._threads = ThreadpoolController()
+
+    def predict(self, request: PredictRequest) -> list[Prediction]:
+        """Returns the scores in the order of the request's payments."""
+        rows = [*request.history, *request.payments]
+        frame = pd.DataFrame([row.model_dump() for row in rows]).astype(TYPES)
+        # Equal times are ordered by transaction, as in training.
+        ordered = frame.sort_values(["timestamp", "transaction_id"], kind="stable")
+        features = build_features(ordered.reset_index(drop=True)).set_axis(ordered.index)
+        wanted = features.loc[list(range(len(request.history), len(rows)))]
+        # Requests run beside each other; threads inside of each would only compete.
+        with self._threads.limit(limits=1):
+            scores = self._pipeline.predict_proba(wanted)[:, 1]
+        return [
+            Prediction(
+                transaction_id=payment.transaction_id,
+                score=float(score),
+                alert=bool(score >= self._threshold),
+            )
+            for payment, score in zip(request.payments, scores, strict=True)
+        ]
+
+
+def warm_up_request() -> PredictRequest:
+    """Returns a request that any usable model can answer."""
+    payment = Payment(
+        transaction_id=1,
+        timestamp=datetime(2024, 1, 1, 12, tzinfo=UTC),
+        account_id="A0001",
+        account_age_days=100,
+        merchant_category="grocery",
+        amount=20.0,
+        country="DE",
+        channel="chip",
+    )
+    return PredictRequest(payments=[payment])

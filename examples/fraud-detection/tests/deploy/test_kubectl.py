@@ -1,0 +1,140 @@
+"""What scripts/deploy does to a cluster, shown by a stand-in for kubectl that remembers it."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployment import Deployment
+from example import EXAMPLE, make_pointer, pointer_text
+
+STABLE = "fraud-detector-production/fraud-detector-stable"
+CANARY = "fraud-detector-production/fraud-detector-canary"
+STAGING = "fraud-detector-staging/fraud-detector"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Deployment:
+    """Returns a deployment to an empty cluster."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    # Through a wrapper, because the stand-in needs this Python's packages.
+    kubectl = tools / "kubectl"
+    kubectl.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{EXAMPLE}/tests/support/kubectl" "$@"\n'
+    )
+    kubectl.chmod(0o755)
+    return Deployment(
+        {
+            "DEPLOY_TARGET": "kubectl",
+            "DEPLOY_STATE": str(tmp_path / "state"),
+            "FAKE_CLUSTER": str(tmp_path),
+            "IMAGE": "registry/serving:1",
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "PYTHON": sys.executable,
+        }
+    )
+
+
+def failing(cluster: Deployment, name: str) -> Deployment:
+    return replace(cluster, environment=cluster.environment | {"FAIL_ROLLOUT": name})
+
+
+def served(cluster: Deployment) -> dict[str, str]:
+    """Returns the digit of the model that each Deployment serves."""
+    path = Path(cluster.environment["FAKE_CLUSTER"]) / "deployments.json"
+    found = {}
+    for name, revisions in json.loads(path.read_text()).items():
+        template = revisions[-1]["spec"]["template"]
+        pointer = json.loads(template["metadata"]["annotations"]["ml-cache/pointer"])
+        assert template["spec"]["containers"][0]["image"] == "registry/serving:1"
+        found[name] = pointer["manifest"]["digest"][-1]
+    return found
+
+
+def calls(cluster: Deployment) -> list[str]:
+    path = Path(cluster.environment["FAKE_CLUSTER"]) / "calls"
+    return path.read_text().splitlines()
+
+
+@pytest.fixture
+def production(cluster: Deployment) -> Deployment:
+    """Returns a cluster that serves the model `a`."""
+    cluster("canary", "--pointer", pointer_text("a"))
+    assert served(cluster) == {CANARY: "a"}, "the first version begins as a canary"
+    cluster("promote")
+    assert served(cluster) == {STABLE: "a"}
+    return cluster
+
+
+def test_staging_is_applied_and_waited_for(cluster: Deployment, tmp_path: Path) -> None:
+    pointer = tmp_path / "pointer.json"
+    pointer.write_text(json.dumps(make_pointer("a"), indent=2))
+    cluster("staging", "--pointer", str(pointer))
+    assert served(cluster) == {STAGING: "a"}
+    apply, rollout = calls(cluster)
+    assert "apply -f" in apply
+    assert "rollout status deployment/fraud-detector" in rollout
+
+
+def test_staging_that_fails_goes_back(cluster: Deployment) -> None:
+    cluster("staging", "--pointer", pointer_text("a"))
+    ended = failing(cluster, "fraud-detector").call("staging", "--pointer", pointer_text("b"))
+    assert ended.returncode == 1
+    assert served(cluster) == {STAGING: "a"}
+
+
+def test_a_canary_leaves_the_stable_version_alone(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    assert served(production) == {STABLE: "a", CANARY: "b"}
+    production("rollback")
+    assert served(production) == {STABLE: "a"}
+
+
+def test_a_canary_that_fails_is_removed(production: Deployment) -> None:
+    bad = failing(production, "fraud-detector-canary")
+    assert bad.call("canary", "--pointer", pointer_text("b")).returncode == 1
+    assert served(production) == {STABLE: "a"}
+
+
+def test_promotion_and_the_way_back(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    production("promote")
+    assert served(production) == {STABLE: "b"}
+    production("rollback")
+    assert served(production) == {STABLE: "a"}
+
+
+def test_a_promotion_that_fails_goes_back(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    ended = failing(production, "fraud-detector-stable").call("promote")
+    assert ended.returncode == 1
+    assert served(production) == {STABLE: "a"}
+
+
+def test_commands_are_told_where_the_pods_are(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    variables = ("BASE_URL", "STABLE_METRICS", "CANARY_METRICS", "STABLE_SINCE")
+    program = f"import json, os; print(json.dumps([os.environ[v] for v in {variables}]))"
+    found = json.loads(production.run("production", "-c", program).stdout)
+    api = "http://127.0.0.1:4711/api/v1/namespaces/fraud-detector-production"
+    base_url, stable, canary, since = found
+    assert base_url == f"{api}/services/fraud-detector:http/proxy"
+    assert stable.split() == [f"{api}/pods/stable-{n}:8080/proxy/metrics" for n in range(9)]
+    assert canary.split() == [f"{api}/pods/canary-0:8080/proxy/metrics"]
+    assert len(since.split()) == 9, "what the stable pods had counted when the canary came"
+
+
+@pytest.mark.parametrize("missing", ["IMAGE", "--pointer"])
+def test_what_is_missing_is_told(cluster: Deployment, missing: str) -> None:
+    arguments = ["staging", "--pointer", pointer_text("a")]
+    if missing == "IMAGE":
+        cluster = replace(cluster, environment=cluster.environment | {"IMAGE": ""})
+    else:
+        arguments = arguments[:1]
+    ended = cluster.call(*arguments)
+    assert ended.returncode == 1
+    assert missing in ended.stderr

@@ -1,0 +1,197 @@
+"""Deployments to this machine: real servers behind a real HAProxy."""
+
+import shutil
+from pathlib import Path
+
+import httpx2
+import pandas as pd
+import pytest
+
+from broken import brittle, garbage, useless
+from deployment import Deployment
+from example import make_pointer, pointer_text
+from model.artifact import save_model
+from model.config import TrainingConfig
+from train import train
+
+if not shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"):
+    pytest.fail("HAProxy is missing (on Debian: apt-get install haproxy)", pytrace=False)
+
+# A busy machine is no fault of the canary: the latency is judged in the unit tests.
+CHECK = (
+    "src/check_canary_metrics.py",
+    "--threshold",
+    "0.01",
+    "--min-requests",
+    "30",
+    "--latency-slack",
+    "5",
+)
+REQUESTS = 320
+
+
+def digest(digit: str) -> str:
+    return str(make_pointer(digit)["manifest"]["digest"])
+
+
+def base_url(local: Deployment, environment: str) -> str:
+    return f"http://127.0.0.1:{local.environment[f'{environment.upper()}_PORT']}"
+
+
+def served(local: Deployment, environment: str = "production") -> set[str]:
+    """Returns the manifests of the models that answer."""
+    url = f"{base_url(local, environment)}/readyz"
+    return {httpx2.get(url).json()["manifest"] for _ in range(20)}
+
+
+def send_traffic(local: Deployment, requests: int = REQUESTS) -> None:
+    ended = local.run("production", "src/replay_traffic.py", "--requests", str(requests))
+    assert ended.returncode == 0, ended.stderr
+
+
+def check_canary(local: Deployment) -> tuple[int, str]:
+    ended = local.run("production", *CHECK)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def other_model(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_config: TrainingConfig,
+    transactions: pd.DataFrame,
+) -> Path:
+    """Returns a model as good as the small one and different from it."""
+    directory = tmp_path_factory.mktemp("other") / "models"
+    save_model(train(small_config, transactions.iloc[:-200]), directory)
+    return directory
+
+
+@pytest.fixture
+def production(local: Deployment, small_model: Path) -> Deployment:
+    """Returns a deployment whose production serves the small model, named by the digit a."""
+    local("canary", "--model", str(small_model), "--pointer", pointer_text("a"))
+    local("promote")
+    return local
+
+
+def run_tests(local: Deployment, environment: str, model: Path) -> tuple[int, str]:
+    """Runs the tests of a served model, as the pipeline does."""
+    tests = ("tests/smoke", "tests/integration", "--model-dir", str(model))
+    ended = local.run(environment, "-m", "pytest", "-q", *tests)
+    return ended.returncode, ended.stdout
+
+
+def test_staging_is_replaced(local: Deployment, small_model: Path, other_model: Path) -> None:
+    for digit, model in (("a", small_model), ("b", other_model)):
+        local("staging", "--model", str(model), "--pointer", pointer_text(digit))
+        assert served(local, "staging") == {digest(digit)}
+        code, text = run_tests(local, "staging", model)
+        assert code == 0, text
+    # The tests notice when another model answers.
+    code, text = run_tests(local, "staging", small_model)
+    assert code == 1
+    assert "FAILED tests/integration" in text
+
+
+def test_a_canary_gets_a_tenth_and_is_promoted(
+    production: Deployment, other_model: Path, tmp_path: Path
+) -> None:
+    pointer = tmp_path / "pointer.json"
+    pointer.write_text(pointer_text("b"))
+    production("canary", "--model", str(other_model), "--pointer", str(pointer))
+    assert served(production) == {digest("a"), digest("b")}
+    send_traffic(production)
+    code, text = check_canary(production)
+    assert code == 0, text
+    assert f"after {REQUESTS // 10} requests beside {REQUESTS - REQUESTS // 10}" in text
+    production("promote")
+    assert served(production) == {digest("b")}
+    status = production("status")
+    assert [line.split()[1] for line in status.splitlines()] == ["stable", "previous"]
+
+    production("rollback")
+    assert served(production) == {digest("a")}
+    assert "no earlier version" in production.call("rollback").stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("brittle", "error rate"), ("garbage", "scores moved")]
+)
+def test_a_bad_canary_is_found_and_rolled_back(
+    production: Deployment,
+    small_model: Path,
+    small_config: TrainingConfig,
+    transactions: pd.DataFrame,
+    tmp_path: Path,
+    fault: str,
+    message: str,
+) -> None:
+    if fault == "brittle":
+        model = brittle(small_model, tmp_path / "bad", small_config, transactions)
+    else:
+        model = garbage(small_model, tmp_path / "bad")
+    production("canary", "--model", str(model), "--pointer", pointer_text("b"))
+    send_traffic(production)
+    code, text = check_canary(production)
+    assert code == 1
+    assert "the canary must not go on" in text
+    assert message in text
+    production("rollback")
+    assert served(production) == {digest("a")}
+    code, text = run_tests(production, "production", small_model)
+    assert code == 0, text
+
+
+def test_a_canary_without_traffic_is_not_good(production: Deployment, small_model: Path) -> None:
+    production("canary", "--model", str(small_model), "--pointer", pointer_text("b"))
+    code, text = check_canary(production)
+    assert code == 1
+    assert "fewer than 30" in text
+
+
+def test_what_never_becomes_ready_gets_no_request(
+    production: Deployment, small_model: Path, tmp_path: Path
+) -> None:
+    model = useless(small_model, tmp_path / "useless")
+    for command in ("canary", "staging"):
+        ended = production.call(command, "--model", str(model), "--pointer", pointer_text("b"))
+        assert ended.returncode == 1
+        assert "does not become ready" in ended.stderr
+    assert served(production) == {digest("a")}
+
+
+def test_the_first_version_has_nothing_to_go_back_to(local: Deployment, small_model: Path) -> None:
+    local("canary", "--model", str(small_model), "--pointer", pointer_text("a"))
+    assert served(local) == {digest("a")}
+    send_traffic(local, 40)
+    assert check_canary(local)[0] == 0
+    local("rollback")
+    with pytest.raises(httpx2.ConnectError):
+        served(local)
+    assert local("status") == ""
+
+
+def test_production_comes_back_with_the_next_canary(
+    production: Deployment, other_model: Path
+) -> None:
+    production("stop")
+    assert "stopped" in production("status")
+    production("canary", "--model", str(other_model), "--pointer", pointer_text("b"))
+    assert served(production) == {digest("a"), digest("b")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote"], "there is no canary"),
+        (["rollback"], "no earlier version"),
+        (["canary", "--model", "missing", "--pointer", "{}"], "there is no model in `missing`"),
+        (["canary", "--colour", "blue"], "unknown argument `--colour`"),
+        (["exec", "mars", "true"], "exec takes staging or production"),
+        ([], "scripts/deploy staging"),
+    ],
+)
+def test_what_cannot_be_done_is_told(local: Deployment, arguments: list[str], message: str) -> None:
+    ended = local.call(*arguments)
+    assert ended.returncode in (1, 2)
+    assert message in ended.stderr

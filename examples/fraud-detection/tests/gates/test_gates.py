@@ -1,0 +1,86 @@
+"""Every gate of the pipeline stops what it is there for.
+
+Each test runs the pipeline's own command on a copy of the example with one thing wrong. That
+the same commands let good data and a good model pass is shown by the pipeline itself.
+"""
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from example import EXAMPLE
+
+KEPT = ("configs", "data", "src", "tests", "pyproject.toml")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Returns a copy of the example, without what was made in it."""
+    unwanted = shutil.ignore_patterns("__pycache__", ".*")
+    for name in KEPT:
+        source = EXAMPLE / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=unwanted)
+        else:
+            shutil.copy(source, tmp_path)
+    return tmp_path
+
+
+def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], cwd=directory, capture_output=True, text=True, check=False
+    )
+
+
+def train_and_test(directory: Path) -> subprocess.CompletedProcess[str]:
+    trained = run(directory, "src/train.py", "--config", "configs/training_config.yaml")
+    assert trained.returncode == 0, trained.stderr
+    return run(directory, "-m", "pytest", "-q", "tests/model")
+
+
+def test_bad_data_stops_at_the_validation(copy: Path) -> None:
+    path = copy / "data" / "training" / "transactions-2024-06.csv"
+    path.write_text(path.read_text().replace(",grocery,", ",groceries,", 3))
+    ended = run(copy, "src/validate_data.py", "--config", "configs/data_expectations.yaml")
+    assert ended.returncode == 1
+    assert "transactions-2024-06.csv: column `merchant_category`: isin(" in ended.stderr
+
+
+def test_drifted_data_stops_before_the_training(copy: Path) -> None:
+    path = copy / "data" / "training" / "transactions-2024-06.csv"
+    path.write_text(re.sub(r",(\d+\.\d\d),", r",1\1,", path.read_text()))
+    # Each amount is plausible by itself, so the validation has nothing to say.
+    ended = run(copy, "src/validate_data.py", "--config", "configs/data_expectations.yaml")
+    assert ended.returncode == 0, ended.stderr
+    ended = run(copy, "src/check_drift.py", "--baseline", "data/baseline_stats.json")
+    assert ended.returncode == 1
+    assert "transactions-2024-06.csv: `amount`: PSI" in ended.stderr
+
+
+def test_a_model_of_shuffled_labels_stops_at_the_model_tests(copy: Path) -> None:
+    shuffle = random.Random(1).shuffle
+    for path in (copy / "data" / "training").iterdir():
+        header, *rows = path.read_text().splitlines()
+        labels = [row[-1] for row in rows]
+        shuffle(labels)
+        shuffled = [row[:-1] + label for row, label in zip(rows, labels, strict=True)]
+        path.write_text("\n".join([header, *shuffled, ""]))
+    # As a table the data is as good as before: only the model can tell.
+    assert run(copy, "src/check_drift.py", "--baseline", "data/baseline_stats.json").returncode == 0
+    ended = train_and_test(copy)
+    assert ended.returncode == 1
+    assert "FAILED tests/model/test_quality.py" in ended.stdout
+    assert "FAILED tests/model/test_behaviour.py" in ended.stdout
+
+
+def test_a_model_of_a_bad_configuration_stops_at_the_model_tests(copy: Path) -> None:
+    path = copy / "configs" / "training_config.yaml"
+    path.write_text(path.read_text().replace("max_iter: 120", "max_iter: 1"))
+    ended = train_and_test(copy)
+    assert ended.returncode == 1
+    assert "FAILED tests/model/test_quality.py" in ended.stdout

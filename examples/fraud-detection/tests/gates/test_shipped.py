@@ -1,0 +1,37 @@
+"""The example as it is shipped: its data is the generator's, its baseline is its data's."""
+
+from pathlib import Path
+
+import pytest
+
+import check_drift
+import generate
+import make_baseline
+import validate_data
+from example import EXAMPLE
+
+BASELINE = EXAMPLE / "data" / "baseline_stats.json"
+
+
+@pytest.fixture(autouse=True)
+def at_the_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLE)
+
+
+def test_the_data_is_what_the_generator_writes() -> None:
+    shipped = {path.name: path.read_bytes() for path in Path("data/training").glob("*.csv")}
+    written = generate.render()
+    assert shipped.keys() == written.keys()
+    assert [name for name in written if written[name] != shipped[name]] == []
+
+
+def test_the_data_is_as_expected(tmp_path: Path) -> None:
+    config = "configs/data_expectations.yaml"
+    assert validate_data.main(["--config", config, "--summary", str(tmp_path / "s.md")]) == 0
+
+
+def test_the_baseline_is_that_of_the_data(tmp_path: Path) -> None:
+    made = tmp_path / "baseline.json"
+    assert make_baseline.main(["--config", "configs/drift.yaml", "--output", str(made)]) == 0
+    assert made.read_bytes() == BASELINE.read_bytes()
+    assert check_drift.main(["--baseline", str(BASELINE)]) == 0

@@ -1,0 +1,36 @@
+"""A way to call scripts/deploy."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from example import EXAMPLE
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Calls scripts/deploy with a state of its own."""
+
+    environment: dict[str, str]
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the script and returns how it ended."""
+        return subprocess.run(
+            [EXAMPLE / "scripts" / "deploy", *arguments],
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+
+    def __call__(self, *arguments: str) -> str:
+        """Runs the script, which has to succeed, and returns its standard output."""
+        ended = self.call(*arguments)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def run(self, environment: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs one of the example's Python programs against what is deployed."""
+        return self.call("exec", environment, sys.executable, *command)

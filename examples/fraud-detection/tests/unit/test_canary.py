@@ -1,0 +1,125 @@
+"""Tests of the judgement of a canary."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+
+import check_canary_metrics
+from canary import Limits, Observed, compare, observe
+from serving.metrics import Metrics
+from serving.schemas import ModelIdentity
+
+LIMITS = Limits(error_rate=0.01, slowdown=2.0, slack_seconds=0.25, score_psi=0.25, min_requests=50)
+GOOD = {0.001: 60, 0.01: 30, 0.1: 8, 1.0: 2}
+
+
+def observed(
+    requests: int = 100, errors: int = 0, latency: float = 0.05, scores: dict[float, int] = GOOD
+) -> Observed:
+    return Observed(
+        Counter({"200": requests - errors, "500": errors}),
+        Counter({latency / 2: 0, latency: requests}),
+        Counter({bound: count * requests // 100 for bound, count in scores.items()}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("canary", "message"),
+    [
+        (observed(), None),
+        (observed(errors=1), None),
+        (observed(errors=3), "error rate 3.00% against 0.00%"),
+        (observed(latency=0.25), None),
+        (observed(latency=1.0), "95th percentile of the latency"),
+        (observed(scores={0.001: 50, 0.01: 35, 0.1: 12, 1.0: 3}), None),
+        (observed(scores={1.0: 100}), "scores moved by a PSI of"),
+        (observed(requests=20, errors=20), "canary answered 20 requests, fewer than 50"),
+    ],
+)
+def test_a_worse_canary_must_not_go_on(canary: Observed, message: str | None) -> None:
+    faults = compare(observed(requests=900), canary, LIMITS)
+    if message is None:
+        assert faults == []
+    else:
+        assert len(faults) == 1
+        assert message in faults[0]
+
+
+def test_all_reasons_are_given() -> None:
+    bad = observed(errors=50, latency=2.0, scores={1.0: 100})
+    assert len(compare(observed(requests=900), bad, LIMITS)) == 3
+
+
+def test_errors_that_the_stable_version_has_too_are_not_the_canarys() -> None:
+    assert compare(observed(requests=1000, errors=50), observed(errors=5), LIMITS) == []
+
+
+def test_a_silent_stable_version_cannot_be_compared_with() -> None:
+    (fault,) = compare(observed(requests=3), observed(), LIMITS)
+    assert "stable answered 3 requests" in fault
+
+
+def test_the_first_version_is_judged_by_its_errors() -> None:
+    assert compare(None, observed(latency=9.0), LIMITS) == []
+    assert "error rate" in compare(None, observed(errors=9), LIMITS)[0]
+
+
+def test_what_was_counted_before_does_not_count() -> None:
+    before, now = observed(requests=500, errors=400), observed(requests=700, errors=402)
+    added = now.since(before)
+    assert added.requests == 200
+    assert added.error_rate == 0.01
+    assert added.latency.total() == 200
+    assert observed(requests=30).since(before).requests == 30, "a process that began anew"
+
+
+def test_the_percentile_is_estimated_within_its_bucket() -> None:
+    latency = Counter({0.1: 90, 0.2: 10, float("inf"): 0})
+    assert Observed(latency=latency).p95 == pytest.approx(0.15)
+    assert Observed(latency=Counter({0.1: 1, float("inf"): 9})).p95 == 0.1
+    assert Observed().p95 == 0.0
+
+
+def export(directory: Path, name: str, requests: int, errors: int = 0) -> str:
+    """Writes what a server would export, and returns the file."""
+    metrics = Metrics(ModelIdentity(manifest=name, fingerprint="f"))
+    for number in range(requests):
+        metrics.observe_request(500 if number < errors else 200, 0.02)
+        metrics.observe_scores([0.0015 * (number % 7)])
+    path = directory / name
+    path.write_bytes(generate_latest(metrics.registry))
+    return str(path)
+
+
+def test_processes_of_a_version_are_added_up(tmp_path: Path) -> None:
+    files = [export(tmp_path, "one", 10, errors=2), export(tmp_path, "two", 30)]
+    total = observe(Path(file).read_text() for file in files)
+    assert total.statuses == {"200": 38, "500": 2}
+    assert total.latency == {0.02: 40} | dict.fromkeys(total.latency.keys() - {0.02}, 0)
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = tmp_path / "summary.md"
+    command = ["--threshold", "0.01", "--summary", str(summary)]
+    monkeypatch.setenv("STABLE_METRICS", export(tmp_path, "stable", 900))
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "good", 100))
+    assert check_canary_metrics.main(command) == 0
+    assert "after 100 requests beside 900" in capsys.readouterr().out
+    assert "### Canary: passed" in summary.read_text()
+
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "bad", 100, errors=10))
+    assert check_canary_metrics.main(command) == 1
+    assert "must not go on: error rate 10.00% against 0.00%" in capsys.readouterr().err
+    assert "### Canary: failed" in summary.read_text()
+
+    monkeypatch.setenv("STABLE_SINCE", export(tmp_path, "before", 880))
+    assert check_canary_metrics.main([*command, "--wait", "0.1"]) == 1
+    assert "stable answered 20 requests" in capsys.readouterr().err
+
+    monkeypatch.setenv("CANARY_METRICS", "http://127.0.0.1:9/metrics")
+    assert check_canary_metrics.main(command) == 1
+    assert "cannot read the metrics" in capsys.readouterr().err

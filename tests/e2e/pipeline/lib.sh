@@ -1,0 +1,89 @@
+# Sourced by the cases that run the example's pipeline: a copy of the example, and questions to what it deployed.
+# shellcheck shell=bash disable=SC2154 # variables come from tests/e2e/lib.sh
+
+# Python's environments and packages stay for the next run; deployments are of the case alone.
+pipeline=$lab/pipeline
+deployments=$work/deployments
+mkdir -p "$pipeline" "$deployments"
+
+say() { printf '  %s: %s\n' "$case_name" "$*"; }
+
+# What the README of the example asks to be set, and actions that cannot be fetched here.
+make_example() {
+  local actions=$root/tests/e2e/stand-ins
+  use_repository acme/fraud-detection
+  mkdir -p "$repo"
+  # As a user copies it: the files that git knows, and not what was made among them.
+  git -C "$root/examples/fraud-detection" ls-files -z --cached --others --exclude-standard |
+    tar -C "$root/examples/fraud-detection" --null --files-from=- -c | tar -C "$repo" -x
+  begin_repository
+  # shellcheck disable=SC2034 # read by run_workflow
+  options=(
+    --workflows .github/workflows/ml-pipeline.yml
+    --var "ML_CACHE_STORE=s3://$bucket/cache" --var "S3_ENDPOINT_URL=$AWS_ENDPOINT_URL" --var AWS_REGION=us-east-1
+    --var DEPLOY_TARGET=local --var DEPLOY_STATE=/deployments
+    --var MLFLOW_TRACKING_URI=sqlite:////deployments/mlflow.db
+    --local-repository "actions/setup-python@$(pinned setup-python)=$actions/setup-python"
+    --local-repository "actions/upload-artifact@$(pinned upload-artifact)=$actions/upload-artifact"
+    --container-options "-v $pipeline:/pipeline -v $deployments:/deployments -v $root/tests/double:/opt/double:ro
+      -v $lab/double:/opt/modules:ro"
+    --env ARTIFACT_MODULES=/opt/modules --env NODE_OPTIONS=--experimental-global-webcrypto
+  )
+}
+
+# pinned ACTION: the commit by which the workflow names the action.
+pinned() { sed -nE "s#.*uses: actions/$1@([0-9a-f]{40}).*#\1#p" "$repo/.github/workflows/ml-pipeline.yml" | head -1; }
+
+manifest() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])["manifest"]["digest"])' "$1"; }
+
+# The trusted pointer that was written last.
+newest_pointer() {
+  local key
+  "$root/scripts/s3" ls "$bucket" cache/v1/trusted/acme/fraud-detection/fraud-detector/pointers/ |
+    while read -r key; do "$root/scripts/s3" cat "$bucket" "$key" && echo; done |
+    python3 -c 'import json, sys; print(max(sys.stdin, key=lambda line: json.loads(line)["created_at"]), end="")'
+}
+
+# production manifest|score: starts what production was left as, and asks it for its model, or what it thinks of a payment.
+production() {
+  docker run --rm --network host --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
+    --volume "$case_dir/ask.sh:/ask.sh:ro" "$runner_image" bash /ask.sh "$1"
+}
+
+# expect_served POINTER: production answers with that pointer's model.
+expect_served() { expect_same "the model in production" "$(production manifest)" "$(manifest "$1")"; }
+
+# expect_unchanged POINTER ANSWER: neither the store's newest model nor production has changed.
+expect_unchanged() {
+  expect_same "the newest pointer" "$(newest_pointer)" "$1"
+  expect_served "$1"
+  expect_same "the answer" "$(production score)" "$2"
+}
+
+# The tags of every version in the model registry.
+registered() {
+  docker run --rm --network none --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
+    "$runner_image" /pipeline/venv/train-model/bin/python -c '
+import json, mlflow
+client = mlflow.MlflowClient("sqlite:////deployments/mlflow.db")
+print(json.dumps([v.tags for v in client.search_model_versions("name = \"fraud-detector\"")]))' 2>/dev/null
+}
+
+# A server that starts, answers what staging asks, and refuses one request in ten of the others.
+break_serving() {
+  python3 - "$repo/src/serve.py" <<'PY'
+import sys
+from pathlib import Path
+
+path = Path(sys.argv[1])
+text = path.read_text()
+good = "            predictions: list[Prediction] = loaded[0].predict(request)\n"
+bad = (
+    "            if 20000 < request.payments[-1].transaction_id < 20400:\n"
+    "                if request.payments[-1].transaction_id % 10 == 3:\n"
+    '                    raise ValueError("an older payment")\n'
+)
+assert good in text
+path.write_text(text.replace(good, bad + good))
+PY
+}
