@@ -63,7 +63,11 @@ fn scope_of(run: &RunContext, trusted_refs: &[String]) -> Scope {
 fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
     let git_ref =
         if run.event == "merge_group" { run.merge_base_ref.as_deref().unwrap_or_default() } else { &run.git_ref };
-    let is_default = run.default_branch.as_ref().is_some_and(|branch| git_ref == format!("refs/heads/{branch}"));
+    let is_default = match &run.default_branch {
+        Some(branch) => git_ref == format!("refs/heads/{branch}"),
+        // Schedules run on the default branch alone, and their payload need not name it.
+        None => run.event == "schedule" && git_ref.starts_with("refs/heads/"),
+    };
     let is_named = trusted_refs.iter().any(|trusted| {
         let trusted = if trusted.starts_with("refs/") { trusted.clone() } else { format!("refs/heads/{trusted}") };
         match trusted.strip_suffix('*') {
@@ -155,8 +159,12 @@ mod tests {
 
     #[test]
     fn without_a_known_default_branch_nothing_is_trusted() {
-        let run = RunContext { default_branch: None, ..run("push", "refs/heads/main") };
-        assert_eq!(access(Some(&run), &[]).own, Scope::Branch("main".into()));
+        let unknown = |event| RunContext { default_branch: None, ..run(event, "refs/heads/main") };
+        for event in ["push", "workflow_dispatch", "repository_dispatch"] {
+            assert_eq!(access(Some(&unknown(event)), &[]).own, Scope::Branch("main".into()));
+        }
+        // GitHub starts these on the default branch only.
+        assert_eq!(access(Some(&unknown("schedule")), &[]).own, Scope::Trusted);
     }
 
     #[test]
