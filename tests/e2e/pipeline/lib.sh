@@ -79,9 +79,9 @@ path = Path(sys.argv[1])
 text = path.read_text()
 good = "            predictions: list[Prediction] = loaded[0].predict(request)\n"
 bad = (
-    "            if 20000 < request.payments[-1].transaction_id < 20400:\n"
-    "                if request.payments[-1].transaction_id % 10 == 3:\n"
-    '                    raise ValueError("an older payment")\n'
+    "            first = request.payments[0].transaction_id\n"
+    "            if first % 10 == 3 and 119_000 < first < 120_400:\n"
+    '                raise ValueError("an older payment")\n'
 )
 assert good in text
 path.write_text(text.replace(good, bad + good))
