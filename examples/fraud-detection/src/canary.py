@@ -21,6 +21,7 @@ class Limits:
     slack_seconds: float  # … beyond this, below which a difference is noise
     score_psi: float
     min_requests: int
+    min_scores: int
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,17 @@ class Observed:
 
     @property
     def error_rate(self) -> float:
-        """Returns the share of answers that were the server's own failure."""
-        errors = sum(n for status, n in self.statuses.items() if status.startswith("5"))
+        """Returns the share of answers that are no prediction, whoever is to blame.
+
+        Both versions get the same requests: one that refuses more of them with 4xx does worse.
+        """
+        errors = sum(n for status, n in self.statuses.items() if not status.startswith("2"))
         return errors / self.requests if self.requests else 0.0
+
+    @property
+    def scored(self) -> int:
+        """Returns the number of scores."""
+        return self.scores.total()
 
     @property
     def p95(self) -> float:
@@ -96,8 +105,8 @@ def _separate(cumulative: dict[float, int]) -> dict[float, int]:
 def compare(stable: Observed | None, canary: Observed, limits: Limits) -> list[str]:
     """Returns why the canary must not go on; nothing when it may.
 
-    Without a stable version, at the first deployment, the error rate alone is judged. Too few
-    requests are a reason as well: silence is no sign of health.
+    Without a stable version, at the first deployment, only the error rate and the number of scores
+    are judged. Too few requests or scores are a reason as well: silence is no sign of health.
     """
     faults = [
         f"{name} answered {observed.requests} requests, fewer than {limits.min_requests}"
@@ -112,6 +121,12 @@ def compare(stable: Observed | None, canary: Observed, limits: Limits) -> list[s
             f"error rate {canary.error_rate:.2%} against {base:.2%},"
             f" more than {limits.error_rate:.2%} worse"
         )
+    unscored = [
+        f"{name} gave {observed.scored} scores, fewer than {limits.min_scores}"
+        for name, observed in (("canary", canary), ("stable", stable))
+        if observed and observed.scored < limits.min_scores
+    ]
+    faults += unscored
     if stable is None:
         return faults
     allowed = max(stable.p95 * limits.slowdown, stable.p95 + limits.slack_seconds)
@@ -120,6 +135,8 @@ def compare(stable: Observed | None, canary: Observed, limits: Limits) -> list[s
             f"95th percentile of the latency {canary.p95 * 1000:.0f} ms"
             f" against {stable.p95 * 1000:.0f} ms, more than {allowed * 1000:.0f} ms"
         )
+    if unscored:
+        return faults
     shift, chance = score_shift(stable, canary)
     if shift > max(limits.score_psi, chance):
         faults.append(

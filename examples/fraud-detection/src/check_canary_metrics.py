@@ -43,6 +43,7 @@ def report(stable: Observed | None, canary: Observed, faults: Sequence[str]) -> 
         "|---|---:|---:|",
         f"| requests | {base.requests} | {canary.requests} |",
         f"| error rate | {base.error_rate:.2%} | {canary.error_rate:.2%} |",
+        f"| scores | {base.scored} | {canary.scored} |",
         f"| latency, 95th percentile | {base.p95 * 1000:.0f} ms | {canary.p95 * 1000:.0f} ms |",
     ]
     if stable:
@@ -60,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--canary", nargs="+", default=sources("CANARY_METRICS"))
     parser.add_argument("--stable-since", nargs="*", default=sources("STABLE_SINCE"))
     parser.add_argument("--max-slowdown", type=float, default=2.0)
-    parser.add_argument("--latency-slack", type=float, default=0.25, metavar="SECONDS")
+    parser.add_argument("--latency-slack", type=float, default=0.05, metavar="SECONDS")
     parser.add_argument("--max-score-psi", type=float, default=0.25)
     parser.add_argument("--min-requests", type=int, default=50)
+    parser.add_argument("--min-scores", type=int, help="as many as --min-requests by default")
     parser.add_argument(
         "--wait", type=float, default=0.0, help="seconds to wait for so many requests"
     )
@@ -76,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         slack_seconds=arguments.latency_slack,
         score_psi=arguments.max_score_psi,
         min_requests=arguments.min_requests,
+        min_scores=(
+            arguments.min_requests if arguments.min_scores is None else arguments.min_scores
+        ),
     )
 
     deadline = time.monotonic() + arguments.wait

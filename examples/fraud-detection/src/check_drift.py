@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drift import Baseline, Drift, DriftConfig, compare, is_too_far, load_config
+from drift import Baseline, Drift, DriftConfig, check_columns, compare, is_too_far, load_config
 from drift_plot import plot
 from model.data import DataError
 from outputs import append_summary
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no file matches `{config.files}`", file=sys.stderr)
         return 1
     try:
+        check_columns(config, baseline)
         drifts = [drift for path in paths for drift in compare(baseline, path)]
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)

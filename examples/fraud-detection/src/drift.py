@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from scipy.stats import ks_1samp
 
-from model.data import read_transactions
+from model.data import DataError, read_transactions
 from psi import population_stability_index
 
 QUANTILES = np.linspace(0.0, 1.0, 201)
@@ -102,6 +102,22 @@ def make_baseline(config: DriftConfig, paths: Sequence[Path]) -> Baseline:
             for name in config.categorical
         },
     )
+
+
+def check_columns(config: DriftConfig, baseline: Baseline) -> None:
+    """Raises DataError unless the baseline is of the configured columns.
+
+    A column that it lacks would not be compared, and no drift of it would ever be found.
+    """
+    for kind, wanted, known in (
+        ("numeric", config.numeric, baseline.numeric),
+        ("categorical", config.categorical, baseline.categorical),
+    ):
+        if set(wanted) != set(known):
+            raise DataError(
+                f"the baseline has the {kind} columns {', '.join(sorted(known))}, and the"
+                f" configuration {', '.join(sorted(wanted))}; run src/make_baseline.py"
+            )
 
 
 def compare(baseline: Baseline, path: Path) -> Iterator[Drift]:

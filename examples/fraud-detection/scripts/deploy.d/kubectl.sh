@@ -23,30 +23,88 @@ proxied() { echo "/api/v1/namespaces/$(namespace "$1")/$2/$3/proxy"; }
 
 pods() { kube production get pods --selector "app=$app,track=$1" --output 'jsonpath={.items[*].metadata.name}'; }
 
+exists() { kube "$1" get deployments "$2" --ignore-not-found --output name; }
+
+# stable_pods: fails rather than to make production look as if it had no version yet.
+stable_pods() {
+  local found deployment
+  found=$(pods stable)
+  if [ -z "$found" ]; then
+    deployment=$(exists production "$app-stable")
+    [ -z "$deployment" ] || fail 'the stable version has no pods'
+  fi
+  echo "$found"
+}
+
 required() {
   [ -n "$pointer" ] || fail 'give --pointer'
   [ -n "${IMAGE-}" ] || fail 'set IMAGE to the serving image'
 }
 
+# A version is remembered by the hash of its pods' template: unlike the number of its revision, it stays the same
+# when the Deployment goes back to it.
+
+# revisions ENVIRONMENT SELECTOR: prints number and hash of each revision, the current one last.
+revisions() {
+  kube "$1" get replicasets --selector "$2" --output \
+    'jsonpath={range .items[*]}{.metadata.annotations.deployment\.kubernetes\.io/revision} {.metadata.labels.pod-template-hash}{"\n"}{end}' |
+    sort -n
+}
+
+# current ENVIRONMENT DEPLOYMENT SELECTOR: prints the hash of what is deployed; nothing, if nothing is.
+current() {
+  local generation
+  generation=$(kube "$1" get deployments "$2" --ignore-not-found --output 'jsonpath={.metadata.generation}')
+  [ -n "$generation" ] || return 0
+  # Until the cluster has seen the last change, it has no revision.
+  kube "$1" wait "deployment/$2" --for="jsonpath={.status.observedGeneration}=$generation" --timeout="$wait_for" >&2
+  revisions "$1" "$3" | sed -n '$s/.* //p'
+}
+
+# restore ENVIRONMENT DEPLOYMENT SELECTOR HASH: does nothing where this is what is deployed.
+restore() {
+  local number
+  number=$(revisions "$1" "$3" | sed -n "s/ $4\$//p")
+  [ -n "$number" ] || fail "the cluster no longer has the revision $4 of $2"
+  kube "$1" rollout undo "deployment/$2" --to-revision="$number"
+}
+
 deploy_staging() {
-  local rendered
+  local rendered before
   required
   rendered=$(render staging "$pointer" "$IMAGE")
+  before=$(current staging "$app" "app=$app")
   kube staging apply -f "$rendered/"
   if ! kube staging rollout status "deployment/$app" --timeout="$wait_for"; then
-    kube staging rollout undo "deployment/$app" || true
+    [ -n "$before" ] || fail 'staging does not become ready, and there is no earlier version'
+    restore staging "$app" "app=$app" "$before"
     fail 'staging goes back to what it served before'
   fi
 }
 
+# remember HASH: an annotation, so that any job finds it.
+remember() { kube production annotate "deployment/$app-stable" --overwrite "ml-cache/before=$1"; }
+
 deploy_canary() {
-  local rendered pod
+  local rendered pod names canary before
+  # Until the stable version is remembered, what is remembered belongs to an earlier canary.
+  mkdir -p "$state"
+  : >"$state/unchanged"
   required
   rendered=$(render production "$pointer" "$IMAGE")
   rm "$rendered/stable.yaml"
+  canary=$(exists production "$app-canary")
+  if [ -n "$canary" ]; then
+    say 'an earlier canary was neither promoted nor rolled back; it ends now'
+    deploy_rollback
+  fi
+  before=$(current production "$app-stable" "app=$app,track=stable")
+  [ -z "$before" ] || remember "$before"
+  rm -f "$state/unchanged"
   rm -rf "$state/stable-since"
   mkdir -p "$state/stable-since"
-  for pod in $(pods stable); do
+  names=$(stable_pods)
+  for pod in $names; do
     kubectl get --raw "$(proxied production pods "$pod:8080")/metrics" >"$state/stable-since/$pod"
   done
   kube production apply -f "$rendered/"
@@ -57,33 +115,52 @@ deploy_canary() {
 }
 
 deploy_promote() {
-  local canary=deployment/$app-canary rendered
+  local canary=deployment/$app-canary rendered stable pointer image
   # From the canary itself: what was judged is what goes on.
-  rendered=$(render production \
-    "$(kube production get "$canary" --output "jsonpath={.spec.template.metadata.annotations['ml-cache/pointer']}")" \
-    "$(kube production get "$canary" --output 'jsonpath={.spec.template.spec.containers[0].image}')")
+  pointer=$(kube production get "$canary" --output "jsonpath={.spec.template.metadata.annotations['ml-cache/pointer']}")
+  image=$(kube production get "$canary" --output 'jsonpath={.spec.template.spec.containers[0].image}')
+  rendered=$(render production "$pointer" "$image")
+  stable=$(exists production "$app-stable")
   kube production apply -f "$rendered/stable.yaml"
   if ! kube production rollout status "deployment/$app-stable" --timeout="$wait_for"; then
-    kube production rollout undo "deployment/$app-stable" || true
+    # The first version has nothing to go back to, and would be in the way of the next.
+    [ -n "$stable" ] || kube production delete "deployment/$app-stable"
     deploy_rollback
     fail 'production goes back to what it served before'
   fi
   kube production delete "$canary"
 }
 
+# Makes production what it was before the last canary, as often as it is called and wherever that canary stopped.
 deploy_rollback() {
-  if [ -n "$(kube production get deployments "$app-canary" --ignore-not-found --output name)" ]; then
-    kube production delete "deployment/$app-canary"
-    say 'the canary is gone; the stable version was never changed'
-  else
-    kube production rollout undo "deployment/$app-stable"
-    kube production rollout status "deployment/$app-stable" --timeout="$wait_for"
+  local canary before
+  canary=$(exists production "$app-canary")
+  if [ -n "$canary" ]; then
+    rm -f "$state/unchanged"
+    kube production delete "deployment/$app-canary" --ignore-not-found
+    say 'the canary is gone'
+  elif [ -e "$state/unchanged" ]; then
+    say 'the last canary never began; the stable version stays'
+    return
   fi
+  before=$(kube production get deployments "$app-stable" --ignore-not-found \
+    --output "jsonpath={.metadata.annotations['ml-cache/before']}")
+  if [ -z "$before" ]; then
+    say 'there is no earlier version of production'
+    return
+  fi
+  restore production "$app-stable" "app=$app,track=stable" "$before"
+  remember "$before" # going back replaces a Deployment's annotations by those of the revision
+  kube production rollout status "deployment/$app-stable" --timeout="$wait_for"
 }
 
 # run_against ENVIRONMENT COMMAND…: through the cluster's API, so that no address of the service is needed.
 run_against() {
-  local environment=$1 log proxy code=0 api pod
+  local environment=$1 log proxy code=0 api pod stable='' canary=''
+  if [ "$environment" = production ]; then
+    stable=$(stable_pods)
+    canary=$(pods canary)
+  fi
   log=$(mktemp)
   kubectl proxy --port=0 >"$log" &
   proxy=$!
@@ -95,8 +172,8 @@ run_against() {
   [ -n "$api" ] || fail 'kubectl proxy does not start'
   BASE_URL=$api$(proxied "$environment" services "$app:http") STABLE_METRICS='' CANARY_METRICS='' STABLE_SINCE=''
   if [ "$environment" = production ]; then
-    for pod in $(pods stable); do STABLE_METRICS+=" $api$(proxied production pods "$pod:8080")/metrics"; done
-    for pod in $(pods canary); do CANARY_METRICS+=" $api$(proxied production pods "$pod:8080")/metrics"; done
+    for pod in $stable; do STABLE_METRICS+=" $api$(proxied production pods "$pod:8080")/metrics"; done
+    for pod in $canary; do CANARY_METRICS+=" $api$(proxied production pods "$pod:8080")/metrics"; done
     STABLE_SINCE=$(find "$state/stable-since" -type f 2>/dev/null | tr '\n' ' ')
   fi
   export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE

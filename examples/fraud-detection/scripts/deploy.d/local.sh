@@ -119,7 +119,24 @@ stop_proxy() {
   rm -f "$1/haproxy.pid"
 }
 
-link() { ln -sfn "releases/$(basename "$(readlink -f "$1")")" "$2"; }
+# link RELEASE NAME: in one rename, so that an interruption leaves the old link or the new one.
+link() {
+  ln -sfn "releases/$(basename "$(readlink -f "$1")")" "$2.new"
+  mv -fT "$2.new" "$2"
+}
+
+# sweep ENVIRONMENT: removes every release that no link points to.
+sweep() {
+  local directory=$state/$1 release name used
+  for release in "$directory"/releases/*/; do
+    [ -d "$release" ] || continue
+    used=
+    for name in stable canary previous; do
+      [ "$(readlink -f "$directory/$name")" != "$(readlink -f "$release")" ] || used=$name
+    done
+    [ -n "$used" ] || remove_release "${release%/}"
+  done
+}
 
 deploy_staging() {
   local directory=$state/staging release old=
@@ -141,6 +158,9 @@ deploy_canary() {
     say 'an earlier canary was neither promoted nor rolled back; it ends now'
     deploy_rollback
   fi
+  # From here on a rollback must not go behind what is stable now.
+  rm -f "$directory/previous"
+  sweep production
   release=$(new_release production)
   start_release "$release" || {
     remove_release "$release"
@@ -161,40 +181,37 @@ deploy_canary() {
 deploy_promote() {
   local directory=$state/production old=
   [ -e "$directory/canary" ] || fail 'there is no canary to promote'
-  [ ! -e "$directory/previous" ] || remove_release "$directory/previous"
   if [ -e "$directory/stable" ]; then
     old=$(readlink -f "$directory/stable")
     link "$old" "$directory/previous"
   fi
-  link "$directory/canary" "$directory/stable"
-  rm "$directory/canary"
+  mv -fT "$directory/canary" "$directory/stable" # one rename: the release is canary or stable, never both
   route production
   [ -z "$old" ] || stop_release "$old"
   say "production serves release $(basename "$(readlink -f "$directory/stable")")"
 }
 
+# Makes production what it was before the last canary, as often as it is called and wherever that canary stopped.
 deploy_rollback() {
-  local directory=$state/production bad
-  if [ -e "$directory/canary" ]; then
-    bad=$(readlink -f "$directory/canary")
-    rm "$directory/canary"
+  local directory=$state/production
+  if [ -L "$directory/canary" ]; then
+    # A promotion that did not come to its switch has linked `previous` to what still is stable.
+    rm -f "$directory/canary" "$directory/previous"
   elif [ -e "$directory/previous" ]; then
-    bad=$(readlink -f "$directory/stable")
     start_release "$directory/previous" || fail 'the previous version does not start'
-    link "$directory/previous" "$directory/stable"
-    rm "$directory/previous"
+    mv -fT "$directory/previous" "$directory/stable"
   else
-    fail 'there is no earlier version'
+    say 'there is no earlier version of production'
   fi
   if [ -e "$directory/stable" ]; then
     start_release "$directory/stable" || fail 'the stable version does not start'
     route production
-    say "production serves release $(basename "$(readlink -f "$directory/stable")") again"
-  else
+    say "production serves release $(basename "$(readlink -f "$directory/stable")")"
+  elif [ -d "$directory" ]; then
     stop_proxy "$directory"
     say 'production serves nothing: there is no earlier version'
   fi
-  remove_release "$bad"
+  sweep production
 }
 
 # run_against ENVIRONMENT COMMAND…

@@ -43,6 +43,11 @@ def failing(cluster: Deployment, name: str) -> Deployment:
     return replace(cluster, environment=cluster.environment | {"FAIL_ROLLOUT": name})
 
 
+def refusing(cluster: Deployment, call: str) -> Deployment:
+    """Returns a deployment that is cut off at a call of kubectl, as a cancelled one is."""
+    return replace(cluster, environment=cluster.environment | {"FAIL_CALL": call})
+
+
 def served(cluster: Deployment) -> dict[str, str]:
     """Returns the digit of the model that each Deployment serves."""
     path = Path(cluster.environment["FAKE_CLUSTER"]) / "deployments.json"
@@ -75,7 +80,7 @@ def test_staging_is_applied_and_waited_for(cluster: Deployment, tmp_path: Path) 
     pointer.write_text(json.dumps(make_pointer("a"), indent=2))
     cluster("staging", "--pointer", str(pointer))
     assert served(cluster) == {STAGING: "a"}
-    apply, rollout = calls(cluster)
+    apply, rollout = calls(cluster)[-2:]
     assert "apply -f" in apply
     assert "rollout status deployment/fraud-detector" in rollout
 
@@ -113,6 +118,92 @@ def test_a_promotion_that_fails_goes_back(production: Deployment) -> None:
     ended = failing(production, "fraud-detector-stable").call("promote")
     assert ended.returncode == 1
     assert served(production) == {STABLE: "a"}
+
+
+def test_a_rollback_after_a_promotion_that_failed_changes_nothing(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    assert failing(production, "fraud-detector-stable").call("promote").returncode == 1
+    for _ in range(2):
+        production("rollback")
+        assert served(production) == {STABLE: "a"}
+
+
+def test_a_promotion_that_was_cancelled_is_taken_back(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    cut = refusing(production, "delete deployment/fraud-detector-canary")
+    assert cut.call("promote").returncode == 1
+    assert served(production) == {STABLE: "b", CANARY: "b"}
+    production("rollback")
+    assert served(production) == {STABLE: "a"}
+
+
+def test_a_rollback_after_a_promotion_of_the_same_model_stays(production: Deployment) -> None:
+    for digit in ("b", "b"):
+        production("canary", "--pointer", pointer_text(digit))
+        production("promote")
+    production("rollback")
+    assert served(production) == {STABLE: "b"}
+
+
+def test_a_second_rollback_changes_nothing(production: Deployment) -> None:
+    for digit in ("b", "c"):
+        production("canary", "--pointer", pointer_text(digit))
+        production("promote")
+    for _ in range(3):
+        production("rollback")
+        assert served(production) == {STABLE: "b"}
+
+
+def test_staging_that_already_failed_does_not_go_further_back(cluster: Deployment) -> None:
+    for digit in ("a", "b"):
+        cluster("staging", "--pointer", pointer_text(digit))
+    ended = failing(cluster, "fraud-detector").call("staging", "--pointer", pointer_text("b"))
+    assert ended.returncode == 1
+    assert served(cluster) == {STAGING: "b"}
+
+
+@pytest.mark.parametrize("call", ["get replicasets", "annotate", "get --raw", "apply"])
+def test_a_canary_that_never_began_leaves_nothing_to_take_back(
+    production: Deployment, call: str
+) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    production("promote")
+    ended = refusing(production, call).call("canary", "--pointer", pointer_text("c"))
+    assert ended.returncode == 1
+    production("rollback")
+    assert served(production) == {STABLE: "b"}, "not what was there before the promotion"
+
+
+def test_a_canary_that_was_cancelled_is_removed(production: Deployment) -> None:
+    cut = refusing(production, "deployment/fraud-detector-canary")
+    assert cut.call("canary", "--pointer", pointer_text("b")).returncode == 1
+    assert served(production) == {STABLE: "a", CANARY: "b"}
+    production("canary", "--pointer", pointer_text("c"))
+    assert served(production) == {STABLE: "a", CANARY: "c"}
+    for _ in range(2):
+        production("rollback")
+        assert served(production) == {STABLE: "a"}
+
+
+def test_a_rollback_of_nothing_is_no_error(cluster: Deployment) -> None:
+    assert "no earlier version" in cluster.call("rollback").stderr
+    cluster("rollback")
+
+
+def test_a_first_version_that_fails_is_not_in_the_way(cluster: Deployment) -> None:
+    cluster("canary", "--pointer", pointer_text("a"))
+    assert failing(cluster, "fraud-detector-stable").call("promote").returncode == 1
+    assert served(cluster) == {}
+
+
+@pytest.mark.parametrize("lost", [{"FAIL_CALL": "get pods"}, {"NO_PODS": "stable"}])
+def test_pods_that_cannot_be_found_are_not_a_first_version(
+    production: Deployment, lost: dict[str, str]
+) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    blind = replace(production, environment=production.environment | lost)
+    assert blind.run("production", "-c", "").returncode == 1
+    assert blind.call("canary", "--pointer", pointer_text("c")).returncode == 1
 
 
 def test_commands_are_told_where_the_pods_are(production: Deployment) -> None:

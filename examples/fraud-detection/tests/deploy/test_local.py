@@ -1,6 +1,8 @@
 """Deployments to this machine: real servers behind a real HAProxy."""
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -157,6 +159,7 @@ def test_what_never_becomes_ready_gets_no_request(
         ended = production.call(command, "--model", str(model), "--pointer", pointer_text("b"))
         assert ended.returncode == 1
         assert "does not become ready" in ended.stderr
+        production("rollback")
     assert served(production) == {digest("a")}
 
 
@@ -180,11 +183,55 @@ def test_production_comes_back_with_the_next_canary(
     assert served(production) == {digest("a"), digest("b")}
 
 
+def test_what_a_cancelled_canary_left_is_removed(
+    production: Deployment, other_model: Path, tmp_path: Path
+) -> None:
+    releases = Path(production.environment["DEPLOY_STATE"]) / "production" / "releases"
+    (kept,) = releases.iterdir()
+    shutil.copytree(other_model, releases / "2" / "models")
+    for _ in range(2):
+        production("rollback")
+        assert list(releases.iterdir()) == [kept]
+        assert served(production) == {digest("a")}
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_promotion_that_is_interrupted_is_taken_back(
+    production: Deployment, other_model: Path, tmp_path: Path, renames: int
+) -> None:
+    production("canary", "--model", str(other_model), "--pointer", pointer_text("b"))
+    # The promotion is ended before a rename, or else when it changes the routes.
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, count in (("mv", renames), ("haproxy", 0)):
+        tool = tools / name
+        tool.write_text(
+            f"""#!/bin/sh
+            echo x >>"$0.calls"
+            [ "$(wc -l <"$0.calls")" -le {count} ] || {{ kill -9 $PPID; exit 1; }}
+            exec /usr/bin/{name} "$@"
+            """
+        )
+        tool.chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    cut = replace(production, environment=production.environment | {"PATH": path})
+    assert cut.call("promote").returncode != 0
+    for _ in range(2):
+        production("rollback")
+        assert served(production) == {digest("a")}
+    assert [line.split()[1] for line in production("status").splitlines()] == ["stable"]
+
+
+def test_a_rollback_of_nothing_is_no_error(local: Deployment) -> None:
+    for _ in range(2):
+        assert "no earlier version" in local.call("rollback").stderr
+        local("rollback")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["promote"], "there is no canary"),
-        (["rollback"], "no earlier version"),
         (["canary", "--model", "missing", "--pointer", "{}"], "there is no model in `missing`"),
         (["canary", "--colour", "blue"], "unknown argument `--colour`"),
         (["exec", "mars", "true"], "exec takes staging or production"),

@@ -11,15 +11,26 @@ from canary import Limits, Observed, compare, observe
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity
 
-LIMITS = Limits(error_rate=0.01, slowdown=2.0, slack_seconds=0.25, score_psi=0.25, min_requests=50)
+LIMITS = Limits(
+    error_rate=0.01,
+    slowdown=2.0,
+    slack_seconds=0.05,
+    score_psi=0.25,
+    min_requests=50,
+    min_scores=50,
+)
 GOOD = {0.001: 60, 0.01: 30, 0.1: 8, 1.0: 2}
 
 
 def observed(
-    requests: int = 100, errors: int = 0, latency: float = 0.05, scores: dict[float, int] = GOOD
+    requests: int = 100,
+    errors: int = 0,
+    latency: float = 0.05,
+    scores: dict[float, int] = GOOD,
+    refused: int = 0,
 ) -> Observed:
     return Observed(
-        Counter({"200": requests - errors, "500": errors}),
+        Counter({"200": requests - errors - refused, "500": errors, "422": refused}),
         Counter({latency / 2: 0, latency: requests}),
         Counter({bound: count * requests // 100 for bound, count in scores.items()}),
     )
@@ -31,7 +42,13 @@ def observed(
         (observed(), None),
         (observed(errors=1), None),
         (observed(errors=3), "error rate 3.00% against 0.00%"),
-        (observed(latency=0.25), None),
+        (observed(refused=1), None),
+        (observed(refused=3), "error rate 3.00% against 0.00%"),
+        (observed(errors=1, refused=1), "error rate 2.00% against 0.00%"),
+        (observed(scores={}), "canary gave 0 scores, fewer than 50"),
+        (observed(scores={0.001: 29, 0.01: 20}), "canary gave 49 scores, fewer than 50"),
+        (observed(latency=0.1), None),
+        (observed(latency=0.25), "95th percentile of the latency"),
         (observed(latency=1.0), "95th percentile of the latency"),
         (observed(scores={0.001: 50, 0.01: 35, 0.1: 12, 1.0: 3}), None),
         (observed(scores={1.0: 100}), "scores moved by a PSI of"),
@@ -64,6 +81,17 @@ def test_a_silent_stable_version_cannot_be_compared_with() -> None:
 def test_the_first_version_is_judged_by_its_errors() -> None:
     assert compare(None, observed(latency=9.0), LIMITS) == []
     assert "error rate" in compare(None, observed(errors=9), LIMITS)[0]
+    assert "error rate" in compare(None, observed(refused=100), LIMITS)[0]
+    assert "canary gave 0 scores" in compare(None, observed(scores={}), LIMITS)[0]
+
+
+def test_refusals_that_the_stable_version_gives_too_are_not_the_canarys() -> None:
+    assert compare(observed(requests=1000, refused=50), observed(refused=5), LIMITS) == []
+
+
+def test_a_stable_version_without_scores_cannot_be_compared_with() -> None:
+    (fault,) = compare(observed(requests=900, scores={}), observed(), LIMITS)
+    assert "stable gave 0 scores" in fault
 
 
 def test_what_was_counted_before_does_not_count() -> None:
@@ -82,11 +110,13 @@ def test_the_percentile_is_estimated_within_its_bucket() -> None:
     assert Observed().p95 == 0.0
 
 
-def export(directory: Path, name: str, requests: int, errors: int = 0) -> str:
+def export(
+    directory: Path, name: str, requests: int, errors: int = 0, seconds: float = 0.02
+) -> str:
     """Writes what a server would export, and returns the file."""
     metrics = Metrics(ModelIdentity(manifest=name, fingerprint="f"))
     for number in range(requests):
-        metrics.observe_request(500 if number < errors else 200, 0.02)
+        metrics.observe_request(500 if number < errors else 200, seconds)
         metrics.observe_scores([0.0015 * (number % 7)])
     path = directory / name
     path.write_bytes(generate_latest(metrics.registry))
@@ -115,6 +145,10 @@ def test_the_command(
     assert check_canary_metrics.main(command) == 1
     assert "must not go on: error rate 10.00% against 0.00%" in capsys.readouterr().err
     assert "### Canary: failed" in summary.read_text()
+
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "slow", 100, seconds=0.2))
+    assert check_canary_metrics.main(command) == 1
+    assert "95th percentile of the latency" in capsys.readouterr().err
 
     monkeypatch.setenv("STABLE_SINCE", export(tmp_path, "before", 880))
     assert check_canary_metrics.main([*command, "--wait", "0.1"]) == 1

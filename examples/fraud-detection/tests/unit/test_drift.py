@@ -1,5 +1,6 @@
 """Tests of the drift statistics, of the baseline and of the report."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,22 @@ def test_accepted_drift_becomes_the_baseline(data: Path) -> None:
     assert check() == 1
     assert make_baseline.main(["--config", str(CONFIG), "--output", "new.json"]) == 0
     assert check_drift.main(["--baseline", "new.json", "--config", str(CONFIG)]) == 0
+
+
+@pytest.mark.parametrize(("kind", "column"), [("numeric", "amount"), ("categorical", "is_fraud")])
+def test_a_baseline_of_other_columns_is_an_error(
+    data: Path, kind: str, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(Path("baseline.json").read_text())
+    kept = content[kind].pop(column)
+    Path("baseline.json").write_text(json.dumps(content))
+    assert check() == 1
+    assert f"the baseline has the {kind} columns" in capsys.readouterr().err
+
+    content[kind] |= {column: kept, "more": kept}
+    Path("baseline.json").write_text(json.dumps(content))
+    assert check() == 1
+    assert f"the baseline has the {kind} columns" in capsys.readouterr().err
 
 
 def test_a_changed_row_is_no_drift(data: Path) -> None:

@@ -93,6 +93,15 @@ def test_a_share_of_frauds_that_is_no_longer_plausible(
     assert "all files: 0.00% of the rows are frauds" in capsys.readouterr().err
 
 
+def test_a_month_that_lost_its_labels(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "transactions-2024-03.csv"
+    path.write_text(re.sub(",1$", ",0", path.read_text(), flags=re.MULTILINE))
+    assert validate() == 1
+    fault = "data/training/transactions-2024-03.csv: 0.00% of the rows are frauds"
+    (found,) = [line for line in capsys.readouterr().err.splitlines() if "frauds" in line]
+    assert fault in found
+
+
 def test_no_data_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
