@@ -3,10 +3,12 @@
 //!
 //! Whatever stands in the way is told and leads to a training, never to a failure.
 
+use std::collections::BTreeMap;
+
 use super::save::{keep_inputs, now, put};
 use super::{Context, lookup, nonce};
 use crate::decide::promote::{
-    Here, PullFacts, Rivals, TrainingRun, Wanted, merged_here, same_pointer, trained_there, without_rivals,
+    Here, PullFacts, Rivals, TrainingRun, Wanted, is_due, merged_here, same_pointer, trained_there, without_rivals,
     workflow_files,
 };
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use crate::format::{Digest, InputsDocument, Pointer, Scope, artifact};
 use crate::github::RunContext;
 use crate::github::rest::{PullRequest, Rest};
 use crate::store::{self, Condition, layout};
-use crate::transfer::presence::Gaps;
+use crate::transfer::presence::{self, Gaps};
 
 /// What was proven, and by which artifact.
 struct Proof {
@@ -27,10 +29,7 @@ struct Proof {
 /// Promotes where the user wants it and the run may; returns whether there is a trusted pointer now.
 pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     let Some(run) = ctx.run.as_ref().filter(|_| ctx.settings.promote) else { return false };
-    let is_push = run.event == "push"
-        && ctx.access.own == Scope::Trusted
-        && run.default_branch.as_ref().is_some_and(|branch| run.git_ref == format!("refs/heads/{branch}"));
-    if !is_push || ctx.access.read_only.is_some() || ctx.settings.policy.force.is_some() {
+    if !is_due(run, &ctx.access, &ctx.settings.policy) {
         return false;
     }
     match promote(ctx, run, document).await {
@@ -109,6 +108,7 @@ async fn proof(
         return Ok(Err(fact));
     }
     let mut why = format!("no run of `{}` has ended for {}", here.workflow, pull.head_sha);
+    let mut compared = BTreeMap::new();
     for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
         let training = TrainingRun {
             id: run.id,
@@ -122,7 +122,7 @@ async fn proof(
             why = refused(fact);
             continue;
         }
-        if let Some(file) = changed_workflow(rest, &training, pull, here).await? {
+        if let Some(file) = changed_workflow(rest, &training, pull, here, &mut compared).await? {
             why = refused(format!("`{file}` is not the same in the commit that was merged and in {}", here.sha));
             continue;
         }
@@ -153,16 +153,25 @@ async fn proof(
     Ok(Err(why))
 }
 
-/// Returns the first of the run's own workflow files that the merge left different.
+/// Returns the first of the run's own workflow files that the merge left different. Most runs of a commit share their
+/// files, so each is asked for once: `compared` says of a file whether it is the same.
 async fn changed_workflow(
     rest: &Rest,
     training: &TrainingRun,
     pull: &PullFacts,
     here: &Here,
+    compared: &mut BTreeMap<String, bool>,
 ) -> Result<Option<String>> {
     for file in workflow_files(training, here) {
-        let then = rest.file_id(&here.repository, &file, &pull.head_sha).await?;
-        if then.is_none() || then != rest.file_id(&here.repository, &file, &here.sha).await? {
+        let same = match compared.get(&file) {
+            Some(same) => *same,
+            None => {
+                let then = rest.file_id(&here.repository, &file, &pull.head_sha).await?;
+                then.is_some() && then == rest.file_id(&here.repository, &file, &here.sha).await?
+            }
+        };
+        compared.insert(file.clone(), same);
+        if !same {
             return Ok(Some(file));
         }
     }
@@ -179,12 +188,11 @@ async fn take_over(
     document: &InputsDocument,
 ) -> Result<std::result::Result<Pointer, String>> {
     let Proof { pointer, stored, artifact_id } = proof;
-    if lookup::gaps(ctx, &pointer).await? != Gaps::default() {
-        return Ok(Err(format!("objects of the model of pull request #{} are gone or damaged", pull.number)));
+    let incomplete = || format!("objects of the model of pull request #{} are gone or damaged", pull.number);
+    let Some(manifest) = lookup::manifest(ctx, &pointer).await? else { return Ok(Err(incomplete())) };
+    if presence::gaps(&ctx.store, &manifest.blobs()).await? != Gaps::default() {
+        return Ok(Err(incomplete()));
     }
-    let manifest = lookup::manifest(ctx, &pointer)
-        .await?
-        .ok_or_else(|| Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest)))?;
     let promotion = Promotion {
         pull_request: pull.number,
         head_sha: pull.head_sha.clone(),

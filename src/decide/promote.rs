@@ -6,8 +6,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::plan::Policy;
+use super::scope::Access;
 use super::trust::RunFacts;
 use crate::format::{Digest, ModelName, Namespace, Pointer, Scope};
+use crate::github::RunContext;
 
 /// How far the clocks of two machines may differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
@@ -72,6 +75,16 @@ pub struct Wanted<'a> {
     pub model: &'a ModelName,
     /// From which inputs.
     pub fingerprint: &'a Digest,
+}
+
+/// Returns whether the run may take over anything: a push to the default branch that may write, and is not to train anyway.
+pub fn is_due(run: &RunContext, access: &Access, policy: &Policy) -> bool {
+    let default = run.default_branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
+    run.event == "push"
+        && default.as_ref() == Some(&run.git_ref)
+        && access.own == Scope::Trusted
+        && access.read_only.is_none()
+        && policy.force.is_none()
 }
 
 /// Checks that the pull request was merged by this very commit, and came from the repository itself.

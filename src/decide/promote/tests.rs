@@ -1,7 +1,7 @@
 //! Each fact alone is enough to refuse.
 
 use super::*;
-use crate::format::pointer::Producer;
+use crate::format::pointer::{ForceSource, Forced, Producer};
 
 const SHA: &str = "89abcdef0123456789abcdef0123456789abcdef";
 const HEAD: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -57,6 +57,31 @@ fn pointer() -> Pointer {
     let (event, git_ref) = ("pull_request".to_owned(), "refs/pull/7/merge".to_owned());
     pointer.producer = Some(Producer { repository_id: 42, run_id: 1001, event, git_ref, ..producer });
     pointer
+}
+
+#[test]
+fn only_a_push_to_the_default_branch_that_may_write_is_due() {
+    let push = RunContext {
+        event: "push".into(),
+        git_ref: "refs/heads/main".into(),
+        default_branch: Some("main".into()),
+        ..RunContext::default()
+    };
+    let access = Access { own: Scope::Trusted, reads: vec![Scope::Trusted], read_only: None };
+    let policy = Policy::default();
+    assert!(is_due(&push, &access, &policy));
+    for run in [
+        RunContext { event: "schedule".into(), ..push.clone() },
+        RunContext { git_ref: "refs/heads/release".into(), ..push.clone() },
+        RunContext { git_ref: "refs/tags/main".into(), ..push.clone() },
+        RunContext { default_branch: None, ..push.clone() },
+    ] {
+        assert!(!is_due(&run, &access, &policy), "{run:?}");
+    }
+    let forced = Forced { by: None, source: ForceSource::Input, detail: "force-retrain".into() };
+    assert!(!is_due(&push, &access, &Policy { force: Some(forced), ..policy.clone() }));
+    assert!(!is_due(&push, &Access { own: Scope::PullRequest(7), ..access.clone() }, &policy));
+    assert!(!is_due(&push, &Access { read_only: Some("no".into()), ..access }, &policy));
 }
 
 #[test]
