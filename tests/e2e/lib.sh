@@ -144,10 +144,12 @@ run_workflow() {
     --var "BUCKET=$bucket" --var "ENDPOINT_URL=$AWS_ENDPOINT_URL" \
     --secret "AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID" --secret "AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY" \
     "${options[@]}" >"$log" 2>&1 </dev/null || status=$?
-  # What steps printed, with their errors and warnings, and not the lines in which act repeats a step's script.
-  sed -nE 's/^\[[^]]*\] +(\||❗|🚧|❓) +//p' "$log" >"$output"
+  printed
   [ -z "$double" ] || end_run "$run"
 }
+
+# What steps printed, with their errors and warnings, and not the lines in which act repeats a step's script.
+printed() { sed -nE 's/^\[[^]]*\] +(\||❗|🚧|❓) +//p' "$log" >"$output"; }
 
 wrong() {
   printf '  %s, run %s: %s\n' "$case_name" "$runs" "$*" >&2

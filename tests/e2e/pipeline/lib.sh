@@ -1,5 +1,5 @@
 # Sourced by the cases that run the example's pipeline: a copy of the example, and questions to what it deployed.
-# shellcheck shell=bash disable=SC2154 # variables come from tests/e2e/lib.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # variables come from tests/e2e/lib.sh, and are read there
 
 # Python's environments and packages stay for the next run; deployments are of the case alone.
 pipeline=$lab/pipeline
@@ -17,7 +17,10 @@ make_example() {
   git -C "$root/examples/fraud-detection" ls-files -z --cached --others --exclude-standard |
     tar -C "$root/examples/fraud-detection" --null --files-from=- -c | tar -C "$repo" -x
   begin_repository
-  # shellcheck disable=SC2034 # read by run_workflow
+  # Where scripts/run-act keeps these; all runs of the case have the same.
+  mkdir "$repo/.act"
+  ln -s "$pipeline" "$repo/.act/pipeline"
+  ln -s "$deployments" "$repo/.act/deployments"
   options=(
     --workflows .github/workflows/ml-pipeline.yml
     --var "ML_CACHE_STORE=s3://$bucket/cache" --var "S3_ENDPOINT_URL=$AWS_ENDPOINT_URL" --var AWS_REGION=us-east-1
@@ -26,9 +29,20 @@ make_example() {
     --local-repository "actions/setup-python@$(pinned setup-python)=$actions/setup-python"
     --local-repository "actions/upload-artifact@$(pinned upload-artifact)=$actions/upload-artifact"
     --container-options "-v $pipeline:/pipeline -v $deployments:/deployments -v $root/tests/double:/opt/double:ro
-      -v $lab/double:/opt/modules:ro"
+      -v $lab/double:/opt/modules:ro -v $case_dir/interrupt:/interrupt:ro"
     --env ARTIFACT_MODULES=/opt/modules --env NODE_OPTIONS=--experimental-global-webcrypto
   )
+}
+
+# run_act EVENT: runs the workflow as the example's README tells somebody whose machine cannot reach github.com.
+run_act() {
+  runs=$((runs + 1))
+  status=0
+  run_child env -i PATH="$PATH" HOME="$work/home" DOCKER_HOST="${DOCKER_HOST-}" JOB_IMAGE="$runner_image" OFFLINE=1 \
+    ML_CACHE_ACTION="$root" ML_CACHE_IMAGE="$ML_CACHE_E2E_IMAGE" ML_CACHE_STORE="s3://$bucket/cache" \
+    S3_ENDPOINT_URL="$AWS_ENDPOINT_URL" AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
+    "$repo/scripts/run-act" "$1" >"$log" 2>&1 </dev/null || status=$?
+  printed
 }
 
 # pinned ACTION: the commit by which the workflow names the action.
@@ -48,6 +62,29 @@ newest_pointer() {
 production() {
   docker run --rm --network host --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
     --volume "$case_dir/ask.sh:/ask.sh:ro" "$runner_image" bash /ask.sh "$1"
+}
+
+# age DAYS: makes the only trusted pointer older, as if nothing had happened since.
+age() {
+  local key prefix=cache/v1/trusted/acme/fraud-detection/fraud-detector/pointers/
+  expect_objects "$prefix" 1
+  key=$("$root/scripts/s3" ls "$bucket" "$prefix")
+  "$root/scripts/s3" cat "$bucket" "$key" | python3 -c '
+import datetime, json, sys
+text = sys.stdin.read()
+created = json.loads(text)["created_at"]
+then = datetime.datetime.fromisoformat(created) - datetime.timedelta(days=int(sys.argv[1]))
+assert text.count(created) == 1
+print(text.replace(created, then.strftime("%Y-%m-%dT%H:%M:%SZ")), end="")' "$1" >"$work/older.json"
+  "$root/scripts/s3" put "$bucket" "$key" "$work/older.json"
+}
+
+# run_until JOB EVENT: runs a job and those that it needs, and nothing after it.
+run_until() {
+  local all=("${options[@]}")
+  options+=(--job "$1")
+  run_workflow "$2"
+  options=("${all[@]}")
 }
 
 # expect_served POINTER: production answers with that pointer's model.
