@@ -1,9 +1,10 @@
-# Two roles for each namespace. What they may do is made in policies/, where it can be tested without AWS.
+# The roles of each namespace: two, and a third one where it names environments that deploy. What they may do is made in
+# policies/, where it can be tested without AWS.
 
 locals {
-  roles = { for pair in setproduct(["trusted", "untrusted"], keys(var.namespaces)) :
-    "${pair[0]} ${pair[1]}" => { kind = pair[0], namespace = pair[1] }
-  }
+  roles = merge([for kind, those in module.policies.trust :
+    { for namespace in keys(those) : "${kind} ${namespace}" => { kind = kind, namespace = namespace } }
+  ]...)
 
   # A dot cannot be part of an owner's name, so two namespaces never have one name.
   full_names = { for key, role in local.roles : key => "${var.role_prefix}-${role.kind}-${replace(role.namespace, "/", ".")}" }

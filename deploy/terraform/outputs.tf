@@ -1,7 +1,7 @@
 output "roles" {
-  description = "ARNs of the roles, as roles[namespace].trusted and roles[namespace].untrusted."
+  description = "ARNs of the roles, as roles[namespace].trusted, .untrusted, and .deploy where the namespace names environments that deploy."
   value = { for namespace, _ in var.namespaces : namespace => {
-    for kind in ["trusted", "untrusted"] : kind => aws_iam_role.this["${kind} ${namespace}"].arn
+    for key, role in local.roles : role.kind => aws_iam_role.this[key].arn if role.namespace == namespace
   } }
 }
 

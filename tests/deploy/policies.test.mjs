@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { BUCKET, bucketPolicy, data, ISSUER, mayAssume, mayTouch, permissions, ROLES, trust } from './iam.mjs'
+import { BUCKET, bucketPolicy, data, ISSUER, mayAssume, mayTouch, permissions, ROLES, trust, WRITERS } from './iam.mjs'
 
 const HEX = 'ab'.repeat(32)
 const V1 = 'cache/v1'
@@ -33,11 +33,13 @@ async function table(action, rows) {
   }
 }
 
-test('every role writes pointers of its own side of its own namespace only', async () => {
+test('every role writes pointers of its own side of its own namespace only, and the deploying one none', async () => {
   const rows = []
   for (const condition of [CREATE, UPDATE]) {
-    rows.push(['trusted', TRUSTED, condition, true], ['untrusted', TRUSTED, condition, false])
-    for (const key of SCOPES) rows.push(['untrusted', key, condition, true], ['trusted', key, condition, false])
+    for (const role of ROLES) {
+      rows.push([role, TRUSTED, condition, role === 'trusted'])
+      for (const key of SCOPES) rows.push([role, key, condition, role === 'untrusted'])
+    }
     for (const key of [...FOREIGN, READ_ONLY]) for (const role of ROLES) rows.push([role, key, condition, false])
   }
   await table('s3:PutObject', rows)
@@ -48,7 +50,7 @@ test('content is created and never replaced, whether or not the bucket has its p
   for (const role of ROLES) {
     for (const key of CONTENT) {
       for (const withBucketPolicy of [true, false]) {
-        rows.push([role, key, CREATE, true, { withBucketPolicy }])
+        rows.push([role, key, CREATE, WRITERS.includes(role), { withBucketPolicy }])
         rows.push([role, key, UPDATE, false, { withBucketPolicy }])
         rows.push([role, key, {}, false, { withBucketPolicy }])
       }
@@ -79,7 +81,7 @@ test('trusted runs read nothing that an untrusted run could have made a pointer 
     for (const key of [...CONTENT, TRUSTED, READ_ONLY]) rows.push([role, key, {}, true])
     for (const key of FOREIGN) rows.push([role, key, {}, false])
   }
-  for (const key of SCOPES) rows.push(['untrusted', key, {}, true], ['trusted', key, {}, false])
+  for (const key of SCOPES) for (const role of ROLES) rows.push([role, key, {}, role === 'untrusted'])
   await table('s3:GetObject', rows)
 })
 
@@ -105,8 +107,7 @@ test('a missing object is told from a forbidden one, and no foreign name can be 
     }
     list(role, `${V1}/trusted/acme/fraud-detection/`, true)
   }
-  list('untrusted', `${V1}/untrusted/acme/fraud-detection/pr%2F7/`, true)
-  list('trusted', `${V1}/untrusted/acme/fraud-detection/`, false)
+  for (const role of ROLES) list(role, `${V1}/untrusted/acme/fraud-detection/pr%2F7/`, role === 'untrusted')
   await table('s3:ListBucket', rows)
 })
 
@@ -145,6 +146,7 @@ const SIMILAR = [
   'repo:acme@123456/fraud-detection',
 ]
 const aud = 'sts.amazonaws.com'
+const ref = 'refs/heads/main'
 
 test('only tokens of the trusted refs get the trusted role', async () => {
   for (const name of NAMES) {
@@ -161,7 +163,7 @@ test('only tokens of the trusted refs get the trusted role', async () => {
       'ref:refs/heads/*',
       '*',
     ]) {
-      assert(!(await mayAssume('trusted', { aud, sub: `${name}:${rest}`, ref: 'refs/heads/main' })), `${name}:${rest}`)
+      assert(!(await mayAssume('trusted', { aud, sub: `${name}:${rest}`, ref })), `${name}:${rest}`)
     }
   }
 })
@@ -180,14 +182,118 @@ test('pull requests, branches and tags get the other role', async () => {
 test('tokens of other repositories and for other audiences get no role', async () => {
   for (const role of ROLES) {
     for (const name of SIMILAR) {
-      for (const rest of ['ref:refs/heads/main', 'pull_request']) {
-        assert(!(await mayAssume(role, { aud, sub: `${name}:${rest}` })), `${role} ${name}:${rest}`)
+      for (const rest of ['ref:refs/heads/main', 'pull_request', 'environment:production']) {
+        assert(!(await mayAssume(role, { aud, sub: `${name}:${rest}`, ref })), `${role} ${name}:${rest}`)
       }
     }
     for (const other of ['https://github.com/acme', 'sts.amazonaws.com.cn', '']) {
-      assert(!(await mayAssume(role, { aud: other, sub: `${NAMES[0]}:ref:refs/heads/main` })), `${role} ${other}`)
+      for (const rest of ['ref:refs/heads/main', 'environment:production']) {
+        assert(!(await mayAssume(role, { aud: other, sub: `${NAMES[0]}:${rest}`, ref })), `${role} ${other}`)
+      }
     }
-    assert(!(await mayAssume(role, { aud })), 'no subject')
+    assert(!(await mayAssume(role, { aud, ref })), 'no subject')
+  }
+})
+
+test('only jobs of the named environments, for the default branch, get the deploying role', async () => {
+  for (const name of NAMES) {
+    for (const environment of ['staging', 'production']) {
+      const sub = `${name}:environment:${environment}`
+      assert(await mayAssume('deploy', { aud, sub, ref }), sub)
+      for (const other of ['refs/heads/feature/x', 'refs/heads/main2', 'refs/tags/main', 'refs/pull/7/merge', '']) {
+        assert(!(await mayAssume('deploy', { aud, sub, ref: other })), `${sub} for ${other}`)
+      }
+      assert(!(await mayAssume('deploy', { aud, sub })), `${sub} for no ref`)
+      for (const role of WRITERS) assert(!(await mayAssume(role, { aud, sub, ref })), `${role} ${sub}`)
+    }
+    for (const rest of [
+      'ref:refs/heads/main',
+      'pull_request',
+      'environment:preview',
+      'environment:production2',
+      'environment:Production',
+      'environment:',
+      'environment:*',
+      '*',
+    ]) {
+      assert(!(await mayAssume('deploy', { aud, sub: `${name}:${rest}`, ref })), `${name}:${rest}`)
+    }
+  }
+})
+
+/** Whether all that is asked about the deploying role gets the right answer by these policies. */
+async function deploysWell(policy, trusting) {
+  const readable = [...CONTENT, TRUSTED, READ_ONLY]
+  const all = [...readable, ...SCOPES, ...FOREIGN]
+  const plain = { 'aws:SecureTransport': 'false' }
+  const questions = [
+    ...all.map((key) => ['s3:GetObject', key, {}, readable.includes(key)]),
+    ...all.flatMap((key) => [CREATE, UPDATE].map((condition) => ['s3:PutObject', key, condition, false])),
+    ...readable.flatMap((key) => [
+      ['s3:GetObject', key, plain, false],
+      ['s3:DeleteObject', key, {}, false],
+      ['s3:ListBucket', '', { 's3:prefix': key }, true],
+    ]),
+    ...[...SCOPES, ...FOREIGN, V1].map((key) => ['s3:ListBucket', '', { 's3:prefix': key }, false]),
+  ]
+  for (const [action, key, context, wanted] of questions) {
+    const options = { policy, withBucketPolicy: false }
+    if ((await mayTouch('deploy', action, key, context, options)) !== wanted) return false
+  }
+  const tokens = NAMES.flatMap((name) => [
+    [{ aud, sub: `${name}:environment:staging`, ref }, true],
+    [{ aud, sub: `${name}:environment:production`, ref }, true],
+    [{ aud, sub: `${name}:environment:production`, ref: 'refs/heads/feature/x' }, false],
+    [{ aud, sub: `${name}:environment:production` }, false],
+    [{ aud: 'https://github.com/acme', sub: `${name}:environment:production`, ref }, false],
+    [{ aud, sub: `${name}:environment:preview`, ref }, false],
+    [{ aud, sub: `${name}:ref:refs/heads/main`, ref }, false],
+    [{ aud, sub: `${name}:pull_request`, ref }, false],
+  ])
+  for (const name of SIMILAR) tokens.push([{ aud, sub: `${name}:environment:production`, ref }, false])
+  for (const [claims, wanted] of tokens) {
+    if ((await mayAssume('deploy', claims, trusting)) !== wanted) return false
+  }
+  return true
+}
+
+test('no weaker policies of the deploying role would pass for these', async () => {
+  assert(await deploysWell(permissions.deploy, trust.deploy))
+  const bucket = `arn:aws:s3:::${BUCKET}`
+  const statement = (document, sid) => document.Statement.find(({ Sid }) => Sid === sid)
+  const equals = ({ Statement }) => Statement[0].Condition.StringEquals
+  const subjects = (document) => equals(document)[`${ISSUER}:sub`]
+  const like = (document, ...patterns) => {
+    const { [`${ISSUER}:sub`]: exact, ...rest } = equals(document)
+    document.Statement[0].Condition = { StringEquals: rest, StringLike: { [`${ISSUER}:sub`]: [...exact, ...patterns] } }
+  }
+  const allow = (document, ...sids) => {
+    for (const sid of sids) document.Statement.push(statement(permissions.trusted, sid))
+  }
+  const weaker = {
+    'content is added': (may) => allow(may, 'AddContent'),
+    'pointers are written': (may) => allow(may, 'WritePointers'),
+    'what is untrusted is read': (may) =>
+      statement(may, 'Read').Resource.push(`${bucket}/${V1}/untrusted/acme/fraud-detection/*`),
+    'every trusted pointer is read': (may) => statement(may, 'Read').Resource.push(`${bucket}/${V1}/trusted/*`),
+    'every name is listed': (may) => delete statement(may, 'TellMissingFromForbidden').Condition,
+    'TLS is not asked for': (may) => (may.Statement = may.Statement.filter(({ Sid }) => Sid !== 'OnlyTls')),
+    'any ref deploys': (_, who) => delete equals(who)[`${ISSUER}:ref`],
+    'any audience deploys': (_, who) => delete equals(who)[`${ISSUER}:aud`],
+    'any environment deploys': (_, who) => like(who, ...NAMES.map((name) => `${name}:environment:*`)),
+    'any job of the repository deploys': (_, who) => like(who, ...NAMES.map((name) => `${name}:*`)),
+    'any repository of that name deploys': (_, who) => like(who, 'repo:*/fraud-detection:environment:production'),
+    'the default branch deploys without an environment': (_, who) =>
+      subjects(who).push(`${NAMES[0]}:ref:refs/heads/main`),
+    // And two that are too strong to be of use.
+    'pointers cannot be read': (may) => statement(may, 'Read').Resource.splice(3),
+    'subjects with numbers are not known': (_, who) => subjects(who).splice(2),
+  }
+  for (const [what, change] of Object.entries(weaker)) {
+    const changed = structuredClone([permissions.deploy, trust.deploy])
+    change(...changed)
+    assert.notDeepEqual(changed, [permissions.deploy, trust.deploy], what)
+    assert(!(await deploysWell(...changed)), what)
   }
 })
 

@@ -12,7 +12,7 @@ import path from 'node:path'
 import readline from 'node:readline'
 import test, { after, before } from 'node:test'
 import { start } from './aws.mjs'
-import { BUCKET, permissions, roleArn } from './iam.mjs'
+import { BUCKET, permissions, roleArn, ROLES, WRITERS } from './iam.mjs'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const REPOSITORY = 'acme/fraud-detection'
@@ -86,15 +86,16 @@ async function job({ event, ref }, { data = 'rows', repository = REPOSITORY, env
   return { workspace, env, server }
 }
 
+const SAVE = ['--data-paths=data', '--model-path=models']
+const INPUTS = {
+  plan: ['--data-paths=data'],
+  save: SAVE,
+  run: SAVE,
+  restore: ['--data-paths=data', '--destination=restored'],
+}
+
 /** Runs a verb of the program in the job; the role is the ARN's name. */
-function ml(job, role, verb, more = []) {
-  const save = ['--data-paths=data', '--model-path=models']
-  const inputs = {
-    plan: ['--data-paths=data'],
-    save,
-    run: save,
-    restore: ['--data-paths=data', '--destination=restored'],
-  }[verb]
+function ml(job, role, verb, more = [], inputs = INPUTS[verb]) {
   const where = ['--workspace', job.workspace, '--store', `s3://${BUCKET}/cache`, '--endpoint-url', job.server.url]
   const all = [verb, '--json', '--model=fraud', `--role-to-assume=${roleArn(role)}`, ...where, ...inputs, ...more]
   const child = spawn(process.env.ML_CACHE_BINARY, all, { env: job.env, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -180,7 +181,60 @@ test('another branch has a scope of its own', async () => {
   assert(written('untrusted').some((line) => line.key.includes('/branch%2Ffeature%2Fx/')))
 })
 
-test('both forms of the subject are known to both roles', async () => {
+test('a deployment restores the trusted model with a role that only reads', async () => {
+  const { pointer, fingerprint } = await ml(await job(PUSH), 'trusted', 'restore') // which makes it the latest
+  const since = aws.aws.log.length
+  for (const immutable_subjects of [true, false]) {
+    await control('state', { settings: { immutable_subjects } })
+    for (const environment of ['staging', 'production']) {
+      const named = `--pointer=${JSON.stringify(pointer)}`
+      // By the plan's pointer, by the fingerprint, and the latest one.
+      for (const inputs of [[named, `--fingerprint=${fingerprint}`], [`--fingerprint=${fingerprint}`], []]) {
+        const deploying = await job(PUSH, { environment })
+        const run = await ml(deploying, 'deploy', 'restore', inputs, ['--destination=restored'])
+        succeeded(run, { restored: true })
+        assert.equal(run.pointer.fingerprint, fingerprint)
+        const model = fs.readFileSync(path.join(deploying.workspace, 'restored/models/weights'), 'utf8')
+        assert.equal(model, 'trained from rows by push')
+      }
+    }
+  }
+  assert.deepEqual(
+    aws.aws.log.slice(since).filter((line) => line.status === 403 || line.role !== 'deploy'),
+    [],
+  )
+  // By paths it would move the head of the branch, too: that it may not is a warning.
+  await ml(await job(PUSH, { data: 'newer rows' }), 'trusted', 'save')
+  const byPaths = await ml(await job(PUSH, { environment: 'production' }), 'deploy', 'restore')
+  succeeded(byPaths, { restored: true })
+  assert.match(byPaths.log, /the head of `main` was not moved/)
+})
+
+test('the deploying role is for nothing else, and for nobody else', async () => {
+  for (const immutable_subjects of [true, false]) {
+    await control('state', { settings: { immutable_subjects } })
+    for (const [what, more] of [
+      [PUSH],
+      [PUSH, { environment: 'preview' }],
+      [PUSH, { environment: 'production', repository: FOREIGN }],
+      [BRANCH, { environment: 'production' }],
+      [PULL],
+      [PULL, { environment: 'production' }],
+      [{ event: 'push', ref: 'refs/tags/main' }, { environment: 'production' }],
+    ]) {
+      denied(await ml(await job(what, more), 'deploy', 'restore'), /STS answered AccessDenied/)
+    }
+    // Nor has its job any other role.
+    for (const role of WRITERS) {
+      denied(await ml(await job(PUSH, { environment: 'production' }), role, 'restore'), /STS answered AccessDenied/)
+    }
+  }
+  const deploying = await job(PUSH, { environment: 'production', data: 'rows of a deployment' })
+  denied(await ml(deploying, 'deploy', 'save'), /403 AccessDenied/)
+  assert.deepEqual(written('deploy'), [])
+})
+
+test('both forms of the subject are known to both writing roles', async () => {
   for (const immutable_subjects of [true, false]) {
     await control('state', { settings: { immutable_subjects } })
     succeeded(await ml(await job(PUSH), 'trusted', 'plan'), { reason: 'hit' })
@@ -225,21 +279,27 @@ test('a client of one’s own gets no further', async () => {
   const encoded = (key) => `/${key.split('/').map(encodeURIComponent).join('/')}`
   for (const key of trusted.map(encoded)) {
     const content = /v1\/(blobs|manifests|inputs)\//.test(key)
-    for (const role of content ? ['trusted', 'untrusted'] : ['untrusted']) {
+    for (const role of content ? ROLES : ['untrusted', 'deploy']) {
       const { status } = await request(role, 'PUT', key, {}, 'other bytes')
       assert.equal(status, 403, `${role} overwrites ${key}`)
       const guarded = await request(role, 'PUT', key, { 'if-none-match': '*' }, 'other bytes')
-      assert.equal(guarded.status, content ? 412 : 403, `${role} creates ${key} again`)
+      assert.equal(guarded.status, content && role !== 'deploy' ? 412 : 403, `${role} creates ${key} again`)
       assert.equal((await request(role, 'DELETE', key)).status, 403, `${role} deletes ${key}`)
     }
   }
   const listing = (prefix) => `?list-type=2&prefix=${encodeURIComponent(prefix)}`
   for (const prefix of ['cache/v1/blobs/', 'cache/v1/manifests/', 'cache/v1/trusted/acme/other/', '']) {
-    assert.equal((await request('untrusted', 'GET', listing(prefix))).status, 403, prefix)
+    for (const role of ROLES) {
+      const { status } = await request(role, 'GET', listing(prefix))
+      assert.equal(status, 403, `${role} lists ${prefix}`)
+    }
   }
-  assert.equal((await request('untrusted', 'GET', '?list-type=2')).status, 403)
+  for (const role of ROLES) assert.equal((await request(role, 'GET', '?list-type=2')).status, 403, role)
   const own = await request('untrusted', 'GET', listing('cache/v1/untrusted/acme/fraud-detection/'))
   assert.match(own.text, /pr%2F7/)
+  for (const { key } of written('untrusted').filter(({ key }) => key.includes('/untrusted/'))) {
+    assert.equal((await request('deploy', 'GET', encoded(key))).status, 403, `deploy reads ${key}`)
+  }
   // What the trusted role saved is all still there.
   succeeded(await ml(await job(PUSH), 'trusted', 'restore'), { restored: true })
 })

@@ -43,57 +43,63 @@ locals {
     Condition = { Null = { "s3:if-none-match" = "false" } }
   }
 
-  use_key = var.kms_key_arn == null ? [] : [{
-    Sid      = "UseKey"
-    Effect   = "Allow"
-    Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    Resource = var.kms_key_arn
-    # The key is used by S3 for the role, never by the role itself.
-    Condition = { StringLike = { "kms:ViaService" = "s3.*.amazonaws.com*" } }
-  }]
-
   # What each role reads and writes besides the content.
   grants = {
     trusted = { for name, it in var.namespaces : name => {
       # The `/` of a scope is encoded in its keys.
       reads  = concat([local.trusted[name]], it.promote ? ["${local.untrusted[name]}pr%2F"] : [], local.foreign[name])
-      writes = local.trusted[name]
+      writes = [local.trusted[name]]
     } }
     untrusted = { for name, _ in var.namespaces : name => {
       reads  = concat([local.untrusted[name], local.trusted[name]], local.foreign[name])
-      writes = local.untrusted[name]
+      writes = [local.untrusted[name]]
+    } }
+    deploy = { for name, _ in local.deploy_trust : name => {
+      reads  = concat([local.trusted[name]], local.foreign[name])
+      writes = []
     } }
   }
 
   permissions = { for role, grants in local.grants : role => { for name, grant in grants : name => jsonencode({
     Version = "2012-10-17"
-    Statement = concat([
-      {
-        Sid      = "Read"
-        Effect   = "Allow"
-        Action   = "s3:GetObject"
-        Resource = [for prefix in concat(local.content, grant.reads) : "${local.bucket_arn}/${prefix}*"]
-      },
-      merge(
+    Statement = concat(
+      [
         {
-          Sid      = "TellMissingFromForbidden"
+          Sid      = "Read"
           Effect   = "Allow"
-          Action   = "s3:ListBucket"
-          Resource = local.bucket_arn
+          Action   = "s3:GetObject"
+          Resource = [for prefix in concat(local.content, grant.reads) : "${local.bucket_arn}/${prefix}*"]
         },
-        var.restrict_listing ? {
-          Condition = { StringLike = { "s3:prefix" = concat(local.content_names, [for prefix in grant.reads : "${prefix}*"]) } }
-        } : {},
-      ),
-      local.add_content,
-      {
+        merge(
+          {
+            Sid      = "TellMissingFromForbidden"
+            Effect   = "Allow"
+            Action   = "s3:ListBucket"
+            Resource = local.bucket_arn
+          },
+          var.restrict_listing ? {
+            Condition = { StringLike = { "s3:prefix" = concat(local.content_names, [for prefix in grant.reads : "${prefix}*"]) } }
+          } : {},
+        ),
+      ],
+      # Who writes no pointers has no content to add.
+      [for _ in grant.writes : local.add_content],
+      [for prefix in grant.writes : {
         Sid      = "WritePointers"
         Effect   = "Allow"
         Action   = "s3:PutObject"
-        Resource = "${local.bucket_arn}/${grant.writes}*"
-      },
-      local.only_tls,
-    ], local.use_key)
+        Resource = "${local.bucket_arn}/${prefix}*"
+      }],
+      [local.only_tls],
+      [for key in compact([var.kms_key_arn]) : {
+        Sid      = "UseKey"
+        Effect   = "Allow"
+        Action   = concat(["kms:Decrypt"], [for _ in grant.writes : "kms:GenerateDataKey"])
+        Resource = key
+        # The key is used by S3 for the role, never by the role itself.
+        Condition = { StringLike = { "kms:ViaService" = "s3.*.amazonaws.com*" } }
+      }],
+    )
   }) } }
 
   bucket_policy = jsonencode({

@@ -1,5 +1,5 @@
 output "permissions" {
-  description = "Permissions policies, as permissions[\"trusted\" or \"untrusted\"][namespace]."
+  description = "Permissions policies, as permissions[\"trusted\", \"untrusted\" or \"deploy\"][namespace]."
   value       = local.permissions
 
   precondition {
@@ -9,7 +9,7 @@ output "permissions" {
 }
 
 output "trust" {
-  description = "Trust policies, as trust[\"trusted\" or \"untrusted\"][namespace]."
+  description = "Trust policies, as trust[\"trusted\", \"untrusted\" or \"deploy\"][namespace]."
   value       = local.trust
 
   precondition {

@@ -39,6 +39,68 @@ run "environments_are_bound_to_the_trusted_refs" {
   }
 }
 
+run "deploying_needs_an_environment_and_the_trusted_refs" {
+  command = plan
+  variables {
+    namespaces = { "acme/fraud" = {
+      deploy_environments  = ["prod:eu"]
+      more_deploy_subjects = ["acme:fraud:production"]
+      trusted_workflows    = ["acme/fraud/.github/workflows/train.yml@refs/heads/main"]
+    } }
+  }
+  assert {
+    condition = [for it in jsondecode(output.trust.deploy["acme/fraud"]).Statement : it.Condition] == [{ StringEquals = {
+      "token.actions.githubusercontent.com:aud"              = "sts.amazonaws.com"
+      "token.actions.githubusercontent.com:job_workflow_ref" = ["acme/fraud/.github/workflows/train.yml@refs/heads/main"]
+      "token.actions.githubusercontent.com:ref"              = ["refs/heads/main"]
+      "token.actions.githubusercontent.com:sub"              = ["repo:acme/fraud:environment:prod%3Aeu", "acme:fraud:production"]
+    } }]
+    error_message = "Jobs with the environment, for the trusted refs, and nobody else."
+  }
+  assert {
+    condition     = [for it in jsondecode(output.trust.trusted["acme/fraud"]).Statement : it.Sid] == ["TrustedRefs"]
+    error_message = "An environment that deploys is not thereby trusted."
+  }
+}
+
+run "without_environments_there_is_no_role_that_deploys" {
+  command = plan
+  variables {
+    namespaces = { "acme/fraud" = { trusted_environments = ["training"] }, "acme/other" = { deploy_environments = ["production"] } }
+  }
+  assert {
+    condition     = keys(output.trust.deploy) == ["acme/other"] && keys(output.permissions.deploy) == ["acme/other"]
+    error_message = "A role that nobody can assume is not made."
+  }
+}
+
+run "deploying_only_reads_and_promotion_does_not_change_that" {
+  command = plan
+  variables {
+    kms_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/1"
+    namespaces  = { "acme/fraud" = { deploy_environments = ["production"], promote = true, reads = ["acme/training"] } }
+  }
+  assert {
+    condition = [for it in jsondecode(output.permissions.deploy["acme/fraud"]).Statement : [it.Sid, it.Effect, it.Action]] == [
+      ["Read", "Allow", "s3:GetObject"],
+      ["TellMissingFromForbidden", "Allow", "s3:ListBucket"],
+      ["OnlyTls", "Deny", "s3:*"],
+      ["UseKey", "Allow", ["kms:Decrypt"]],
+    ]
+    error_message = "Nothing is written, and the key only decrypts."
+  }
+  assert {
+    condition = jsondecode(output.permissions.deploy["acme/fraud"]).Statement[0].Resource == [
+      "arn:aws:s3:::models/v1/blobs/*",
+      "arn:aws:s3:::models/v1/manifests/*",
+      "arn:aws:s3:::models/v1/inputs/*",
+      "arn:aws:s3:::models/v1/trusted/acme/fraud/*",
+      "arn:aws:s3:::models/v1/trusted/acme/training/*",
+    ]
+    error_message = "Trusted pointers and content."
+  }
+}
+
 run "a_merge_queue_is_only_trusted_when_it_is_named" {
   command = plan
   variables {
@@ -100,7 +162,9 @@ run "another_partition_and_a_key" {
     error_message = "Issuer, audience and partition follow from the provider's ARN."
   }
   assert {
-    condition     = [for it in jsondecode(output.permissions.trusted["acme/fraud"]).Statement : it.Resource if it.Sid == "UseKey"] == ["arn:aws-cn:kms:cn-north-1:111122223333:key/1"]
+    condition = [for it in jsondecode(output.permissions.trusted["acme/fraud"]).Statement : [it.Resource, it.Action] if it.Sid == "UseKey"] == [
+      ["arn:aws-cn:kms:cn-north-1:111122223333:key/1", ["kms:Decrypt", "kms:GenerateDataKey"]]
+    ]
     error_message = "The key is allowed where there is one."
   }
   assert {
@@ -113,6 +177,14 @@ run "a_wildcard_makes_nothing_trusted" {
   command = plan
   variables {
     namespaces = { "acme/fraud" = { trusted_refs = ["refs/heads/*"], trusted_environments = ["*"] } }
+  }
+  expect_failures = [var.namespaces]
+}
+
+run "a_wildcard_deploys_nothing" {
+  command = plan
+  variables {
+    namespaces = { "acme/fraud" = { deploy_environments = ["*"] } }
   }
   expect_failures = [var.namespaces]
 }

@@ -26,18 +26,8 @@ locals {
       ) }
     }],
     length(it.trusted_environments) == 0 ? [] : [{
-      Sid = "TrustedEnvironments"
-      # The subject of a job with an environment does not tell its ref.
-      Condition = { StringEquals = merge(
-        {
-          "${local.issuer}:aud" = local.audience
-          "${local.issuer}:ref" = it.trusted_refs
-          "${local.issuer}:sub" = [for pair in setproduct(local.subjects[name], it.trusted_environments) :
-            "${pair[0]}:environment:${replace(pair[1], ":", "%3A")}"
-          ]
-        },
-        local.workflows[name],
-      ) }
+      Sid       = "TrustedEnvironments"
+      Condition = { StringEquals = merge(local.of_trusted_refs[name], { "${local.issuer}:sub" = local.environments[name].trusted }) }
     }],
     !it.merge_queue ? [] : [{
       Sid = "MergeQueue"
@@ -54,6 +44,30 @@ locals {
     length(it.trusted_workflows) == 0 ? {} : { "${local.issuer}:job_workflow_ref" = it.trusted_workflows }
   }
 
+  # The subject of a job with an environment does not tell its ref.
+  of_trusted_refs = { for name, it in var.namespaces : name => merge(
+    {
+      "${local.issuer}:aud" = local.audience
+      "${local.issuer}:ref" = it.trusted_refs
+    },
+    local.workflows[name],
+  ) }
+
+  environments = { for name, it in var.namespaces : name => {
+    for role, those in { trusted = it.trusted_environments, deploy = it.deploy_environments } : role => [
+      for pair in setproduct(local.subjects[name], those) : "${pair[0]}:environment:${replace(pair[1], ":", "%3A")}"
+    ]
+  } }
+
+  # A role that nobody can assume is not made.
+  deploy_trust = { for name, it in var.namespaces : name => [{
+    Sid = "DeployEnvironments"
+    Condition = { StringEquals = merge(
+      local.of_trusted_refs[name],
+      { "${local.issuer}:sub" = concat(local.environments[name].deploy, it.more_deploy_subjects) },
+    ) }
+  }] if length(concat(it.deploy_environments, it.more_deploy_subjects)) > 0 }
+
   untrusted_trust = { for name, it in var.namespaces : name => [{
     Sid = "PullRequestsBranchesAndTags"
     Condition = {
@@ -65,7 +79,7 @@ locals {
     }
   }] }
 
-  trust = { for role, statements in { trusted = local.trusted_trust, untrusted = local.untrusted_trust } :
+  trust = { for role, statements in { trusted = local.trusted_trust, untrusted = local.untrusted_trust, deploy = local.deploy_trust } :
     role => { for name, those in statements : name => jsonencode({
       Version = "2012-10-17"
       Statement = [for statement in those : merge(statement, {

@@ -47,8 +47,10 @@ variable "namespaces" {
     trusted_refs            = optional(list(string), ["refs/heads/main"])
     trusted_environments    = optional(list(string), [])
     trusted_workflows       = optional(list(string), [])
+    deploy_environments     = optional(list(string), [])
     more_trusted_subjects   = optional(list(string), [])
     more_untrusted_subjects = optional(list(string), [])
+    more_deploy_subjects    = optional(list(string), [])
     merge_queue             = optional(bool, false)
     promote                 = optional(bool, false)
     reads                   = optional(list(string), [])
@@ -81,9 +83,9 @@ variable "namespaces" {
   }
 
   validation {
-    condition = alltrue([for text in flatten([for it in var.namespaces :
-      concat(it.trusted_environments, it.trusted_workflows, it.more_trusted_subjects)
-    ]) : !can(regex("[*?$]", text))])
-    error_message = "What makes a run trusted is compared exactly, so it has no wildcards."
+    condition = alltrue([for text in flatten([for it in var.namespaces : concat(
+      it.trusted_environments, it.trusted_workflows, it.more_trusted_subjects, it.deploy_environments, it.more_deploy_subjects,
+    )]) : !can(regex("[*?$]", text))])
+    error_message = "What makes a run trusted, or lets it deploy, is compared exactly, so it has no wildcards."
   }
 }
