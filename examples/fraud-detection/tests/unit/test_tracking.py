@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 import register_model
 import tracking
@@ -299,3 +300,23 @@ def test_refused_credentials_are_one_line_without_them(
         assert message in printed
         assert not re.search("wrong-1234|cm9ib3Q6", printed)
     assert refusals == sent * 2
+
+
+def test_the_workflow_registers_what_is_deployed_and_nothing_else() -> None:
+    workflow = yaml.safe_load((EXAMPLE / ".github/workflows/ml-pipeline.yml").read_text())
+    registering = {}
+    for name, job in workflow["jobs"].items():
+        steps = job["steps"]
+        for place, step in enumerate(steps):
+            if "MLFLOW_TRACKING_TOKEN" in step.get("env", {}):
+                assert re.search("register_model.py|--experiment-name", step["run"])
+            if "register_model.py" in step.get("run", ""):
+                registering[name] = step["if"]
+                # Nothing comes after it, so a registry that is down takes no model back.
+                assert place == len(steps) - 1
+    assert registering == {
+        "train-model": "github.ref == 'refs/heads/main'",
+        "deploy-staging": "vars.MLFLOW_TRACKING_URI != ''",
+        "deploy-production": "vars.MLFLOW_TRACKING_URI != ''",
+    }
+    assert workflow["jobs"]["deploy-staging"]["if"].count("github.ref == 'refs/heads/main'") == 1
