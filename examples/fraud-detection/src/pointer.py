@@ -19,9 +19,12 @@ class Pointer:
 
     namespace: str
     model: str
+    scope: str
     fingerprint: str
     generation: int
     manifest: str
+    trained_by: tuple[int, int] | None
+    """The run of GitHub Actions, and its attempt; `None` elsewhere."""
 
     @property
     def uri(self) -> str:
@@ -34,12 +37,17 @@ def read_pointer(source: str) -> Pointer:
     text = read_text(source)
     try:
         content: dict[str, Any] = json.loads(text)
+        producer = content.get("producer")
         pointer = Pointer(
             namespace=str(content["namespace"]),
             model=str(content["model"]),
+            scope=str(content["scope"]),
             fingerprint=str(content["fingerprint"]),
             generation=int(content["generation"]),
             manifest=str(content["manifest"]["digest"]),
+            trained_by=(
+                (int(producer["run_id"]), int(producer["run_attempt"])) if producer else None
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PointerError(f"not a pointer of ml-cache: {text[:80]!r} ({error!r})") from error

@@ -1,34 +1,47 @@
 """Registers a trained model in MLflow, with the digests under which ml-cache keeps it.
 
-python src/register_model.py --run-id "$RUN_ID" --model-name fraud-detector --pointer "$POINTER"
+python src/register_model.py --model-name fraud-detector --pointer "$POINTER" --run-id "$RUN_ID"
+python src/register_model.py --model-name fraud-detector --pointer "$POINTER" --alias production \
+    --experiment-name fraud-detection
 
 `--pointer` takes the action's output `pointer`, or a file; without it the variable
-`MODEL_POINTER` counts. A model is registered once: a run that is repeated finds its version.
+`MODEL_POINTER` counts. A model is registered once: whoever comes later, with or without the
+training's run, finds its version by the manifest's digest. Only models of the scope `trusted`
+are registered.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from outputs import set_output
 from pointer import Pointer, PointerError, read_pointer
-from tracking import TrackingError, connect
+from tracking import MlflowException, TrackingError, connect, errors_in_one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def register(client: "MlflowClient", run_id: str, name: str, pointer: Pointer) -> str:
-    """Returns the version that stands for the pointer's model and this run."""
-    client.get_run(run_id)  # an unknown run is an error here, and not a dangling link later
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    for known in client.search_model_versions(f"name = '{name}'"):
-        if known.run_id == run_id and known.tags.get("ml-cache.manifest") == pointer.manifest:
-            return str(known.version)
-    version = client.create_model_version(
+def register(
+    client: "MlflowClient",
+    name: str,
+    pointer: Pointer,
+    run_id: str | None = None,
+    experiment: str | None = None,
+) -> int:
+    """Returns the version that stands for the pointer's model; makes it if there is none."""
+    known = find_version(client, name, pointer)
+    if known is not None:
+        return known
+    run_id = run_id or (find_run(client, experiment, pointer) if experiment else None)
+    if run_id:
+        client.get_run(run_id)  # an unknown run is an error here, and not a dangling link later
+    else:
+        print("note: the training's run is not known; the version has none", file=sys.stderr)
+    ensure_model(client, name)
+    made = client.create_model_version(
         name,
         source=pointer.uri,
         run_id=run_id,
@@ -38,27 +51,109 @@ def register(client: "MlflowClient", run_id: str, name: str, pointer: Pointer) -
             "ml-cache.generation": str(pointer.generation),
         },
     )
-    return str(version.version)
+    # Another job may have made one in the same moment: to all of them, the oldest counts.
+    oldest = find_version(client, name, pointer)
+    if oldest is None or oldest == int(made.version):
+        return int(made.version)
+    client.delete_model_version(name, str(made.version))
+    return oldest
+
+
+def find_version(client: "MlflowClient", name: str, pointer: Pointer) -> int | None:
+    """Returns the oldest version with the pointer's manifest, which means: with its bytes.
+
+    Another training that ended in the same bytes, of another generation or another fingerprint,
+    made the same model.
+    """
+    return min(versions_of(client, name, pointer), default=None)
+
+
+def versions_of(client: "MlflowClient", name: str, pointer: Pointer) -> Iterator[int]:
+    """Yields the versions with the pointer's manifest, from all pages of the answer."""
+    wanted = f"name = '{name}' and tags.`ml-cache.manifest` = '{pointer.manifest}'"
+    token = None
+    while True:
+        page = client.search_model_versions(
+            wanted, order_by=["version_number ASC"], page_token=token
+        )
+        yield from (int(version.version) for version in page)
+        token = page.token
+        if not token:
+            return
+
+
+def find_run(client: "MlflowClient", experiment: str, pointer: Pointer) -> str | None:
+    """Returns the finished run of the training that made the pointer's model.
+
+    Where a workflow trained it, only that attempt of the workflow's run counts: others may have
+    trained from the same inputs and ended in other bytes.
+    """
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    tags = {"ml-cache.fingerprint": pointer.fingerprint}
+    if pointer.trained_by:
+        workflow_run, attempt = pointer.trained_by
+        tags |= {"github.run_id": str(workflow_run), "github.run_attempt": str(attempt)}
+    wanted = [f"tags.`{tag}` = '{value}'" for tag, value in tags.items()]
+    runs = client.search_runs(
+        [found.experiment_id],
+        " and ".join(["attributes.status = 'FINISHED'", *wanted]),
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def ensure_model(client: "MlflowClient", name: str) -> None:
+    """Makes the registered model, of which versions are versions."""
+    if client.search_registered_models(f"name = '{name}'"):
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another job was faster
+            raise
+
+
+def set_alias(client: "MlflowClient", name: str, alias: str, version: int) -> None:
+    """Lets the alias name the version, and says which one it named before."""
+    before = client.get_registered_model(name).aliases.get(alias)
+    if before is not None and int(before) == version:
+        print(f"{alias}: version {version}, as before")
+        return
+    client.set_registered_model_alias(name, alias, str(version))
+    print(f"{alias}: version {version}, before it {before or 'none'}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Register a trained model in MLflow.")
-    parser.add_argument("--run-id", required=True, help="the output `run-id` of the training")
     parser.add_argument("--model-name", required=True)
     parser.add_argument("--pointer", default=os.environ.get("MODEL_POINTER"))
+    parser.add_argument("--run-id", help="the output `run-id` of the training, if there was one")
+    parser.add_argument(
+        "--experiment-name", help="without --run-id, look here for the training's run"
+    )
+    parser.add_argument("--alias", help="let this alias, such as `production`, name the version")
     arguments = parser.parse_args(argv)
     if not arguments.pointer:
         parser.error("give --pointer, or set MODEL_POINTER")
 
     try:
         pointer = read_pointer(arguments.pointer)
-        version = register(connect(), arguments.run_id, arguments.model_name, pointer)
+        if pointer.scope != "trusted":
+            raise PointerError(f"a model of the scope `{pointer.scope}` is not registered")
+        with errors_in_one_line():
+            client, name = connect(), arguments.model_name
+            version = register(client, name, pointer, arguments.run_id, arguments.experiment_name)
+            print(f"{name} version {version}: {pointer.uri}")
+            if arguments.alias:
+                set_alias(client, name, arguments.alias, version)
     except (TrackingError, PointerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{arguments.model_name} version {version}: {pointer.uri}")
-    set_output("model-version", version)
+    set_output("model-version", str(version))
     return 0
 
 

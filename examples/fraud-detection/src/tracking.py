@@ -2,37 +2,45 @@
 
 `MLFLOW_TRACKING_URI` names the server; without it a SQLite database in the current directory
 serves. The log explains a model; its bytes are kept by ml-cache alone, once.
+`MLFLOW_TRACKING_TOKEN`, or `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, are
+MLflow's own variables; to MLflow, an empty one is one that is not set.
 """
 
 import os
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # MLflow reads this when it is imported, so everything else imports it through this module.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException as MlflowException
 
 from model.artifact import CARD_FILE, METRICS_FILE, TrainedModel
 from model.config import TrainingConfig, load_config
 from outputs import set_output
 
-TrackingError = MlflowException
 LOCAL_DATABASE = "sqlite:///mlflow.db"
 
-# GitHub's variables that tell where a training ran.
+# What a run is found by: GitHub's variables that tell where a training ran, and the fingerprint.
 ORIGIN = {
+    "ml-cache.fingerprint": "ML_CACHE_FINGERPRINT",
     "git.commit": "GITHUB_SHA",
     "git.ref": "GITHUB_REF",
     "github.repository": "GITHUB_REPOSITORY",
     "github.run_id": "GITHUB_RUN_ID",
     "github.run_attempt": "GITHUB_RUN_ATTEMPT",
 }
+
+
+class TrackingError(OSError):
+    """What MLflow failed at, in one line and without credentials."""
 
 
 class Run:
@@ -57,16 +65,46 @@ def connect() -> mlflow.MlflowClient:
 
 
 @contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turns MLflow's errors into a `TrackingError`."""
+    try:
+        yield
+    except MlflowException as error:
+        text = str(error)
+        for secret in secrets():
+            text = text.replace(secret, "***")
+        text = " ".join(text.split())[:1000]
+        if error.error_code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            names = "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD"
+            text = f"MLflow refuses the credentials ({names}): {text}"
+        # Without its cause, whose text has all that was taken out here.
+        raise TrackingError(text) from None
+
+
+def secrets() -> Iterator[str]:
+    """Yields what no message may show, in the forms in which MLflow sends it."""
+    user, password, token, uri = (
+        os.environ.get(f"MLFLOW_TRACKING_{name}", "")
+        for name in ("USERNAME", "PASSWORD", "TOKEN", "URI")
+    )
+    basic = b64encode(f"{user}:{password}".encode()).decode() if password else ""
+    # Stripped, because a line break that was pasted with a token is escaped in messages.
+    known = (basic, token.strip(), password.strip(), urlsplit(uri).password)
+    yield from (secret for secret in known if secret)
+
+
+@contextmanager
 def start_run(experiment: str) -> Iterator[Run]:
     """Starts a run, tells its id, and marks it as failed should the training fail."""
-    connect()
-    mlflow.set_experiment(experiment)
     tags = {tag: os.environ[name] for tag, name in ORIGIN.items() if os.environ.get(name)}
-    with mlflow.start_run(tags=tags) as active:
-        run_id: str = active.info.run_id
-        print(f"MLflow run {run_id} in the experiment {experiment}", file=sys.stderr)
-        set_output("run-id", run_id)
-        yield Run(run_id)
+    with errors_in_one_line():
+        connect()
+        mlflow.set_experiment(experiment)
+        with mlflow.start_run(tags=tags) as active:
+            run_id: str = active.info.run_id
+            print(f"MLflow run {run_id} in the experiment {experiment}", file=sys.stderr)
+            set_output("run-id", run_id)
+            yield Run(run_id)
 
 
 def flatten(config: TrainingConfig) -> dict[str, Any]:

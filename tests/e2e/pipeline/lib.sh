@@ -97,13 +97,22 @@ expect_unchanged() {
   expect_same "the answer" "$(production score)" "$2"
 }
 
-# The tags of every version in the model registry.
-registered() {
+# registry EXPRESSION: asks the model registry's client, in Python.
+registry() {
   docker run --rm --network none --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
-    "$runner_image" /pipeline/venv/train-model/bin/python -c '
+    "$runner_image" /pipeline/venv/train-model/bin/python -c "
 import json, mlflow
-client = mlflow.MlflowClient("sqlite:////deployments/mlflow.db")
-print(json.dumps([v.tags for v in client.search_model_versions("name = \"fraud-detector\"")]))' 2>/dev/null
+client = mlflow.MlflowClient('sqlite:////deployments/mlflow.db')
+print(json.dumps($1))" 2>/dev/null
+}
+
+# The tags of every version in the model registry.
+registered() { registry "[v.tags for v in client.search_model_versions(\"name = 'fraud-detector'\")]"; }
+
+# The manifest of the version that each alias names.
+aliases() {
+  registry "{alias: client.get_model_version('fraud-detector', version).tags['ml-cache.manifest']
+    for alias, version in client.get_registered_model('fraud-detector').aliases.items()}"
 }
 
 # A server that starts, passes its unit tests, answers what staging asks (the last payments), and fails for one in seven

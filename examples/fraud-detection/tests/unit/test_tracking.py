@@ -1,21 +1,28 @@
 """Tests of the log of trainings and of the registry, on SQLite."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 import register_model
 import tracking
 import train
-from example import EXAMPLE, SMALL_CONFIG, make_pointer
+from example import EXAMPLE, SMALL_CONFIG, make_pointer, pointer_text
+from pointer import read_pointer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.entities import PagedList
 
 POINTER = make_pointer("a")
 MANIFEST = POINTER["manifest"]["digest"]
@@ -97,23 +104,129 @@ def test_a_version_carries_the_digests(
         "ml-cache.generation": "1",
     }
 
-    assert register_model.main(arguments) == 0
-    assert len(client.search_model_versions("name = 'fraud-detector'")) == 1
-    other = POINTER | {"manifest": {"digest": "sha256:" + "c" * 64}}
-    assert register_model.main([*arguments, "--pointer", json.dumps(other)]) == 0
-    assert len(client.search_model_versions("name = 'fraud-detector'")) == 2
+
+def versions(client: "MlflowClient", name: str) -> dict[str, str]:
+    """Returns the manifest of each version."""
+    found = client.search_model_versions(f"name = '{name}'")
+    return {str(version.version): version.tags["ml-cache.manifest"] for version in found}
+
+
+def test_a_model_is_registered_once(client: "MlflowClient", run_id: str) -> None:
+    first = ["--model-name", "once", "--pointer", json.dumps(POINTER), "--run-id", run_id]
+    same_bytes = POINTER | {"fingerprint": "sha256:" + "e" * 64, "generation": 2}
+    for arguments in (first, first, first[:4], [*first, "--pointer", json.dumps(same_bytes)]):
+        assert register_model.main(arguments) == 0
+        assert versions(client, "once") == {"1": MANIFEST}
+    assert register_model.main([*first, "--pointer", pointer_text("b")]) == 0
+    assert len(versions(client, "once")) == 2
+
+
+def test_every_page_of_the_answer_is_read(
+    client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.create_registered_model("paged")
+    for tag in ("another", MANIFEST, "another", MANIFEST):
+        client.create_model_version("paged", "ml-cache://x", tags={"ml-cache.manifest": tag})
+    search = client.search_model_versions
+
+    def newest_first_in_small_pages(wanted: str, **arguments: Any) -> "PagedList[ModelVersion]":
+        arguments |= {"max_results": 1, "order_by": ["version_number DESC"]}
+        return search(wanted, **arguments)
+
+    monkeypatch.setattr(client, "search_model_versions", newest_first_in_small_pages)
+    assert register_model.register(client, "paged", read_pointer(json.dumps(POINTER))) == 2
+
+
+def test_of_two_jobs_in_the_same_moment_one_registers(
+    client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointer = read_pointer(json.dumps(POINTER))
+    assert register_model.register(client, "raced", pointer) == 1
+
+    # The other job looked before the first one had made the model and its version.
+    find, answers = register_model.find_version, [None]
+    monkeypatch.setattr(
+        register_model, "find_version", lambda *asked: answers.pop() if answers else find(*asked)
+    )
+    monkeypatch.setattr(client, "search_registered_models", lambda wanted: [])
+    assert register_model.register(client, "raced", pointer) == 1
+    assert versions(client, "raced") == {"1": MANIFEST}
+
+
+def deploy(name: str, digit: str, alias: str, **changes: Any) -> int:
+    """Registers as a deploying job does, which knows the pointer and no run."""
+    arguments = ["--model-name", name, "--experiment-name", "deployed", "--alias", alias]
+    pointer = json.dumps(make_pointer(digit) | changes)
+    return register_model.main([*arguments, "--pointer", pointer])
+
+
+def test_what_was_not_registered_is_registered_by_the_deployment(
+    client: "MlflowClient", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ML_CACHE_FINGERPRINT", POINTER["fingerprint"])
+    monkeypatch.setenv("GITHUB_RUN_ATTEMPT", "1")
+    runs = {}
+    for workflow_run in ("41", "42"):
+        monkeypatch.setenv("GITHUB_RUN_ID", workflow_run)
+        with tracking.start_run("deployed") as run:
+            runs[workflow_run] = run.run_id
+    monkeypatch.setenv("GITHUB_RUN_ID", "43")
+    with pytest.raises(RuntimeError), tracking.start_run("deployed"):
+        raise RuntimeError
+
+    # On a machine of one's own, the newest that finished; in a workflow, exactly the one.
+    assert deploy("lost", "a", "staging") == 0
+    assert client.get_model_version("lost", "1").run_id == runs["42"]
+    assert deploy("lost", "b", "staging", producer={"run_id": 41, "run_attempt": 1}) == 0
+    assert client.get_model_version("lost", "2").run_id == runs["41"]
+    assert "note" not in capsys.readouterr().err
+
+    # Without a run rather than with a wrong one, and rather than not at all.
+    assert deploy("lost", "c", "staging", producer={"run_id": 41, "run_attempt": 2}) == 0
+    assert not client.get_model_version("lost", "3").run_id
+    assert "note: the training's run is not known" in capsys.readouterr().err
+
+
+def test_the_alias_follows_what_is_deployed(
+    client: "MlflowClient", run_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = ["--model-name", "aliased", "--run-id", run_id, "--pointer"]
+    for digit in "ab":
+        assert register_model.main([*trained, pointer_text(digit)]) == 0
+    assert client.get_registered_model("aliased").aliases == {}
+
+    for digit, version, said in (
+        ("a", "1", "production: version 1, before it none"),
+        ("b", "2", "production: version 2, before it 1"),
+        ("b", "2", "production: version 2, as before"),
+        ("a", "1", "production: version 1, before it 2"),
+    ):
+        assert deploy("aliased", digit, "production") == 0
+        served = client.get_model_version_by_alias("aliased", "production")
+        assert (str(served.version), served.run_id) == (version, run_id)
+        assert outputs(tmp_path)["model-version"] == version
+        assert said in capsys.readouterr().out
+    assert deploy("aliased", "b", "staging") == 0
+    aliases = client.get_registered_model("aliased").aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {
+        "production": "1",
+        "staging": "2",
+    }
+    assert len(versions(client, "aliased")) == 2
 
 
 @pytest.mark.parametrize(
     ("run", "pointer", "message"),
     [
         ("no-such-run", json.dumps(POINTER), "no-such-run"),
+        (None, json.dumps(POINTER | {"scope": "pr/8"}), "scope `pr/8` is not registered"),
         (None, '{"schema": "another"}', "not a pointer"),
         (None, "missing.json", "missing.json"),
         (None, json.dumps(POINTER | {"fingerprint": "sha256:12"}), "not a digest"),
     ],
 )
 def test_what_cannot_be_registered_is_refused(
+    client: "MlflowClient",
     run_id: str,
     run: str | None,
     pointer: str,
@@ -123,3 +236,87 @@ def test_what_cannot_be_registered_is_refused(
     arguments = ["--run-id", run or run_id, "--model-name", "refused", "--pointer", pointer]
     assert register_model.main(arguments) == 1
     assert message in capsys.readouterr().err
+    assert versions(client, "refused") == {}
+
+
+@pytest.fixture
+def refusals(client: "MlflowClient", monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Yields the credentials that came to a server, which takes none and shows them to everyone."""
+    seen: list[str] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization", "none"))
+            body = f"<html>\n<p>Not authenticated: {seen[-1]}</p>\n</html>".encode()
+            self.send_response(401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        yield seen
+        server.shutdown()
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    ("variables", "sent", "message"),
+    [
+        ({"TOKEN": "wrong-1234"}, ["Bearer wrong-1234"], "MLflow refuses the credentials"),
+        (
+            {"USERNAME": "robot", "PASSWORD": "wrong-1234"},
+            ["Basic cm9ib3Q6d3JvbmctMTIzNA=="],
+            "Not authenticated: Basic ***",
+        ),
+        # Secrets that are not set are empty in a workflow.
+        ({"TOKEN": "", "USERNAME": "", "PASSWORD": ""}, ["none"], "error code 401"),
+        # Pasted with the end of its line, it is no header, and the message would quote it.
+        ({"TOKEN": "wrong-1234\n"}, [], "Bearer ***"),
+    ],
+)
+def test_refused_credentials_are_one_line_without_them(
+    refusals: list[str],
+    variables: dict[str, str],
+    sent: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    training = ["--config", str(SMALL_CONFIG), "--experiment-name", "refused"]
+    for program in ("register", "train"):
+        ended = deploy("refused", "a", "x") if program == "register" else train.main(training)
+        assert ended == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith("error: ")
+        assert printed.count("\n") == 1
+        assert message in printed
+        assert not re.search("wrong-1234|cm9ib3Q6", printed)
+    assert refusals == sent * 2
+
+
+def test_the_workflow_registers_what_is_deployed_and_nothing_else() -> None:
+    workflow = yaml.safe_load((EXAMPLE / ".github/workflows/ml-pipeline.yml").read_text())
+    registering = {}
+    for name, job in workflow["jobs"].items():
+        steps = job["steps"]
+        for place, step in enumerate(steps):
+            if "MLFLOW_TRACKING_TOKEN" in step.get("env", {}):
+                assert re.search("register_model.py|--experiment-name", step["run"])
+            if "register_model.py" in step.get("run", ""):
+                registering[name] = step["if"]
+                # Nothing comes after it, so a registry that is down takes no model back.
+                assert place == len(steps) - 1
+    assert registering == {
+        "train-model": "github.ref == 'refs/heads/main'",
+        "deploy-staging": "vars.MLFLOW_TRACKING_URI != ''",
+        "deploy-production": "vars.MLFLOW_TRACKING_URI != ''",
+    }
+    assert workflow["jobs"]["deploy-staging"]["if"].count("github.ref == 'refs/heads/main'") == 1
