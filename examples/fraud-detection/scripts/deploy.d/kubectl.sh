@@ -1,5 +1,5 @@
 # The target `kubectl` of scripts/deploy. Which cluster is meant says the current context of kubectl.
-# shellcheck shell=bash disable=SC2154 # variables come from scripts/deploy
+# shellcheck shell=bash disable=SC2034,SC2154 # variables come from scripts/deploy, or go there
 #
 # The pointer is an annotation of the pods (src/render_manifests.py): a new one is a new revision of the Deployment,
 # and going back to a revision is going back to its pointer.
@@ -25,12 +25,14 @@ pods() { kube production get pods --selector "app=$app,track=$1" --output 'jsonp
 
 exists() { kube "$1" get deployments "$2" --ignore-not-found --output name; }
 
+stable_version() { exists production "$app-stable"; }
+
 # stable_pods: fails rather than to make production look as if it had no version yet.
 stable_pods() {
   local found deployment
   found=$(pods stable)
   if [ -z "$found" ]; then
-    deployment=$(exists production "$app-stable")
+    deployment=$(stable_version)
     [ -z "$deployment" ] || fail 'the stable version has no pods'
   fi
   echo "$found"
@@ -96,7 +98,7 @@ deploy_canary() {
   canary=$(exists production "$app-canary")
   if [ -n "$canary" ]; then
     say 'an earlier canary was neither promoted nor rolled back; it ends now'
-    deploy_rollback
+    take_back
   fi
   before=$(current production "$app-stable" "app=$app,track=stable")
   [ -z "$before" ] || remember "$before"
@@ -109,7 +111,7 @@ deploy_canary() {
   done
   kube production apply -f "$rendered/"
   if ! kube production rollout status "deployment/$app-canary" --timeout="$wait_for"; then
-    deploy_rollback
+    take_back
     fail 'the canary does not become ready'
   fi
 }
@@ -120,20 +122,21 @@ deploy_promote() {
   pointer=$(kube production get "$canary" --output "jsonpath={.spec.template.metadata.annotations['ml-cache/pointer']}")
   image=$(kube production get "$canary" --output 'jsonpath={.spec.template.spec.containers[0].image}')
   rendered=$(render production "$pointer" "$image")
-  stable=$(exists production "$app-stable")
+  stable=$(stable_version)
   kube production apply -f "$rendered/stable.yaml"
   if ! kube production rollout status "deployment/$app-stable" --timeout="$wait_for"; then
     # The first version has nothing to go back to, and would be in the way of the next.
     [ -n "$stable" ] || kube production delete "deployment/$app-stable"
-    deploy_rollback
+    take_back
+    [ -n "$stable" ] || fail 'the first version does not become ready; production serves nothing'
     fail 'production goes back to what it served before'
   fi
   kube production delete "$canary"
 }
 
 # Makes production what it was before the last canary, as often as it is called and wherever that canary stopped.
-deploy_rollback() {
-  local canary before
+take_back() {
+  local canary stable before
   canary=$(exists production "$app-canary")
   if [ -n "$canary" ]; then
     rm -f "$state/unchanged"
@@ -146,7 +149,8 @@ deploy_rollback() {
   before=$(kube production get deployments "$app-stable" --ignore-not-found \
     --output "jsonpath={.metadata.annotations['ml-cache/before']}")
   if [ -z "$before" ]; then
-    say 'there is no earlier version of production'
+    stable=$(stable_version)
+    [ -z "$stable" ] || kept_first=true
     return
   fi
   restore production "$app-stable" "app=$app,track=stable" "$before"

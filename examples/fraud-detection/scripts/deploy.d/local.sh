@@ -1,9 +1,10 @@
 # The target `local` of scripts/deploy: server processes behind HAProxy.
-# shellcheck shell=bash disable=SC2154 # variables come from scripts/deploy
+# shellcheck shell=bash disable=SC2034,SC2154 # variables come from scripts/deploy, or go there
 #
 # An environment is a directory under DEPLOY_STATE:
 #   releases/N/   a model, its pointer and the code that serves it; `port` and `pid` while it runs
 #   stable, canary, previous   links to releases
+#   first                      there was no version before what is stable
 #   haproxy.cfg, haproxy.pid, stable-since.txt
 
 PATH=$PATH:/usr/sbin # where Debian has haproxy
@@ -156,10 +157,10 @@ deploy_canary() {
   local directory=$state/production release
   if [ -e "$directory/canary" ]; then
     say 'an earlier canary was neither promoted nor rolled back; it ends now'
-    deploy_rollback
+    take_back
   fi
   # From here on a rollback must not go behind what is stable now.
-  rm -f "$directory/previous"
+  rm -f "$directory/previous" "$directory/first"
   sweep production
   release=$(new_release production)
   start_release "$release" || {
@@ -184,6 +185,8 @@ deploy_promote() {
   if [ -e "$directory/stable" ]; then
     old=$(readlink -f "$directory/stable")
     link "$old" "$directory/previous"
+  else
+    touch "$directory/first"
   fi
   mv -fT "$directory/canary" "$directory/stable" # one rename: the release is canary or stable, never both
   route production
@@ -192,16 +195,18 @@ deploy_promote() {
 }
 
 # Makes production what it was before the last canary, as often as it is called and wherever that canary stopped.
-deploy_rollback() {
+take_back() {
   local directory=$state/production
   if [ -L "$directory/canary" ]; then
     # A promotion that did not come to its switch has linked `previous` to what still is stable.
-    rm -f "$directory/canary" "$directory/previous"
+    rm -f "$directory/canary" "$directory/previous" "$directory/first"
   elif [ -e "$directory/previous" ]; then
     start_release "$directory/previous" || fail 'the previous version does not start'
     mv -fT "$directory/previous" "$directory/stable"
-  else
-    say 'there is no earlier version of production'
+  elif [ -e "$directory/first" ]; then
+    kept_first=true
+  elif [ -e "$directory/stable" ]; then
+    say 'production already is what it was before the last canary'
   fi
   if [ -e "$directory/stable" ]; then
     start_release "$directory/stable" || fail 'the stable version does not start'
@@ -209,10 +214,11 @@ deploy_rollback() {
     say "production serves release $(basename "$(readlink -f "$directory/stable")")"
   elif [ -d "$directory" ]; then
     stop_proxy "$directory"
-    say 'production serves nothing: there is no earlier version'
   fi
   sweep production
 }
+
+stable_version() { readlink -e "$state/production/stable" || true; }
 
 # run_against ENVIRONMENT COMMAND…
 run_against() {

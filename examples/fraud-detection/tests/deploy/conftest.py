@@ -29,6 +29,8 @@ def local(tmp_path: Path) -> Iterator[Deployment]:
             "STAGING_PORT": str(staging),
             "PRODUCTION_PORT": str(production),
             "PYTHON": sys.executable,
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "RUNNER_TRACKING_ID": "github_1234",
         }
     )
     yield deployment

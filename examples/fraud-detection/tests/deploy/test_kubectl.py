@@ -33,6 +33,9 @@ def cluster(tmp_path: Path) -> Deployment:
             "DEPLOY_STATE": str(tmp_path / "state"),
             "FAKE_CLUSTER": str(tmp_path),
             "IMAGE": "registry/serving:1",
+            "ML_CACHE_STORE": "s3://theirs/cache",
+            "AWS_REGION": "eu-west-1",
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHON": sys.executable,
         }
@@ -60,8 +63,8 @@ def served(cluster: Deployment) -> dict[str, str]:
     return found
 
 
-def calls(cluster: Deployment) -> list[str]:
-    path = Path(cluster.environment["FAKE_CLUSTER"]) / "calls"
+def written(cluster: Deployment, name: str) -> list[str]:
+    path = Path(cluster.environment["FAKE_CLUSTER"]) / name
     return path.read_text().splitlines()
 
 
@@ -80,7 +83,7 @@ def test_staging_is_applied_and_waited_for(cluster: Deployment, tmp_path: Path) 
     pointer.write_text(json.dumps(make_pointer("a"), indent=2))
     cluster("staging", "--pointer", str(pointer))
     assert served(cluster) == {STAGING: "a"}
-    apply, rollout = calls(cluster)[-2:]
+    apply, rollout = written(cluster, "calls")[-2:]
     assert "apply -f" in apply
     assert "rollout status deployment/fraud-detector" in rollout
 
@@ -186,13 +189,36 @@ def test_a_canary_that_was_cancelled_is_removed(production: Deployment) -> None:
 
 
 def test_a_rollback_of_nothing_is_no_error(cluster: Deployment) -> None:
-    assert "no earlier version" in cluster.call("rollback").stderr
-    cluster("rollback")
+    for _ in range(2):
+        assert cluster.rollback() == (0, "production serves nothing: there is no earlier version")
+        assert cluster.step_output() == "serves=false"
+
+
+def test_the_first_canary_is_taken_back(cluster: Deployment) -> None:
+    cluster("canary", "--pointer", pointer_text("a"))
+    assert cluster.rollback() == (0, "production serves nothing: there is no earlier version")
+    assert cluster.step_output() == "serves=false"
+    assert served(cluster) == {}
+
+
+def test_the_first_version_stays(production: Deployment) -> None:
+    for _ in range(2):
+        code, message = production.rollback()
+        assert code == 1
+        assert message == "error: there is no earlier version; production keeps the first one"
+        assert served(production) == {STABLE: "a"}
+    production("canary", "--pointer", pointer_text("b"))
+    for _ in range(2):
+        production("rollback")
+        assert production.step_output() == "serves=true"
+        assert served(production) == {STABLE: "a"}
 
 
 def test_a_first_version_that_fails_is_not_in_the_way(cluster: Deployment) -> None:
     cluster("canary", "--pointer", pointer_text("a"))
-    assert failing(cluster, "fraud-detector-stable").call("promote").returncode == 1
+    ended = failing(cluster, "fraud-detector-stable").call("promote")
+    assert ended.returncode == 1
+    assert "production serves nothing" in ended.stderr
     assert served(cluster) == {}
 
 

@@ -113,7 +113,7 @@ def test_a_canary_gets_a_tenth_and_is_promoted(
 
     production("rollback")
     assert served(production) == {digest("a")}
-    assert "no earlier version" in production.call("rollback").stderr
+    assert "already is what it was" in production.call("rollback").stderr
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,25 @@ def test_the_first_version_has_nothing_to_go_back_to(local: Deployment, small_mo
     assert served(local) == {digest("a")}
     send_traffic(local, 40)
     assert check_canary(local)[0] == 0
-    local("rollback")
-    with pytest.raises(httpx2.ConnectError):
-        served(local)
+    for _ in range(2):
+        assert local.rollback() == (0, "production serves nothing: there is no earlier version")
+        assert local.step_output() == "serves=false"
+        with pytest.raises(httpx2.ConnectError):
+            served(local)
     assert local("status") == ""
+
+
+def test_the_first_version_stays(production: Deployment, small_model: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        code, message = production.rollback()
+        assert code == 1
+        assert message == "error: there is no earlier version; production keeps the first one"
+        assert served(production) == {digest("a")}
+    bad = useless(small_model, tmp_path / "useless")
+    assert production.call("canary", "--model", str(bad)).returncode == 1
+    assert production.rollback()[0] == 0, "there was a version before that canary"
+    assert production.step_output() == "serves=true"
+    assert served(production) == {digest("a")}
 
 
 def test_production_comes_back_with_the_next_canary(
@@ -188,6 +203,7 @@ def test_what_a_cancelled_canary_left_is_removed(
 ) -> None:
     releases = Path(production.environment["DEPLOY_STATE"]) / "production" / "releases"
     (kept,) = releases.iterdir()
+    (releases.parent / "first").unlink()  # what a canary begins with
     shutil.copytree(other_model, releases / "2" / "models")
     for _ in range(2):
         production("rollback")
@@ -224,8 +240,8 @@ def test_a_promotion_that_is_interrupted_is_taken_back(
 
 def test_a_rollback_of_nothing_is_no_error(local: Deployment) -> None:
     for _ in range(2):
-        assert "no earlier version" in local.call("rollback").stderr
-        local("rollback")
+        assert local.rollback() == (0, "production serves nothing: there is no earlier version")
+        assert local.step_output() == "serves=false"
 
 
 @pytest.mark.parametrize(

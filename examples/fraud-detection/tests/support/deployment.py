@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from example import EXAMPLE
 
@@ -30,6 +31,15 @@ class Deployment:
         ended = self.call(*arguments)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
+
+    def rollback(self) -> tuple[int, str]:
+        """Rolls back; returns the exit code and the last thing said of it."""
+        ended = self.call("rollback")
+        return ended.returncode, ended.stderr.splitlines()[-1].removeprefix("deploy: ")
+
+    def step_output(self) -> str:
+        """Returns the last output of a step that has been set."""
+        return Path(self.environment["GITHUB_OUTPUT"]).read_text().splitlines()[-1]
 
     def run(self, environment: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs one of the example's Python programs against what is deployed."""
