@@ -9,6 +9,9 @@
 
 PATH=$PATH:/usr/sbin # where Debian has haproxy
 
+# At the end of a job, GitHub's runner kills every process whose environment has the job's RUNNER_TRACKING_ID. Servers
+# and HAProxy are to outlive the job, so they are started without.
+
 address() {
   case $1 in
     staging) echo "127.0.0.1:${STAGING_PORT:-8080}" ;;
@@ -50,8 +53,8 @@ start_release() {
   port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   [ ! -f "$release/pointer.json" ] || arguments=(--pointer "$release/pointer.json")
   # A session of its own, so that the server outlives the step that started it.
-  setsid "$python" "$release/src/serve.py" --model-dir "$release/models" --port "$port" "${arguments[@]}" \
-    >"$release/log" 2>&1 </dev/null &
+  env -u RUNNER_TRACKING_ID setsid "$python" "$release/src/serve.py" --model-dir "$release/models" --port "$port" \
+    "${arguments[@]}" >"$release/log" 2>&1 </dev/null &
   echo $! >"$release/pid"
   echo "$port" >"$release/port"
   for _ in {1..300}; do
@@ -105,7 +108,7 @@ route() {
   old=$(cat "$directory/haproxy.pid" 2>/dev/null || true)
   runs "$old" "$directory/haproxy.cfg" || old=
   # -sf: the old process finishes its requests while the new one takes all others.
-  haproxy -D -f "$directory/haproxy.cfg" -p "$directory/haproxy.pid" ${old:+-sf "$old"}
+  env -u RUNNER_TRACKING_ID haproxy -D -f "$directory/haproxy.cfg" -p "$directory/haproxy.pid" ${old:+-sf "$old"}
   for _ in {1..50}; do
     if curl --silent --fail --output /dev/null "http://$(address "$1")/readyz"; then return; fi
     sleep 0.2

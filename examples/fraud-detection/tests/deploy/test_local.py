@@ -189,6 +189,15 @@ def test_the_first_version_stays(production: Deployment, small_model: Path, tmp_
     assert served(production) == {digest("a")}
 
 
+def test_what_serves_outlives_the_job(production: Deployment) -> None:
+    directory = Path(production.environment["DEPLOY_STATE"]) / "production"
+    (release,) = (directory / "releases").iterdir()
+    for pid in (release / "pid", directory / "haproxy.pid"):
+        environment = Path(f"/proc/{pid.read_text().strip()}/environ").read_bytes()
+        assert b"PATH=" in environment
+        assert b"RUNNER_TRACKING_ID" not in environment
+
+
 def test_production_comes_back_with_the_next_canary(
     production: Deployment, other_model: Path
 ) -> None:
