@@ -2,6 +2,10 @@
 
 python src/render_manifests.py --pointer "$POINTER" --image "$IMAGE" --output DIR k8s/staging/*.yaml
 
+The store, its region and the role of the pods are arguments too, or else ML_CACHE_STORE, AWS_REGION
+and ML_CACHE_POD_ROLE; whose model it is says the pointer. What the manifests have in their places
+are examples.
+
 The pointer becomes an annotation of the pods, which they see as a file. Unlike a ConfigMap that
 is changed in place, it belongs to a revision of the Deployment: a pod that starts again gets the
 model of its own revision, and `kubectl rollout undo` goes back to the pointer before.
@@ -9,8 +13,9 @@ model of its own revision, and `kubectl rollout undo` goes back to the pointer b
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +24,28 @@ import yaml
 from pointer import PointerError, read_pointer, read_text
 
 ANNOTATION = "ml-cache/pointer"
+ROLE = "eks.amazonaws.com/role-arn"
 CONTAINER = "serve"
 
 
-def render(manifest: dict[str, Any], pointer: str, image: str) -> dict[str, Any]:
-    """Returns the manifest, with a Deployment filled in and everything else as it is."""
+def render(
+    manifest: dict[str, Any], pointer: str, image: str, settings: Mapping[str, str], role: str
+) -> dict[str, Any]:
+    """Returns the manifest, with what is known of one model and one deployment filled in."""
+    if manifest["kind"] == "ServiceAccount":
+        annotations = manifest["metadata"]["annotations"]
+        annotations[ROLE] = role
+        if not role:
+            del annotations[ROLE]
     if manifest["kind"] == "Deployment":
         template = manifest["spec"]["template"]
         annotations = template["metadata"].setdefault("annotations", {})
         annotations[ANNOTATION] = json.dumps(json.loads(pointer), separators=(",", ":"))
-        for container in template["spec"]["containers"]:
+        for container in template["spec"]["initContainers"] + template["spec"]["containers"]:
             if container["name"] == CONTAINER:
                 container["image"] = image
+            for variable in container.get("env", []):
+                variable["value"] = settings.get(variable["name"], variable["value"])
     return manifest
 
 
@@ -39,18 +54,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the manifests for one model.")
     parser.add_argument("--pointer", required=True, help="pointer of ml-cache: its JSON, or a file")
     parser.add_argument("--image", required=True)
+    parser.add_argument("--store", default=os.environ.get("ML_CACHE_STORE"))
+    parser.add_argument("--region", default=os.environ.get("AWS_REGION"))
+    parser.add_argument("--role", default=os.environ.get("ML_CACHE_POD_ROLE", ""))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("manifests", type=Path, nargs="+")
     arguments = parser.parse_args(argv)
+    if not arguments.store:
+        print("error: set ML_CACHE_STORE to where the pods find their models", file=sys.stderr)
+        return 1
+    if not arguments.region:
+        print("error: set AWS_REGION to the region of the store", file=sys.stderr)
+        return 1
     try:
-        read_pointer(arguments.pointer)
+        namespace = read_pointer(arguments.pointer).namespace
         pointer = read_text(arguments.pointer)
     except PointerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    settings = {
+        "ML_CACHE_STORE": arguments.store,
+        "AWS_REGION": arguments.region,
+        "MODEL_NAMESPACE": namespace,
+    }
     for path in arguments.manifests:
         manifests = yaml.safe_load_all(path.read_text(encoding="utf-8"))
-        rendered = [render(manifest, pointer, arguments.image) for manifest in manifests]
+        rendered = [
+            render(manifest, pointer, arguments.image, settings, arguments.role)
+            for manifest in manifests
+        ]
         text = yaml.safe_dump_all(rendered, sort_keys=False)
         (arguments.output / path.name).write_text(text, encoding="utf-8")
     return 0

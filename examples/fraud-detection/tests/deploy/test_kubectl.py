@@ -248,8 +248,8 @@ def test_commands_are_told_where_the_pods_are(production: Deployment) -> None:
 @pytest.mark.parametrize("missing", ["IMAGE", "--pointer"])
 def test_what_is_missing_is_told(cluster: Deployment, missing: str) -> None:
     arguments = ["staging", "--pointer", pointer_text("a")]
-    if missing == "IMAGE":
-        cluster = replace(cluster, environment=cluster.environment | {"IMAGE": ""})
+    if missing in cluster.environment:
+        cluster = replace(cluster, environment=cluster.environment | {missing: ""})
     else:
         arguments = arguments[:1]
     ended = cluster.call(*arguments)

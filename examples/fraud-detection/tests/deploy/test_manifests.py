@@ -24,13 +24,21 @@ def deployments() -> list[dict[str, Any]]:
     return [document for document in found if document["kind"] == "Deployment"]
 
 
+IMAGE = "registry/serving@sha256:" + "1" * 64
+PRODUCTION = [str(path) for path in FILES if path.parent.name == "production"]
+ROLE = "arn:aws:iam::210987654321:role/reader"
+
+
+def render(output: Path, *arguments: str) -> list[Path]:
+    """Renders production for the model `a`."""
+    given = ["--pointer", pointer_text("a"), "--image", IMAGE, "--output", str(output), *arguments]
+    assert render_manifests.main([*given, *PRODUCTION]) == 0
+    return sorted(output.iterdir())
+
+
 @pytest.fixture
 def rendered(tmp_path: Path) -> list[Path]:
-    """Renders production for the model `a`."""
-    production = [str(path) for path in FILES if path.parent.name == "production"]
-    arguments = ["--pointer", pointer_text("a"), "--image", "registry/serving:1"]
-    assert render_manifests.main([*arguments, "--output", str(tmp_path), *production]) == 0
-    return sorted(tmp_path.iterdir())
+    return render(tmp_path, "--store", "s3://theirs", "--region", "eu-west-1", "--role", ROLE)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -50,20 +58,64 @@ def test_a_fault_would_be_found() -> None:
 def test_rendering_names_the_model_and_the_image(rendered: list[Path]) -> None:
     for path in rendered:
         for document in documents(path):
+            if document["kind"] == "ServiceAccount":
+                assert document["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": ROLE}
+                continue
             if document["kind"] != "Deployment":
                 assert documents(EXAMPLE / "k8s" / "production" / path.name) == [document]
                 continue
             template = document["spec"]["template"]
             annotation = template["metadata"]["annotations"]["ml-cache/pointer"]
             assert json.loads(annotation) == make_pointer("a")
-            assert template["spec"]["containers"][0]["image"] == "registry/serving:1"
-            assert "ml-cache-action" in template["spec"]["initContainers"][0]["image"]
+            assert template["spec"]["containers"][0]["image"] == IMAGE
+            (restore,) = template["spec"]["initContainers"]
+            assert "ml-cache-action" in restore["image"]
+            assert {each["name"]: each["value"] for each in restore["env"]} == {
+                "ML_CACHE_STORE": "s3://theirs",
+                "AWS_REGION": "eu-west-1",
+                "MODEL_NAMESPACE": "acme/fraud-detection",
+            }
 
 
-def test_an_unusable_pointer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--pointer", "{}", "--image", "i", "--output", str(tmp_path), str(FILES[0])]
-    assert render_manifests.main(arguments) == 1
-    assert "not a pointer" in capsys.readouterr().err
+def test_nothing_of_the_examples_is_left(rendered: list[Path]) -> None:
+    text = "".join(path.read_text() for path in rendered)
+    for example in ("ml-models", "eu-central-1", "123456789012", "ghcr.io/acme"):
+        assert example not in text
+
+
+def test_settings_come_from_the_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_CACHE_STORE", "s3://theirs")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.delenv("ML_CACHE_POD_ROLE", raising=False)
+    text = "".join(path.read_text() for path in render(tmp_path))
+    assert "s3://theirs" in text
+    assert "eu-west-1" in text
+    assert "role-arn" not in text, "without a role there is no annotation"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("--pointer", "{}", "not a pointer"),
+        ("--store", "", "set ML_CACHE_STORE"),
+        ("--region", "", "set AWS_REGION"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    argument: str,
+    value: str,
+    message: str,
+) -> None:
+    good = {"--pointer": pointer_text("a"), "--image": "i", "--store": "s3://a", "--region": "b"}
+    given = good | {"--output": str(tmp_path), argument: value}
+    arguments = [each for pair in given.items() for each in pair]
+    assert render_manifests.main([*arguments, *PRODUCTION]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_stable_and_canary_differ_in_track_and_share_alone() -> None:
