@@ -5,7 +5,9 @@
 # and going back to a revision is going back to its pointer.
 
 app=fraud-detector
-wait_for=180s
+# For nine pods, one after another. That a rollout stands still is noticed earlier, by the Deployment's
+# progressDeadlineSeconds.
+wait_for=600s
 
 namespace() { echo "$app-$1"; }
 kube() { kubectl --namespace "$(namespace "$1")" "${@:2}"; }

@@ -1,6 +1,7 @@
 """The manifests are valid, restricted, and become those of one model when they are rendered."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,16 @@ def test_containers_may_do_as_little_as_possible() -> None:
             assert security["readOnlyRootFilesystem"] is True
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["limits"]["memory"]
+
+
+def test_a_rollout_that_stands_still_fails_before_the_wait_for_it_ends() -> None:
+    script = (EXAMPLE / "scripts" / "deploy.d" / "kubectl.sh").read_text(encoding="utf-8")
+    (wait,) = re.findall(r"^wait_for=(\d+)s$", script, re.MULTILINE)
+    for deployment in deployments():
+        spec = deployment["spec"]
+        probe = spec["template"]["spec"]["containers"][0]["startupProbe"]
+        starts = probe["periodSeconds"] * probe["failureThreshold"]
+        assert starts < spec["progressDeadlineSeconds"] < int(wait)
 
 
 def test_services_and_policies_select_the_pods() -> None:
