@@ -4,12 +4,14 @@ import json
 import os
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from deployment import Deployment
 from example import EXAMPLE, make_pointer, pointer_text
+from rights import Request, allowed, grants, proxied, roles
 
 STABLE = "fraud-detector-production/fraud-detector-stable"
 CANARY = "fraud-detector-production/fraud-detector-canary"
@@ -245,7 +247,47 @@ def test_commands_are_told_where_the_pods_are(production: Deployment) -> None:
     assert len(since.split()) == 9, "what the stable pods had counted when the canary came"
 
 
-@pytest.mark.parametrize("missing", ["IMAGE", "--pointer"])
+def test_the_deployer_may_do_what_it_does_and_no_more(cluster: Deployment) -> None:
+    # The stand-in refuses what the Role does not allow.
+    for digit in ("a", "b"):
+        cluster("staging", "--pointer", pointer_text(digit))
+    cluster("canary", "--pointer", pointer_text("a"))
+    assert failing(cluster, "fraud-detector-stable").call("promote").returncode == 1
+    for digit in ("a", "b"):
+        cluster("canary", "--pointer", pointer_text(digit))
+        cluster("promote")
+    cluster("rollback")
+    cluster("status")
+
+    used = [Request(*json.loads(line)) for line in written(cluster, "requests")]
+    # What commands ask for through `kubectl proxy`, which has no address of its own here.
+    for environment in ("staging", "production"):
+        for verb in ("get", "create"):
+            used.append(proxied(verb, base_path(cluster, environment)))
+    assert all(allowed(request) for request in used)
+    for namespace, rules in roles().items():
+        asked = [request for request in used if request.namespace == namespace]
+        for rule in rules:
+            names = [{"resourceNames": [name]} for name in rule.get("resourceNames", [])] or [{}]
+            for verb, resource, name in product(rule["verbs"], rule["resources"], names):
+                narrow = {**rule, "verbs": [verb], "resources": [resource], **name}
+                assert any(grants(narrow, each) for each in asked), f"needless: {narrow}"
+
+        for verb in ("get", "list", "create"):
+            for resource in ("secrets", "configmaps", "pods/exec", "rolebindings"):
+                assert not allowed(Request(namespace, verb, resource))
+        assert not allowed(Request(namespace, "delete", "services", "fraud-detector"))
+        assert not allowed(Request(namespace, "patch", "deployments", "another"))
+    assert not allowed(Request("default", "list", "pods"))
+
+
+def base_path(cluster: Deployment, environment: str) -> str:
+    """Returns the path by which commands reach the service."""
+    program = "import os; print(os.environ['BASE_URL'].partition('4711')[2])"
+    return cluster.run(environment, "-c", program).stdout.strip()
+
+
+@pytest.mark.parametrize("missing", ["IMAGE", "--pointer", "ML_CACHE_STORE", "AWS_REGION"])
 def test_what_is_missing_is_told(cluster: Deployment, missing: str) -> None:
     arguments = ["staging", "--pointer", pointer_text("a")]
     if missing in cluster.environment:

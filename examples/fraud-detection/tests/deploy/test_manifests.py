@@ -152,6 +152,24 @@ def test_a_rollout_that_stands_still_fails_before_the_wait_for_it_ends() -> None
         assert starts < spec["progressDeadlineSeconds"] < int(wait)
 
 
+def test_the_deployer_is_bound_to_its_role_in_namespaces_of_restricted_pods() -> None:
+    namespaces = {deployment["metadata"]["namespace"] for deployment in deployments()}
+    setup = [each for path in FILES if path.parent.name == "setup" for each in documents(path)]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for each in setup:
+        meta = each["metadata"]
+        found.setdefault(meta.get("namespace", meta["name"]), {})[each["kind"]] = each
+    assert found.keys() == namespaces
+    for namespace, each in found.items():
+        labels = each["Namespace"]["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        binding = each["RoleBinding"]
+        assert binding["roleRef"]["name"] == each["Role"]["metadata"]["name"]
+        account = {"kind": "ServiceAccount", "name": "deployer", "namespace": namespace}
+        assert binding["subjects"] == [account]
+        assert each["ServiceAccount"]["metadata"]["name"] == "deployer"
+
+
 def test_services_and_policies_select_the_pods() -> None:
     for path in FILES:
         for document in documents(path):
