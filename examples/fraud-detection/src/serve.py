@@ -12,6 +12,7 @@ python src/serve.py --model-dir models --pointer pointer.json --port 8080
 
 import argparse
 import logging
+import math
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -55,16 +56,22 @@ def create_app(model_dir: Path, pointer: Pointer | None) -> FastAPI:
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         started = time.perf_counter()
-        response = await call_next(request)
-        if request.url.path == "/predict":
-            metrics.observe_request(response.status_code, time.perf_counter() - started)
-        return response
+        status = 500  # what is answered where an exception comes through
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            if request.url.path == "/predict":
+                metrics.observe_request(status, time.perf_counter() - started)
 
     # Not async: a prediction is computation, which belongs into a thread of its own.
     @app.post("/predict")
     def predict(request: PredictRequest) -> PredictResponse:
         try:
             predictions: list[Prediction] = loaded[0].predict(request)
+            if not all(math.isfinite(prediction.score) for prediction in predictions):
+                raise ValueError("a score is not a number")
         except Exception as error:
             logger.exception("the prediction failed")
             raise HTTPException(500, "the prediction failed") from error

@@ -17,6 +17,7 @@ from model.config import TrainingConfig
 from pointer import read_pointer
 from replay_traffic import requests_from
 from serve import create_app
+from serving.schemas import Prediction
 
 POINTER = read_pointer(pointer_text("a"))
 
@@ -129,6 +130,29 @@ def test_a_prediction_that_fails_is_an_error_and_counted(
     assert {"fuel", "clothing"} & answers, "the test needs such a payment"
     assert 500 in statuses
     assert observed.error_rate == statuses.count(500) / len(requests)
+
+
+@pytest.mark.parametrize("fault", ["a score that is no number", "an answer that cannot be made"])
+def test_whatever_goes_wrong_is_an_error_and_counted(
+    small_model: Path,
+    requests: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(fault)
+
+    app = create_app(small_model, POINTER)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        if fault.startswith("a score"):
+            nothing = Prediction(transaction_id=1, score=float("nan"), alert=False)
+            monkeypatch.setattr(serve.Scorer, "predict", lambda *_: [nothing])
+        else:
+            monkeypatch.setattr(serve.Metrics, "observe_scores", fail)
+        assert client.post("/predict", json=requests[0]).status_code == 500
+        observed = observe([client.get("/metrics").text])
+    assert observed.statuses == {"500": 1}
+    assert observed.error_rate == 1.0
 
 
 def test_a_model_that_cannot_predict_is_never_ready(small_model: Path, tmp_path: Path) -> None:
