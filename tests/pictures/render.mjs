@@ -1,10 +1,10 @@
 // Renders Markdown as GitHub shows it, in a headless Chromium.
 //
-//   render.mjs PACKAGES summaries FROM TO   every FROM/*.md becomes TO/*.png
+//   render.mjs PACKAGES summaries FROM TO   every FROM/*.md becomes TO/*.png, and every FROM/*.png is copied
 //   render.mjs PACKAGES diagrams FILE…      every Mermaid block of these files must draw
 //
 // PACKAGES is the directory that package.json was installed into. A summary is one line `<!-- title -->` and Markdown.
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -61,10 +61,18 @@ async function summaries(page, from, to) {
     if (wide > 0) throw new Error(`${name}: ${wide} pixels do not fit`)
     const file = join(to, `${basename(name, '.md')}.png`)
     await page.screenshot({ path: file, fullPage: true, optimizeForSpeed: false })
-    const { size } = statSync(file)
-    if (size > MOST_BYTES) throw new Error(`${file} has ${size} bytes`)
-    console.log(`${file}: ${size} bytes`)
+    weigh(file)
   }
+  for (const name of readdirSync(from).filter((name) => name.endsWith('.png')).sort()) {
+    copyFileSync(join(from, name), join(to, name))
+    weigh(join(to, name))
+  }
+}
+
+function weigh(file) {
+  const { size } = statSync(file)
+  if (size > MOST_BYTES) throw new Error(`${file} has ${size} bytes`)
+  console.log(`${file}: ${size} bytes`)
 }
 
 async function diagrams(page, files) {

@@ -102,6 +102,15 @@ def _separate(cumulative: dict[float, int]) -> dict[float, int]:
     return counts
 
 
+def requests_to_judge(error_rate: float) -> int:
+    """Returns how many requests it takes to judge a limit of the error rate.
+
+    A healthy service has an error now and then. Among fewer requests than 1 / limit that one error
+    would already be a refusal; among twice as many it is half of the limit, and it takes three.
+    """
+    return math.ceil(2 / error_rate)
+
+
 def compare(stable: Observed | None, canary: Observed, limits: Limits) -> list[str]:
     """Returns why the canary must not go on; nothing when it may.
 
@@ -109,7 +118,8 @@ def compare(stable: Observed | None, canary: Observed, limits: Limits) -> list[s
     are judged. Too few requests or scores are a reason as well: silence is no sign of health.
     """
     faults = [
-        f"{name} answered {observed.requests} requests, fewer than {limits.min_requests}"
+        f"{name} needs {limits.min_requests} requests to judge a threshold of"
+        f" {limits.error_rate * 100:g}%, has {observed.requests}"
         for name, observed in (("canary", canary), ("stable", stable))
         if observed and observed.requests < limits.min_requests
     ]

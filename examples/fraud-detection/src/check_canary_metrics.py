@@ -4,7 +4,7 @@ python src/check_canary_metrics.py --threshold 0.01 --stable URL --canary URL
 
 `scripts/deploy exec production` sets the addresses in STABLE_METRICS and CANARY_METRICS, and in
 STABLE_SINCE what the stable processes had counted when the canary started: only what came after
-is compared.
+is compared. A threshold of 0.01 needs 200 requests to each: fewer are no pass, and no verdict.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from canary import Limits, Observed, compare, observe, score_shift
+from canary import Limits, Observed, compare, observe, requests_to_judge, score_shift
 from outputs import append_summary
 
 
@@ -63,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-slowdown", type=float, default=2.0)
     parser.add_argument("--latency-slack", type=float, default=0.05, metavar="SECONDS")
     parser.add_argument("--max-score-psi", type=float, default=0.25)
-    parser.add_argument("--min-requests", type=int, default=50)
-    parser.add_argument("--min-scores", type=int, help="as many as --min-requests by default")
+    parser.add_argument(
+        "--min-requests",
+        type=int,
+        help="2 / threshold by default, so that a single error is no refusal",
+    )
+    parser.add_argument("--min-scores", type=int, help="half of --min-requests by default")
     parser.add_argument(
         "--wait", type=float, default=0.0, help="seconds to wait for so many requests"
     )
@@ -72,15 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.canary:
         parser.error("give --canary, or set CANARY_METRICS")
+    if not 0 < arguments.threshold <= 1:
+        parser.error("--threshold must be above 0, and 1 at most: no sample can show less")
+    if arguments.min_requests is None:
+        arguments.min_requests = requests_to_judge(arguments.threshold)
+    if arguments.min_scores is None:
+        # Not all of them: an error gives no score, and one error is no refusal.
+        arguments.min_scores = (arguments.min_requests + 1) // 2
     limits = Limits(
         error_rate=arguments.threshold,
         slowdown=arguments.max_slowdown,
         slack_seconds=arguments.latency_slack,
         score_psi=arguments.max_score_psi,
         min_requests=arguments.min_requests,
-        min_scores=(
-            arguments.min_requests if arguments.min_scores is None else arguments.min_scores
-        ),
+        min_scores=arguments.min_scores,
     )
 
     deadline = time.monotonic() + arguments.wait

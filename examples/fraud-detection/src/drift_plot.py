@@ -47,4 +47,7 @@ def _map(
     for (row, column), value in np.ndenumerate(table):
         text = "-" if np.isnan(value) else f"{value:.3f}"
         weight = "bold" if value > limit else "normal"
-        axes.text(column, row, text, ha="center", va="center", fontsize=9, fontweight=weight)
+        color = "white" if value > 1.5 * limit else "black"  # to be read on the darkest fields
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=9, fontweight=weight, color=color
+        )

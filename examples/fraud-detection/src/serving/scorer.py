@@ -24,10 +24,16 @@ class Scorer:
     def predict(self, request: PredictRequest) -> list[Prediction]:
         """Returns the scores in the order of the request's payments."""
         rows = [*request.history, *request.payments]
-        frame = pd.DataFrame([row.model_dump() for row in rows]).astype(TYPES)
         # Equal times are ordered by transaction, as in training.
-        ordered = frame.sort_values(["timestamp", "transaction_id"], kind="stable")
-        features = build_features(ordered.reset_index(drop=True)).set_axis(ordered.index)
+        order = sorted(range(len(rows)), key=lambda n: (rows[n].timestamp, rows[n].transaction_id))
+        # By columns: from rows, pandas takes twice as long.
+        frame = pd.DataFrame(
+            {
+                name: pd.Series([getattr(rows[n], name) for n in order], dtype=kind)
+                for name, kind in TYPES.items()
+            }
+        )
+        features = build_features(frame).set_axis(order)
         wanted = features.loc[list(range(len(request.history), len(rows)))]
         # Requests run beside each other; threads inside of each would only compete.
         with self._threads.limit(limits=1):

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import generate_latest
 
 import check_canary_metrics
-from canary import Limits, Observed, compare, observe
+from canary import Limits, Observed, compare, observe, requests_to_judge
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity
 
@@ -16,14 +16,14 @@ LIMITS = Limits(
     slowdown=2.0,
     slack_seconds=0.05,
     score_psi=0.25,
-    min_requests=50,
-    min_scores=50,
+    min_requests=200,
+    min_scores=100,
 )
 GOOD = {0.001: 60, 0.01: 30, 0.1: 8, 1.0: 2}
 
 
 def observed(
-    requests: int = 100,
+    requests: int = 200,
     errors: int = 0,
     latency: float = 0.05,
     scores: dict[float, int] = GOOD,
@@ -41,22 +41,27 @@ def observed(
     [
         (observed(), None),
         (observed(errors=1), None),
-        (observed(errors=3), "error rate 3.00% against 0.00%"),
+        (observed(errors=2), None),
+        (observed(errors=3), "error rate 1.50% against 0.00%"),
         (observed(refused=1), None),
-        (observed(refused=3), "error rate 3.00% against 0.00%"),
-        (observed(errors=1, refused=1), "error rate 2.00% against 0.00%"),
-        (observed(scores={}), "canary gave 0 scores, fewer than 50"),
-        (observed(scores={0.001: 29, 0.01: 20}), "canary gave 49 scores, fewer than 50"),
+        (observed(refused=3), "error rate 1.50% against 0.00%"),
+        (observed(errors=1, refused=2), "error rate 1.50% against 0.00%"),
+        (observed(scores={}), "canary gave 0 scores, fewer than 100"),
+        (observed(scores={0.001: 29, 0.01: 20}), "canary gave 98 scores, fewer than 100"),
         (observed(latency=0.1), None),
         (observed(latency=0.25), "95th percentile of the latency"),
         (observed(latency=1.0), "95th percentile of the latency"),
         (observed(scores={0.001: 50, 0.01: 35, 0.1: 12, 1.0: 3}), None),
         (observed(scores={1.0: 100}), "scores moved by a PSI of"),
-        (observed(requests=20, errors=20), "canary answered 20 requests, fewer than 50"),
+        (
+            observed(requests=80, errors=1),
+            "canary needs 200 requests to judge a threshold of 1%, has 80",
+        ),
+        (observed(requests=20, errors=20), "canary needs 200 requests"),
     ],
 )
 def test_a_worse_canary_must_not_go_on(canary: Observed, message: str | None) -> None:
-    faults = compare(observed(requests=900), canary, LIMITS)
+    faults = compare(observed(requests=1800), canary, LIMITS)
     if message is None:
         assert faults == []
     else:
@@ -66,31 +71,37 @@ def test_a_worse_canary_must_not_go_on(canary: Observed, message: str | None) ->
 
 def test_all_reasons_are_given() -> None:
     bad = observed(errors=50, latency=2.0, scores={1.0: 100})
-    assert len(compare(observed(requests=900), bad, LIMITS)) == 3
+    assert len(compare(observed(requests=1800), bad, LIMITS)) == 3
+
+
+@pytest.mark.parametrize("threshold", [1.0, 0.3, 0.05, 0.03, 0.01, 0.001])
+def test_one_error_among_the_fewest_requests_is_below_the_threshold(threshold: float) -> None:
+    assert 1 / requests_to_judge(threshold) <= threshold / 2
+    assert 1 / (requests_to_judge(threshold) - 1) > threshold / 2
 
 
 def test_errors_that_the_stable_version_has_too_are_not_the_canarys() -> None:
-    assert compare(observed(requests=1000, errors=50), observed(errors=5), LIMITS) == []
+    assert compare(observed(requests=2000, errors=100), observed(errors=10), LIMITS) == []
 
 
 def test_a_silent_stable_version_cannot_be_compared_with() -> None:
     (fault,) = compare(observed(requests=3), observed(), LIMITS)
-    assert "stable answered 3 requests" in fault
+    assert "stable needs 200 requests to judge a threshold of 1%, has 3" in fault
 
 
 def test_the_first_version_is_judged_by_its_errors() -> None:
     assert compare(None, observed(latency=9.0), LIMITS) == []
     assert "error rate" in compare(None, observed(errors=9), LIMITS)[0]
-    assert "error rate" in compare(None, observed(refused=100), LIMITS)[0]
+    assert "error rate" in compare(None, observed(refused=200), LIMITS)[0]
     assert "canary gave 0 scores" in compare(None, observed(scores={}), LIMITS)[0]
 
 
 def test_refusals_that_the_stable_version_gives_too_are_not_the_canarys() -> None:
-    assert compare(observed(requests=1000, refused=50), observed(refused=5), LIMITS) == []
+    assert compare(observed(requests=2000, refused=100), observed(refused=10), LIMITS) == []
 
 
 def test_a_stable_version_without_scores_cannot_be_compared_with() -> None:
-    (fault,) = compare(observed(requests=900, scores={}), observed(), LIMITS)
+    (fault,) = compare(observed(requests=1800, scores={}), observed(), LIMITS)
     assert "stable gave 0 scores" in fault
 
 
@@ -135,25 +146,39 @@ def test_the_command(
 ) -> None:
     summary = tmp_path / "summary.md"
     command = ["--threshold", "0.01", "--summary", str(summary)]
-    monkeypatch.setenv("STABLE_METRICS", export(tmp_path, "stable", 900))
-    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "good", 100))
+    monkeypatch.setenv("STABLE_METRICS", export(tmp_path, "stable", 1800))
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "good", 200, errors=1))
     assert check_canary_metrics.main(command) == 0
-    assert "after 100 requests beside 900" in capsys.readouterr().out
+    assert "after 200 requests beside 1800" in capsys.readouterr().out
     assert "### Canary: passed" in summary.read_text()
 
-    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "bad", 100, errors=10))
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "bad", 200, errors=20))
     assert check_canary_metrics.main(command) == 1
     assert "must not go on: error rate 10.00% against 0.00%" in capsys.readouterr().err
     assert "### Canary: failed" in summary.read_text()
 
-    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "slow", 100, seconds=0.2))
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "slow", 200, seconds=0.2))
     assert check_canary_metrics.main(command) == 1
     assert "95th percentile of the latency" in capsys.readouterr().err
 
-    monkeypatch.setenv("STABLE_SINCE", export(tmp_path, "before", 880))
+    monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "few", 199))
+    assert check_canary_metrics.main(command) == 1
+    few = "canary needs 200 requests to judge a threshold of 1%, has 199"
+    assert few in capsys.readouterr().err
+    assert f"- {few}" in summary.read_text()
+    assert check_canary_metrics.main([*command, "--min-requests", "150"]) == 0
+
+    monkeypatch.setenv("STABLE_SINCE", export(tmp_path, "before", 1780))
     assert check_canary_metrics.main([*command, "--wait", "0.1"]) == 1
-    assert "stable answered 20 requests" in capsys.readouterr().err
+    assert "stable needs 200 requests" in capsys.readouterr().err
 
     monkeypatch.setenv("CANARY_METRICS", "http://127.0.0.1:9/metrics")
     assert check_canary_metrics.main(command) == 1
     assert "cannot read the metrics" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threshold", ["0", "-0.01", "1.5", "nan"])
+def test_a_threshold_that_no_sample_can_judge_is_refused(threshold: str, tmp_path: Path) -> None:
+    canary = export(tmp_path, "good", 200)
+    with pytest.raises(SystemExit, match="2"):
+        check_canary_metrics.main(["--threshold", threshold, "--canary", canary])

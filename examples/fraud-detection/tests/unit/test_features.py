@@ -70,6 +70,13 @@ def test_later_payments_change_no_earlier_row(known: int) -> None:
     pd.testing.assert_frame_equal(whole.iloc[:known], part)
 
 
+def test_what_was_spent_before_the_window_leaves_no_noise_in_it() -> None:
+    days = [(f"2024-01-0{day}T10:00:00Z", "A1", "grocery", 0.1 * day, "DE") for day in range(1, 8)]
+    now = ("2024-01-08T09:00:00Z", "A1", "grocery", 1.0, "DE")
+    spent = [build_features(transactions((*some, now))).iloc[-1] for some in (days, days[-1:])]
+    assert spent[0]["spent_last_day"] == spent[1]["spent_last_day"] == 0.7
+
+
 def test_simultaneous_payments_do_not_count_each_other_as_recent() -> None:
     at_once = transactions((HISTORY[0], HISTORY[0]))
     assert build_features(at_once)["payments_last_hour"].tolist() == [0.0, 0.0]
