@@ -2,9 +2,8 @@
 
 python src/render_manifests.py --pointer "$POINTER" --image "$IMAGE" --output DIR k8s/staging/*.yaml
 
-The store, its region and the role of the pods are arguments too, or else ML_CACHE_STORE, AWS_REGION
-and ML_CACHE_POD_ROLE; whose model it is says the pointer. What the manifests have in their places
-are examples.
+The store and its region are arguments too, or else ML_CACHE_STORE and AWS_REGION; whose model it is
+says the pointer. What the manifests have in their places are examples.
 
 The pointer becomes an annotation of the pods, which they see as a file. Unlike a ConfigMap that
 is changed in place, it belongs to a revision of the Deployment: a pod that starts again gets the
@@ -24,19 +23,13 @@ import yaml
 from pointer import PointerError, read_pointer, read_text
 
 ANNOTATION = "ml-cache/pointer"
-ROLE = "eks.amazonaws.com/role-arn"
 CONTAINER = "serve"
 
 
 def render(
-    manifest: dict[str, Any], pointer: str, image: str, settings: Mapping[str, str], role: str
+    manifest: dict[str, Any], pointer: str, image: str, settings: Mapping[str, str]
 ) -> dict[str, Any]:
     """Returns the manifest, with what is known of one model and one deployment filled in."""
-    if manifest["kind"] == "ServiceAccount":
-        annotations = manifest["metadata"]["annotations"]
-        annotations[ROLE] = role
-        if not role:
-            del annotations[ROLE]
     if manifest["kind"] == "Deployment":
         template = manifest["spec"]["template"]
         annotations = template["metadata"].setdefault("annotations", {})
@@ -56,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", required=True)
     parser.add_argument("--store", default=os.environ.get("ML_CACHE_STORE"))
     parser.add_argument("--region", default=os.environ.get("AWS_REGION"))
-    parser.add_argument("--role", default=os.environ.get("ML_CACHE_POD_ROLE", ""))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("manifests", type=Path, nargs="+")
     arguments = parser.parse_args(argv)
@@ -80,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in arguments.manifests:
         manifests = yaml.safe_load_all(path.read_text(encoding="utf-8"))
         rendered = [
-            render(manifest, pointer, arguments.image, settings, arguments.role)
-            for manifest in manifests
+            render(manifest, pointer, arguments.image, settings) for manifest in manifests
         ]
         text = yaml.safe_dump_all(rendered, sort_keys=False)
         (arguments.output / path.name).write_text(text, encoding="utf-8")

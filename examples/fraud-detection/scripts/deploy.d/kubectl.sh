@@ -96,7 +96,6 @@ deploy_canary() {
   : >"$state/unchanged"
   required
   rendered=$(render production "$pointer" "$IMAGE")
-  rm "$rendered/stable.yaml"
   canary=$(exists production "$app-canary")
   if [ -n "$canary" ]; then
     say 'an earlier canary was neither promoted nor rolled back; it ends now'
@@ -111,7 +110,7 @@ deploy_canary() {
   for pod in $names; do
     kubectl get --raw "$(proxied production pods "$pod:8080")/metrics" >"$state/stable-since/$pod"
   done
-  kube production apply -f "$rendered/"
+  kube production apply -f "$rendered/canary.yaml"
   if ! kube production rollout status "deployment/$app-canary" --timeout="$wait_for"; then
     take_back
     fail 'the canary does not become ready'
