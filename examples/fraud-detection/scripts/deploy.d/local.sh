@@ -183,17 +183,16 @@ deploy_canary() {
 }
 
 deploy_promote() {
-  local directory=$state/production old=
+  local directory=$state/production
   [ -e "$directory/canary" ] || fail 'there is no canary to promote'
   if [ -e "$directory/stable" ]; then
-    old=$(readlink -f "$directory/stable")
-    link "$old" "$directory/previous"
+    # It runs on until the next canary: by then, the libraries that it was started with may have been replaced.
+    link "$directory/stable" "$directory/previous"
   else
     touch "$directory/first"
   fi
   mv -fT "$directory/canary" "$directory/stable" # one rename: the release is canary or stable, never both
   route production
-  [ -z "$old" ] || stop_release "$old"
   say "production serves release $(basename "$(readlink -f "$directory/stable")")"
 }
 

@@ -110,7 +110,11 @@ def test_a_canary_gets_a_tenth_and_is_promoted(
     assert served(production) == {digest("b")}
     status = production("status")
     assert [line.split()[1] for line in status.splitlines()] == ["stable", "previous"]
+    assert "stopped" not in status
 
+    # What still runs needs neither its model nor its libraries to serve again.
+    previous = Path(production.environment["DEPLOY_STATE"]) / "production" / "previous"
+    (previous / "models" / "model.joblib").write_text("broken")
     production("rollback")
     assert served(production) == {digest("a")}
     assert "already is what it was" in production.call("rollback").stderr
