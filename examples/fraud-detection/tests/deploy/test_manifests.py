@@ -94,6 +94,7 @@ def test_settings_come_from_the_environment_too(
         ("--pointer", "{}", "not a pointer"),
         ("--store", "", "set ML_CACHE_STORE"),
         ("--region", "", "set AWS_REGION"),
+        ("--endpoint-url", "http://store", "not at AWS, and the pods of canary.yaml"),
     ],
 )
 def test_what_cannot_be_rendered_is_refused(
@@ -109,6 +110,31 @@ def test_what_cannot_be_rendered_is_refused(
     assert render_manifests.main([*arguments, *PRODUCTION]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_pods_with_keys_of_their_own_get_the_address_of_another_store(tmp_path: Path) -> None:
+    manifest = tmp_path / "staging.yaml"
+    variables = """          env:
+            - { name: AWS_ENDPOINT_URL, value: "" }
+            - name: AWS_ACCESS_KEY_ID
+              valueFrom: { secretKeyRef: { name: store, key: id } }
+"""
+    text = (EXAMPLE / "k8s" / "staging" / "deployment.yaml").read_text(encoding="utf-8")
+    comment = " # scripts/deploy sets the values\n"
+    manifest.write_text(text.replace(f"          env:{comment}", variables, 1), encoding="utf-8")
+    output = tmp_path / "output"
+    output.mkdir()
+    given = {"--pointer": pointer_text("a"), "--image": "i", "--store": "s3://a", "--region": "b"}
+    given |= {"--endpoint-url": "http://store", "--output": str(output), "--order": "7"}
+    arguments = [each for pair in given.items() for each in pair]
+    assert render_manifests.main([*arguments, str(manifest)]) == 0
+    (rendered,) = documents(output / "staging.yaml")
+    (restore,) = rendered["spec"]["template"]["spec"]["initContainers"]
+    found = {each["name"]: each for each in restore["env"]}
+    assert found["AWS_ENDPOINT_URL"]["value"] == "http://store"
+    assert "value" not in found["AWS_ACCESS_KEY_ID"]
+    assert found["MODEL_NAMESPACE"]["value"] == "acme/fraud-detection"
+    assert rendered["metadata"]["annotations"] == {"ml-cache/order": "7"}
 
 
 def test_stable_and_canary_differ_in_track_and_share_alone() -> None:
