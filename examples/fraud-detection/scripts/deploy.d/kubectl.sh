@@ -12,22 +12,43 @@ wait_for=600s
 namespace() { echo "$app-$1"; }
 kube() { kubectl --namespace "$(namespace "$1")" "${@:2}"; }
 
-# render ENVIRONMENT POINTER IMAGE: prints a directory with the manifests for this model.
+# render ENVIRONMENT POINTER IMAGE ORDER: prints a directory with the manifests for this model.
 render() {
   local rendered
   rendered=$(mktemp -d)
-  "$python" src/render_manifests.py --pointer "$2" --image "$3" --output "$rendered" "k8s/$1"/*.yaml
+  "$python" src/render_manifests.py --pointer "$2" --image "$3" --order "$4" --output "$rendered" "k8s/$1"/*.yaml
   echo "$rendered"
 }
 
 # proxied ENVIRONMENT KIND NAME: the path of a pod or service through the cluster's API.
 proxied() { echo "/api/v1/namespaces/$(namespace "$1")/$2/$3/proxy"; }
 
-pods() { kube production get pods --selector "app=$app,track=$1" --output 'jsonpath={.items[*].metadata.name}'; }
+# pods TRACK [RESTARTS]: prints the pods that run and are not about to end, or those of them whose containers' numbers
+# of restarts look like this. Others, such as evicted ones, answer nobody.
+pods() {
+  kube production get pods --selector "app=$app,track=$1" --field-selector=status.phase=Running --output \
+    'jsonpath={range .items[*]}{.metadata.deletionTimestamp}:{.metadata.name}:{.status.containerStatuses[*].restartCount}{"\n"}{end}' |
+    sed -n "s/^:\([^:]*\):${2-}.*/\1/p"
+}
 
 exists() { kube "$1" get deployments "$2" --ignore-not-found --output name; }
 
 stable_version() { exists production "$app-stable"; }
+
+# annotation ENVIRONMENT DEPLOYMENT NAME [WHERE]: of the Deployment itself, or of its pods with WHERE=.spec.template.
+annotation() {
+  kube "$1" get deployments "$2" --ignore-not-found --output "jsonpath={${4-}.metadata.annotations['ml-cache/$3']}"
+}
+
+stable_pointer() { annotation production "$app-stable" pointer .spec.template; }
+
+# An annotation of the Deployment, and so of its revisions: going back to one brings its own back.
+deployed_order() {
+  case $1 in
+    staging) annotation staging "$app" order ;;
+    production) annotation production "$app-stable" order ;;
+  esac
+}
 
 # stable_pods: fails rather than to make production look as if it had no version yet.
 stable_pods() {
@@ -76,7 +97,8 @@ restore() {
 deploy_staging() {
   local rendered before
   required
-  rendered=$(render staging "$pointer" "$IMAGE")
+  not_older staging
+  rendered=$(render staging "$pointer" "$IMAGE" "$order")
   before=$(current staging "$app" "app=$app")
   kube staging apply -f "$rendered/"
   if ! kube staging rollout status "deployment/$app" --timeout="$wait_for"; then
@@ -95,13 +117,14 @@ deploy_canary() {
   mkdir -p "$state"
   : >"$state/unchanged"
   required
-  rendered=$(render production "$pointer" "$IMAGE")
-  rm "$rendered/stable.yaml"
+  rendered=$(render production "$pointer" "$IMAGE" "$order")
   canary=$(exists production "$app-canary")
   if [ -n "$canary" ]; then
     say 'an earlier canary was neither promoted nor rolled back; it ends now'
     take_back
   fi
+  tell_before
+  not_older production
   before=$(current production "$app-stable" "app=$app,track=stable")
   [ -z "$before" ] || remember "$before"
   rm -f "$state/unchanged"
@@ -111,7 +134,7 @@ deploy_canary() {
   for pod in $names; do
     kubectl get --raw "$(proxied production pods "$pod:8080")/metrics" >"$state/stable-since/$pod"
   done
-  kube production apply -f "$rendered/"
+  kube production apply -f "$rendered/canary.yaml"
   if ! kube production rollout status "deployment/$app-canary" --timeout="$wait_for"; then
     take_back
     fail 'the canary does not become ready'
@@ -119,11 +142,15 @@ deploy_canary() {
 }
 
 deploy_promote() {
-  local canary=deployment/$app-canary rendered stable pointer image
+  local canary=deployment/$app-canary rendered stable pointer image order restarted
+  restarted=$(pods canary '[0-9 ]*[1-9]')
+  [ -z "$restarted" ] || fail "the canary's server ended and was started again, so the canary must not go on"
   # From the canary itself: what was judged is what goes on.
-  pointer=$(kube production get "$canary" --output "jsonpath={.spec.template.metadata.annotations['ml-cache/pointer']}")
+  pointer=$(annotation production "$app-canary" pointer .spec.template)
+  [ -n "$pointer" ] || fail 'there is no canary to promote'
+  order=$(annotation production "$app-canary" order)
   image=$(kube production get "$canary" --output 'jsonpath={.spec.template.spec.containers[0].image}')
-  rendered=$(render production "$pointer" "$image")
+  rendered=$(render production "$pointer" "$image" "$order")
   stable=$(stable_version)
   kube production apply -f "$rendered/stable.yaml"
   if ! kube production rollout status "deployment/$app-stable" --timeout="$wait_for"; then
@@ -148,8 +175,7 @@ take_back() {
     say 'the last canary never began; the stable version stays'
     return
   fi
-  before=$(kube production get deployments "$app-stable" --ignore-not-found \
-    --output "jsonpath={.metadata.annotations['ml-cache/before']}")
+  before=$(annotation production "$app-stable" before)
   if [ -z "$before" ]; then
     stable=$(stable_version)
     [ -z "$stable" ] || kept_first=true

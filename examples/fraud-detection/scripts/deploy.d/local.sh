@@ -2,8 +2,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables come from scripts/deploy, or go there
 #
 # An environment is a directory under DEPLOY_STATE:
-#   releases/N/   a model, its pointer and the code that serves it; `port` and `pid` while it runs
-#   stable, canary, previous   links to releases
+#   releases/N/   a model, its pointer and the code that serves it; `order`; `port` and `pid` while it runs
+#   stable, canary, previous   links to releases, which all run
 #   first                      there was no version before what is stable
 #   haproxy.cfg, haproxy.pid, stable-since.txt
 
@@ -37,6 +37,7 @@ new_release() {
   mkdir "$release"
   cp -R "$model" "$release/models"
   cp -R src "$release/src"
+  [ -z "$order" ] || echo "$order" >"$release/order"
   if [ -f "$pointer" ]; then
     cp "$pointer" "$release/pointer.json"
   elif [ -n "$pointer" ]; then
@@ -44,6 +45,8 @@ new_release() {
   fi
   echo "$release"
 }
+
+deployed_order() { cat "$state/$1/stable/order" 2>/dev/null || true; }
 
 # start_release DIR: starts the server, if it does not run, and waits until it is ready.
 start_release() {
@@ -144,6 +147,7 @@ sweep() {
 
 deploy_staging() {
   local directory=$state/staging release old=
+  not_older staging
   release=$(new_release staging)
   start_release "$release" || {
     remove_release "$release"
@@ -165,6 +169,8 @@ deploy_canary() {
   # From here on a rollback must not go behind what is stable now.
   rm -f "$directory/previous" "$directory/first"
   sweep production
+  tell_before
+  not_older production
   release=$(new_release production)
   start_release "$release" || {
     remove_release "$release"
@@ -183,17 +189,16 @@ deploy_canary() {
 }
 
 deploy_promote() {
-  local directory=$state/production old=
+  local directory=$state/production
   [ -e "$directory/canary" ] || fail 'there is no canary to promote'
   if [ -e "$directory/stable" ]; then
-    old=$(readlink -f "$directory/stable")
-    link "$old" "$directory/previous"
+    # It runs on until the next canary: by then, the libraries that it was started with may have been replaced.
+    link "$directory/stable" "$directory/previous"
   else
     touch "$directory/first"
   fi
   mv -fT "$directory/canary" "$directory/stable" # one rename: the release is canary or stable, never both
   route production
-  [ -z "$old" ] || stop_release "$old"
   say "production serves release $(basename "$(readlink -f "$directory/stable")")"
 }
 
@@ -222,6 +227,7 @@ take_back() {
 }
 
 stable_version() { readlink -e "$state/production/stable" || true; }
+stable_pointer() { cat "$state/production/stable/pointer.json" 2>/dev/null || true; }
 
 # run_against ENVIRONMENT COMMAND…
 run_against() {

@@ -234,6 +234,78 @@ def test_pods_that_cannot_be_found_are_not_a_first_version(
     assert blind.call("canary", "--pointer", pointer_text("c")).returncode == 1
 
 
+def test_a_canary_that_was_started_again_does_not_go_on(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    ended = production.given(RESTARTS="0 10").call("promote")
+    assert ended.returncode == 1
+    assert "was started again" in ended.stderr
+    assert served(production) == {STABLE: "a", CANARY: "b"}
+    production.given(RESTARTS="0 0")("promote")
+    assert served(production) == {STABLE: "b"}
+
+
+def test_without_a_canary_nothing_is_promoted(production: Deployment) -> None:
+    ended = production.call("promote")
+    assert ended.returncode == 1
+    assert "there is no canary" in ended.stderr
+    assert served(production) == {STABLE: "a"}
+
+
+def test_an_older_run_does_not_replace_a_newer_one(cluster: Deployment) -> None:
+    def run(number: str) -> Deployment:
+        return cluster.given(DEPLOY_ORDER=number)
+
+    for digit, number in (("a", "8"), ("b", "10")):
+        run(number)("staging", "--pointer", pointer_text(digit))
+        run(number)("canary", "--pointer", pointer_text(digit))
+        # By hand, without a number: what the canary was counts.
+        cluster("promote")
+    for command in ("staging", "canary"):
+        ended = run("9").call(command, "--pointer", pointer_text("c"))
+        assert ended.returncode == 1
+        assert "the newer run 10 deployed, and this is run 9" in ended.stderr
+        assert "start the workflow anew" in ended.stderr
+    run("9")("rollback")
+    assert served(cluster) == {STAGING: "b", STABLE: "b"}, "it never began"
+
+    for command in ("staging", "canary"):
+        run("10")(command, "--pointer", pointer_text("c"))
+    assert served(cluster) == {STAGING: "c", STABLE: "b", CANARY: "c"}, "the same run, once more"
+
+
+def test_after_a_rollback_the_number_of_what_serves_counts(cluster: Deployment) -> None:
+    for digit, number in (("a", "8"), ("b", "10")):
+        cluster.given(DEPLOY_ORDER=number)("canary", "--pointer", pointer_text(digit))
+        cluster.given(DEPLOY_ORDER=number)("promote")
+    cluster("rollback")
+    cluster.given(DEPLOY_ORDER="9")("canary", "--pointer", pointer_text("c"))
+    assert served(cluster) == {STABLE: "a", CANARY: "c"}
+
+
+@pytest.mark.parametrize("number", ["", "seven"])
+def test_without_a_number_nothing_is_compared(cluster: Deployment, number: str) -> None:
+    cluster.given(DEPLOY_ORDER="8")("staging", "--pointer", pointer_text("a"))
+    cluster.given(DEPLOY_ORDER=number)("staging", "--pointer", pointer_text("b"))
+    cluster.given(DEPLOY_ORDER="7")("staging", "--pointer", pointer_text("c"))
+    assert served(cluster) == {STAGING: "c"}
+
+
+def test_a_canary_tells_what_was_there_before(cluster: Deployment) -> None:
+    cluster("canary", "--pointer", pointer_text("a"))
+    assert cluster.step_output() == "before="
+    cluster("promote")
+    cluster("canary", "--pointer", pointer_text("b"))
+    assert cluster.step_output() == "before=sha256:" + "a" * 64
+
+
+def test_pods_get_no_store_that_is_not_aws(cluster: Deployment) -> None:
+    elsewhere = cluster.given(S3_ENDPOINT_URL="http://store.invalid")
+    for command in ("staging", "canary"):
+        ended = elsewhere.call(command, "--pointer", pointer_text("a"))
+        assert ended.returncode == 1
+        assert "http://store.invalid, not at AWS" in ended.stderr
+
+
 def test_commands_are_told_where_the_pods_are(production: Deployment) -> None:
     production("canary", "--pointer", pointer_text("b"))
     variables = ("BASE_URL", "STABLE_METRICS", "CANARY_METRICS", "STABLE_SINCE")

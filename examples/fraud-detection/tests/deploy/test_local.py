@@ -103,7 +103,11 @@ def test_a_canary_gets_a_tenth_and_is_promoted(
     assert served(production) == {digest("b")}
     status = production("status")
     assert [line.split()[1] for line in status.splitlines()] == ["stable", "previous"]
+    assert "stopped" not in status
 
+    # What still runs needs neither its model nor its libraries to serve again.
+    previous = Path(production.environment["DEPLOY_STATE"]) / "production" / "previous"
+    (previous / "models" / "model.joblib").write_text("broken")
     production("rollback")
     assert served(production) == {digest("a")}
     assert "already is what it was" in production.call("rollback").stderr
@@ -135,6 +139,49 @@ def test_a_bad_canary_is_found_and_rolled_back(
     assert served(production) == {digest("a")}
     code, text = run_tests(production, "production", small_model)
     assert code == 0, text
+
+
+def test_an_older_run_does_not_replace_a_newer_one(
+    local: Deployment, small_model: Path, other_model: Path
+) -> None:
+    def run(number: str) -> Deployment:
+        return local.given(DEPLOY_ORDER=number)
+
+    first = ("--model", str(small_model), "--pointer", pointer_text("a"))
+    second = ("--model", str(other_model), "--pointer", pointer_text("b"))
+    run("8")("canary", *first)
+    assert local.step_output() == "before="
+    local("promote")
+    run("10")("canary", *second)
+    assert local.step_output() == f"before={digest('a')}"
+    local("promote")
+    run("10")("staging", *second)
+    for command in ("staging", "canary"):
+        ended = run("9").call(command, *first)
+        assert ended.returncode == 1
+        assert "the newer run 10 deployed, and this is run 9" in ended.stderr
+    local("rollback")
+    assert served(local) == served(local, "staging") == {digest("b")}, "it never began"
+
+    run("10")("staging", *first)
+    run("seven")("staging", *second)
+    run("1")("staging", *first)
+    run("10")("canary", *first)
+    assert local.step_output() == f"before={digest('b')}"
+    local("rollback")
+    # What a rollback goes back to counts.
+    run("12")("canary", *first)
+    local("promote")
+    local("rollback")
+    run("11")("canary", *first)
+
+
+@pytest.mark.parametrize(("expected", "code"), [("a", 0), ("b", 1), ("", 0)])
+def test_the_smoke_test_asks_for_the_model_that_is_meant(
+    production: Deployment, expected: str, code: int
+) -> None:
+    asked = production.given(EXPECTED_MANIFEST=expected and digest(expected))
+    assert asked.run("production", "-m", "pytest", "-q", "tests/smoke").returncode == code
 
 
 def test_a_canary_without_traffic_is_not_good(production: Deployment, small_model: Path) -> None:

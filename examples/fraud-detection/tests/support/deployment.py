@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from example import EXAMPLE
@@ -31,6 +31,10 @@ class Deployment:
         ended = self.call(*arguments)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
+
+    def given(self, **variables: str) -> "Deployment":
+        """Returns the same deployment with further variables of the environment."""
+        return replace(self, environment=self.environment | variables)
 
     def rollback(self) -> tuple[int, str]:
         """Rolls back; returns the exit code and the last thing said of it."""

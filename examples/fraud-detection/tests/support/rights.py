@@ -14,15 +14,6 @@ from example import EXAMPLE
 GROUPS = {
     "deployments": "apps",
     "replicasets": "apps",
-    "networkpolicies": "networking.k8s.io",
-    "poddisruptionbudgets": "policy",
-}
-RESOURCES = {
-    "Deployment": "deployments",
-    "NetworkPolicy": "networkpolicies",
-    "PodDisruptionBudget": "poddisruptionbudgets",
-    "Service": "services",
-    "ServiceAccount": "serviceaccounts",
 }
 
 
@@ -54,7 +45,8 @@ def requests(
     match arguments:
         case ["apply", *_]:
             for manifest in manifests:
-                resource, name = RESOURCES[manifest["kind"]], manifest["metadata"]["name"]
+                resource = f"{manifest['kind'].lower()}s"
+                name = manifest["metadata"]["name"]
                 yield Request(namespace, "get", resource, name)
                 yield Request(namespace, "create", resource)
                 yield Request(namespace, "patch", resource, name)
