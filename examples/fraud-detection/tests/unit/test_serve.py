@@ -146,9 +146,9 @@ def test_whatever_goes_wrong_is_an_error_and_counted(
     with TestClient(app, raise_server_exceptions=False) as client:
         if fault.startswith("a score"):
             nothing = Prediction(transaction_id=1, score=float("nan"), alert=False)
-            monkeypatch.setattr(serve.Scorer, "predict", lambda *_: [nothing])
+            monkeypatch.setattr("serve.Scorer.predict", lambda *_: [nothing])
         else:
-            monkeypatch.setattr(serve.Metrics, "observe_scores", fail)
+            monkeypatch.setattr("serve.Metrics.observe_scores", fail)
         assert client.post("/predict", json=requests[0]).status_code == 500
         observed = observe([client.get("/metrics").text])
     assert observed.statuses == {"500": 1}
