@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from math import nan
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,18 @@ HOUR = 3_600_000_000_000  # in nanoseconds
 DAY = 24 * HOUR
 
 
+class Past(NamedTuple):
+    """The features of a payment that its account's earlier payments make."""
+
+    amount_to_usual: float
+    minutes_since_previous: float
+    payments_last_hour: int
+    payments_last_day: int
+    spent_last_day: float
+    country_familiarity: float
+    category_familiarity: float
+
+
 @dataclass
 class Account:
     """What is known of an account before a payment."""
@@ -45,22 +58,22 @@ class Account:
     countries: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
 
-    def describe(self, time: int, amount: float, country: str, category: str) -> tuple[float, ...]:
-        """Returns the features `FROM_HISTORY` of the account's next payment."""
+    def describe(self, time: int, amount: float, country: str, category: str) -> Past:
+        """Looks from the account's next payment at those before it."""
         # Payments of the same instant are not before this one, and an hour ago is recent.
         now = bisect_left(self.times, time)
         hour_ago = bisect_left(self.times, time - HOUR)
         day_ago = bisect_left(self.times, time - DAY)
         known = len(self.times)
-        return (
-            amount / (self.spent[-1] / known) if known else nan,
-            (time - self.times[-1]) / 1e9 / 60.0 if known else nan,
-            now - hour_ago,
-            now - day_ago,
+        return Past(
+            amount_to_usual=amount / (self.spent[-1] / known) if known else nan,
+            minutes_since_previous=(time - self.times[-1]) / 1e9 / 60.0 if known else nan,
+            payments_last_hour=now - hour_ago,
+            payments_last_day=now - day_ago,
             # Without the noise of the subtraction, which depends on what came before the window.
-            round(self.spent[now] - self.spent[day_ago], 4),
-            self.countries[country] / known if known else nan,
-            self.categories[category] / known if known else nan,
+            spent_last_day=round(self.spent[now] - self.spent[day_ago], 4),
+            country_familiarity=self.countries[country] / known if known else nan,
+            category_familiarity=self.categories[category] / known if known else nan,
         )
 
     def add(self, time: int, amount: float, country: str, category: str) -> None:
@@ -69,17 +82,6 @@ class Account:
         self.spent.append(self.spent[-1] + amount)
         self.countries[country] += 1
         self.categories[category] += 1
-
-
-FROM_HISTORY = (
-    "amount_to_usual",
-    "minutes_since_previous",
-    "payments_last_hour",
-    "payments_last_day",
-    "spent_last_day",
-    "country_familiarity",
-    "category_familiarity",
-)
 
 
 def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +106,7 @@ def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
         account = accounts.setdefault(name, Account())
         rows.append(account.describe(time, amount, country, category))
         account.add(time, amount, country, category)
-    past = np.array(rows, dtype=np.float64).reshape(-1, len(FROM_HISTORY))
+    past = np.array(rows, dtype=np.float64).reshape(-1, len(Past._fields))
     columns = {
         "amount": transactions["amount"],
         "account_age_days": transactions["account_age_days"].astype("float64"),
@@ -112,6 +114,6 @@ def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
         "is_weekend": (timestamp.dt.day_of_week >= 5).astype("float64"),
         "merchant_category": transactions["merchant_category"],
         "channel": transactions["channel"],
-        **dict(zip(FROM_HISTORY, past.T, strict=True)),
+        **dict(zip(Past._fields, past.T, strict=True)),
     }
     return pd.DataFrame({name: columns[name] for name in FEATURES})
