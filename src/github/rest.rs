@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
+use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
 use super::{archive, http};
 use crate::decide::trust::RunFacts;
@@ -22,11 +22,15 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(400);
 /// Later than this nothing is repeated: a host that cannot be reached costs a timeout every time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A server that wants to be left alone for longer than that has its way: the work fails.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
 /// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
 pub const MAX_ITEMS: usize = (MAX_PAGES * PAGE) as usize;
+/// A page of a list has a few megabytes at most.
+const MAX_ANSWER: usize = 32 << 20;
 /// An error message of the API is told up to this length; a server in between may answer whole pages.
 const MAX_MESSAGE: usize = 500;
 
@@ -36,6 +40,9 @@ pub struct Rest {
     api: Octocrab,
     http: reqwest::Client,
 }
+
+/// Names and values behind the `?` of a route.
+type Query<'a> = [(&'a str, &'a str)];
 
 /// A repository.
 #[derive(Clone, Debug, Deserialize)]
@@ -202,7 +209,7 @@ impl Rest {
     /// # Errors
     /// A repository that does not exist for this token, or an API that fails.
     pub async fn repository(&self, repository: &str) -> Result<Repository> {
-        self.get(&format!("/repos/{repository}"), &json!({})).await
+        self.get(&format!("/repos/{repository}"), &[]).await
     }
 
     /// Returns a run.
@@ -210,7 +217,7 @@ impl Rest {
     /// # Errors
     /// A run that does not exist for this token, or an API that fails.
     pub async fn run(&self, repository: &str, run: u64) -> Result<Run> {
-        self.get(&format!("/repos/{repository}/actions/runs/{run}"), &json!({})).await
+        self.get(&format!("/repos/{repository}/actions/runs/{run}"), &[]).await
     }
 
     /// Returns a run's artifacts, newest last.
@@ -219,7 +226,7 @@ impl Rest {
     /// A run that does not exist for this token, or an API that fails.
     pub async fn artifacts_of_run(&self, repository: &str, run: u64) -> Result<Vec<Artifact>> {
         let route = format!("/repos/{repository}/actions/runs/{run}/artifacts");
-        let mut found = self.pages(&route, json!({}), |answer: Artifacts| answer.artifacts).await?;
+        let mut found = self.pages(&route, &[], |answer: Artifacts| answer.artifacts).await?;
         found.sort_by_key(|artifact| artifact.id);
         Ok(found)
     }
@@ -229,8 +236,8 @@ impl Rest {
     /// # Errors
     /// A repository that does not exist for this token, or an API that fails.
     pub async fn runs_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<Run>> {
-        let query = json!({ "head_sha": sha, "event": "pull_request", "status": "success" });
-        self.pages(&format!("/repos/{repository}/actions/runs"), query, |answer: Runs| answer.workflow_runs).await
+        let query = [("head_sha", sha), ("event", "pull_request"), ("status", "success")];
+        self.pages(&format!("/repos/{repository}/actions/runs"), &query, |answer: Runs| answer.workflow_runs).await
     }
 
     /// Returns the pull requests that have a commit, as their merge or among their own.
@@ -238,7 +245,7 @@ impl Rest {
     /// # Errors
     /// A commit that does not exist for this token, or an API that fails.
     pub async fn pull_requests_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<PullRequest>> {
-        self.pages(&format!("/repos/{repository}/commits/{sha}/pulls"), json!({}), |answer| answer).await
+        self.pages(&format!("/repos/{repository}/commits/{sha}/pulls"), &[], |answer| answer).await
     }
 
     /// Returns all pull requests whose branch has the name, open and closed, whatever they go to.
@@ -247,8 +254,8 @@ impl Rest {
     /// More of them than are looked at, or an API that fails.
     pub async fn pull_requests_of_branch(&self, repository: &str, branch: &str) -> Result<Vec<PullRequest>> {
         let owner = repository.split('/').next().unwrap_or_default();
-        let query = json!({ "state": "all", "head": format!("{owner}:{branch}") });
-        self.all(&format!("/repos/{repository}/pulls"), query).await
+        let head = format!("{owner}:{branch}");
+        self.all(&format!("/repos/{repository}/pulls"), &[("state", "all"), ("head", &head)]).await
     }
 
     /// Returns the names of everything that happened to a pull request.
@@ -256,7 +263,7 @@ impl Rest {
     /// # Errors
     /// More of it than is looked at, or an API that fails.
     pub async fn events_of_pull_request(&self, repository: &str, number: u64) -> Result<Vec<String>> {
-        let events: Vec<Event> = self.all(&format!("/repos/{repository}/issues/{number}/events"), json!({})).await?;
+        let events: Vec<Event> = self.all(&format!("/repos/{repository}/issues/{number}/events"), &[]).await?;
         Ok(events.into_iter().map(|event| event.event).collect())
     }
 
@@ -265,7 +272,7 @@ impl Rest {
     /// # Errors
     /// A commit that does not exist for this token, or an API that fails.
     pub async fn message_of_commit(&self, repository: &str, sha: &str) -> Result<String> {
-        let answer: Commit = self.get(&format!("/repos/{repository}/commits/{sha}"), &json!({})).await?;
+        let answer: Commit = self.get(&format!("/repos/{repository}/commits/{sha}"), &[]).await?;
         Ok(answer.commit.message)
     }
 
@@ -275,7 +282,7 @@ impl Rest {
     /// A token that may not read the repository's files, or an API that fails.
     pub async fn file_id(&self, repository: &str, path: &str, sha: &str) -> Result<Option<String>> {
         let route = format!("/repos/{repository}/contents/{path}");
-        match self.request::<File>(&route, &json!({ "ref": sha })).await {
+        match self.request::<File>(&route, &[("ref", sha)]).await {
             Ok(file) => Ok(Some(file.sha)),
             Err(Failure::NotFound(_)) => Ok(None),
             Err(Failure::Other(error)) => Err(error),
@@ -295,45 +302,34 @@ impl Rest {
             return Err(failed(format!("it has {} bytes, too many for a pointer", artifact.size_in_bytes)));
         }
         let route = format!("/repos/{repository}/actions/artifacts/{}/zip", artifact.id);
-        archive::unpack(&repeat(|| self.zip(&route, artifact), Result::is_err).await??)
+        archive::unpack(&repeat(|| self.zip(&route, artifact)).await?)
     }
 
-    /// Asks once for an artifact's bytes; the outer error is a fault that may pass.
-    async fn zip(&self, route: &str, artifact: &Artifact) -> Result<Result<Vec<u8>>> {
+    /// Asks once for an artifact's bytes.
+    async fn zip(&self, route: &str, artifact: &Artifact) -> Attempt<Vec<u8>> {
         let failed = |reason: String| not_downloaded(artifact, &reason);
-        let settled = |is_passing, error| if is_passing { Err(error) } else { Ok(Err(error)) };
-        let answer = match self.api._get(route).await {
-            Ok(answer) => answer,
-            Err(error) => return settled(is_passing(&error), explain("download the artifact", &error)),
-        };
-        let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        match (answer.status().as_u16(), location) {
+        let answer = self.answer("download the artifact", route, &[], archive::MAX_BYTES).await?;
+        let location = answer.headers.get("location").and_then(|value| value.to_str().ok());
+        match (answer.status, location) {
             (301 | 302 | 303 | 307 | 308, Some(url)) => {
                 // The storage has a credential of its own in the URL, and must not see the token.
-                let response =
-                    self.http.get(url).send().await.map_err(|error| failed(http::broken(&error).to_string()))?;
+                let response = self.http.get(url).send().await;
+                let response = response.map_err(|error| Fault::Passing(failed(http::broken(&error).to_string())))?;
                 let status = response.status();
                 if !status.is_success() {
-                    return settled(status.is_server_error(), failed(format!("its storage answered {status}")));
+                    let error = failed(format!("its storage answered {status}"));
+                    return Err(if status.is_server_error() { Fault::Passing(error) } else { Fault::Lasting(error) });
                 }
-                http::body(response, archive::MAX_BYTES).await.map(Ok)
+                http::body(response, archive::MAX_BYTES).await.map_err(Fault::Passing)
             }
-            (200, _) => {
-                let limited = http_body_util::Limited::new(answer.into_body(), archive::MAX_BYTES);
-                let body = limited.collect().await.map_err(|error| failed(error.to_string()))?;
-                Ok(Ok(body.to_bytes().to_vec()))
-            }
-            (410, _) => Ok(Err(expired(artifact))),
-            (status, _) => {
-                let is_exhausted = is_exhausted(answer.headers());
-                let error = hinted(failed(format!("the API answered {status}")), status, is_exhausted);
-                settled(status >= 500, error)
-            }
+            (200, _) => Ok(answer.body),
+            (410, _) => Err(Fault::Lasting(expired(artifact))),
+            _ => Err(Fault::Lasting(answer.explain("download the artifact"))),
         }
     }
 
     /// Reads a list of which nothing may be missing.
-    async fn all<I: DeserializeOwned>(&self, route: &str, query: Value) -> Result<Vec<I>> {
+    async fn all<I: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> Result<Vec<I>> {
         let found = self.pages(route, query, |answer| answer).await?;
         if found.len() >= MAX_ITEMS {
             return Err(Error::failed(format!("cannot read {route}: it has more than {MAX_ITEMS} items")));
@@ -345,13 +341,13 @@ impl Rest {
     async fn pages<T: DeserializeOwned, I>(
         &self,
         route: &str,
-        mut query: Value,
+        query: &Query<'_>,
         items: fn(T) -> Vec<I>,
     ) -> Result<Vec<I>> {
         let mut found = Vec::new();
         for page in 1..=MAX_PAGES {
-            query["per_page"] = PAGE.into();
-            query["page"] = page.into();
+            let (size, page) = (PAGE.to_string(), page.to_string());
+            let query = [query, &[("per_page", &*size), ("page", &*page)]].concat();
             let page = items(self.get(route, &query).await?);
             let is_last = page.len() < PAGE as usize;
             found.extend(page);
@@ -362,41 +358,136 @@ impl Rest {
         Ok(found)
     }
 
-    async fn get<T: DeserializeOwned>(&self, route: &str, query: &Value) -> Result<T> {
+    async fn get<T: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> Result<T> {
         self.request(route, query).await.map_err(|failure| match failure {
             Failure::NotFound(error) | Failure::Other(error) => error,
         })
     }
 
-    async fn request<T: DeserializeOwned>(&self, route: &str, query: &Value) -> std::result::Result<T, Failure> {
-        let ask = || self.api.get(route, Some(query));
-        let may_pass = |answer: &octocrab::Result<Value>| answer.as_ref().is_err_and(is_passing);
-        let answer: Value = repeat(ask, may_pass).await.map_err(|error| {
-            let is_missing =
-                matches!(&error, octocrab::Error::GitHub { source, .. } if source.status_code.as_u16() == 404);
-            let error = explain(&format!("read {route}"), &error);
-            if is_missing { Failure::NotFound(error) } else { Failure::Other(error) }
+    async fn request<T: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> std::result::Result<T, Failure> {
+        let what = format!("read {route}");
+        let answer = repeat(|| self.answer(&what, route, query, MAX_ANSWER)).await.map_err(Failure::Other)?;
+        match answer.status {
+            200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
+                let unknown = Error::failed(format!("cannot {what}: the answer is not of the known form"));
+                Failure::Other(unknown.caused_by(error))
+            }),
+            404 => Err(Failure::NotFound(answer.explain(&what))),
+            _ => Err(Failure::Other(answer.explain(&what))),
+        }
+    }
+
+    /// Asks once; what the server itself fails at may pass.
+    async fn answer(&self, what: &str, route: &str, query: &Query<'_>, limit: usize) -> Attempt<Answer> {
+        let unreachable = |error: &dyn std::error::Error| {
+            let reason = http::root_cause(error);
+            Fault::Passing(Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}")))
+        };
+        let answer = self.api._get(with_query(route, query)).await.map_err(|error| unreachable(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = http_body_util::Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                Fault::Lasting(Error::failed(format!("cannot {what}: the answer has more than {limit} bytes")))
+            } else {
+                unreachable(&*error)
+            }
         })?;
-        serde_json::from_value(answer).map_err(|error| {
-            let what = format!("cannot read {route}: the answer is not of the known form");
-            Failure::Other(Error::failed(what).caused_by(error))
-        })
+        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes().to_vec() };
+        match (answer.status, answer.retry_after()) {
+            (500.., _) => Err(Fault::Passing(answer.explain(what))),
+            (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => Err(Fault::Throttled(answer.explain(what), pause)),
+            _ => Ok(answer),
+        }
+    }
+}
+
+/// Appends a query to a route.
+fn with_query(route: &str, query: &Query<'_>) -> String {
+    if query.is_empty() {
+        return route.to_owned();
+    }
+    // Any base does: only what is behind the `?` is taken.
+    let encoded = Url::parse_with_params("http://base/", query).ok();
+    format!("{route}?{}", encoded.as_ref().and_then(Url::query).unwrap_or_default())
+}
+
+/// What came of asking once.
+type Attempt<T> = std::result::Result<T, Fault>;
+
+/// Why there is nothing to work with.
+enum Fault {
+    /// The same request may have an answer a moment later.
+    Passing(Error),
+    /// It will have one after a pause that the server named.
+    Throttled(Error, Duration),
+    /// It will not.
+    Lasting(Error),
+}
+
+/// An answer of the API, good or bad, but not of a server that fails.
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    message: String,
+}
+
+impl Answer {
+    /// Says what the API said, and what would help.
+    fn explain(&self, what: &str) -> Error {
+        let mut said = format!("cannot {what}: the GitHub API answered {}", self.status);
+        if let Ok(Complaint { message }) = serde_json::from_slice(&self.body) {
+            said = format!("{said}: {}", message.chars().take(MAX_MESSAGE).collect::<String>());
+            if message.chars().nth(MAX_MESSAGE).is_some() {
+                said.push('…');
+            }
+        }
+        let error = Error::failed(said);
+        match self.status {
+            403 | 429 if self.is_exhausted() => {
+                error.hint("the token's rate limit is used up; try again later, or give another `github-token`")
+            }
+            300..=399 => error.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
+            401 => error.hint("the `github-token` is not valid"),
+            403 => error.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
+            404 => error.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),
+            _ => error,
+        }
+    }
+
+    /// Whether the token may ask for nothing more for a while.
+    fn is_exhausted(&self) -> bool {
+        self.headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
+            || self.headers.contains_key("retry-after")
+    }
+
+    /// Returns how long the server wants to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        self.headers.get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }
 }
 
 /// Asks until it meets no fault that may pass.
-async fn repeat<T, F: Future<Output = T>>(ask: impl Fn() -> F, may_pass: impl Fn(&T) -> bool) -> T {
+async fn repeat<T, F: Future<Output = Attempt<T>>>(ask: impl Fn() -> F) -> Result<T> {
     let started = Instant::now();
-    let mut pause = PAUSE;
-    for _ in 1..TRIES {
-        let answer = ask().await;
-        if !may_pass(&answer) || started.elapsed() >= PATIENCE {
-            return answer;
-        }
-        tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
-        pause *= 2;
+    let mut tries = 1;
+    loop {
+        let longest = PAUSE * 2_u32.pow(tries - 1);
+        let pause = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(Fault::Passing(_)) if tries < TRIES && started.elapsed() < PATIENCE => {
+                longest.mul_f64(rand::random::<f64>())
+            }
+            Err(Fault::Throttled(_, pause)) if tries < TRIES => pause,
+            Err(Fault::Passing(error) | Fault::Throttled(error, _) | Fault::Lasting(error)) => return Err(error),
+        };
+        tokio::time::sleep(pause).await;
+        tries += 1;
     }
-    ask().await
 }
 
 fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
@@ -408,52 +499,8 @@ fn expired(artifact: &Artifact) -> Error {
         .hint("the model is in the store for longer: leave `run-id` out for the latest one, or give a `fingerprint` instead of it")
 }
 
-/// Whether the same request may have an answer a moment later.
-fn is_passing(error: &octocrab::Error) -> bool {
-    match error {
-        octocrab::Error::GitHub { source, .. } => source.status_code.is_server_error(),
-        octocrab::Error::Json { .. } | octocrab::Error::Serde { .. } => false,
-        _ => true,
-    }
-}
-
 /// Why there is no answer.
 enum Failure {
     NotFound(Error),
     Other(Error),
-}
-
-/// Says what the API said; octocrab's own text for it is only "GitHub".
-fn explain(what: &str, error: &octocrab::Error) -> Error {
-    let octocrab::Error::GitHub { source, .. } = error else {
-        let reason = http::root_cause(error);
-        return Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}"));
-    };
-    let status = source.status_code.as_u16();
-    let mut message: String = source.message.chars().take(MAX_MESSAGE).collect();
-    if message.len() < source.message.len() {
-        message.push('…');
-    }
-    let result = Error::failed(format!("cannot {what}: the GitHub API answered {status}: {message}"));
-    hinted(result, status, source.headers.as_ref().is_some_and(is_exhausted))
-}
-
-/// Whether the token may ask for nothing more for a while.
-fn is_exhausted(headers: &HeaderMap) -> bool {
-    headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
-        || headers.contains_key("retry-after")
-}
-
-/// Adds what would help.
-fn hinted(result: Error, status: u16, is_exhausted: bool) -> Error {
-    match status {
-        403 | 429 if is_exhausted => {
-            result.hint("the token's rate limit is used up; try again later, or give another `github-token`")
-        }
-        300..=399 => result.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
-        401 => result.hint("the `github-token` is not valid"),
-        403 => result.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
-        404 => result.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),
-        _ => result,
-    }
 }

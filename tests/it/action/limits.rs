@@ -30,26 +30,60 @@ fn a_token_that_is_used_up_is_told_as_that_and_not_tried_again() {
 }
 
 #[test]
-fn limits_in_other_words_are_told_as_limits_and_waited_for_by_nobody() {
+fn limits_in_other_words_are_told_as_limits_and_long_ones_waited_for_by_nobody() {
     for (status, headers) in [
-        (429, json!({"retry-after": "2"})),
-        (403, json!({"retry-after": "1"})),
         (429, json!({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "4102444800"})),
         (429, json!({"retry-after": "3600"})),
+        (403, json!({"retry-after": "61"})),
         (403, json!({"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT"})),
     ] {
-        let (double, deploy, _) = later_job("reader");
-        let body = json!({"message": "You have exceeded a secondary rate limit. Please wait a few minutes."});
-        double.control(
-            "faults",
-            &json!([{"path": "/actions/runs/1001", "action": {"status": status, "headers": headers, "body": body}}]),
-        );
+        let (double, deploy) = limited(status, &headers, json!({}));
         let started = Instant::now();
         let step = restore(&deploy);
         step.fails(1, &["secondary rate limit", "hint: the token's rate limit is used up; try again later"]);
         assert!(started.elapsed() < Duration::from_secs(10), "nobody waits: {:?}", started.elapsed());
         assert_eq!(requests(&double, "/actions/runs/1001").len(), 1);
     }
+}
+
+#[test]
+fn a_server_that_wants_a_moment_gets_it() {
+    for status in [403, 429] {
+        let (double, deploy) = limited(status, &json!({"retry-after": "1"}), json!({"times": 1}));
+        let started = Instant::now();
+        restore(&deploy).succeeds();
+        assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(questions_for_the_run(&double), 2);
+    }
+    // But not for ever.
+    let (double, deploy) = limited(429, &json!({"retry-after": "0"}), json!({}));
+    restore(&deploy).fails(1, &["secondary rate limit", "hint: the token's rate limit is used up"]);
+    assert_eq!(questions_for_the_run(&double), 3);
+}
+
+fn questions_for_the_run(double: &Double) -> usize {
+    requests(double, "/actions/runs/1001").iter().filter(|asked| asked.ends_with("/1001?")).count()
+}
+
+/// A deployment whose question for the run is answered so; `when` says how often.
+fn limited(status: u16, headers: &Value, when: Value) -> (Double, Runner) {
+    let (double, deploy, _) = later_job("reader");
+    let body = json!({"message": "You have exceeded a secondary rate limit. Please wait a few minutes."});
+    let mut rule =
+        json!({"path": "/actions/runs/1001", "action": {"status": status, "headers": headers, "body": body}});
+    rule.as_object_mut().unwrap().extend(when.as_object().unwrap().clone());
+    double.control("faults", &json!([rule]));
+    (double, deploy)
+}
+
+#[test]
+fn an_answer_that_never_ends_is_refused() {
+    let (double, deploy, _) = later_job("reader");
+    let body = json!({"message": "x".repeat(33 << 20)});
+    double.control("faults", &json!([{"path": "/actions/runs/1001", "action": {"status": 200, "body": body}}]));
+    restore(&deploy)
+        .fails(1, &["cannot read /repos/acme/fraud-detection/actions/runs/1001", "more than 33554432 bytes"]);
+    assert_eq!(requests(&double, "/actions/runs/1001").len(), 1);
 }
 
 #[test]
