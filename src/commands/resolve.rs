@@ -167,19 +167,42 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
         .map_err(|why| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")))?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
-    let newest = artifacts.iter().rev().find(|found| artifact::is_of(&found.name, name));
-    match newest {
-        Some(artifact) => rest.pointer_in(repository, artifact).await,
-        None => {
-            let missing = Error::not_found(format!("run {run} of `{repository}` has no artifact `{name}`"));
-            Err(match artifacts.len() {
-                MAX_ITEMS.. => missing.hint(format!(
-                    "only its newest {MAX_ITEMS} artifacts are looked at; hand over its `pointer` or `fingerprint` instead"
-                )),
-                _ => missing.hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out"),
-            })
-        }
+    let mut found: Vec<_> = artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)).collect();
+    // The newest attempt counts, but its jobs may each have trained this model from inputs of their own.
+    if let (Some(newest), None) = (found.first(), settings.fingerprint) {
+        let attempt = artifact::attempt(&newest.name, name);
+        found.retain(|other| artifact::attempt(&other.name, name) == attempt);
     }
+    let mut pointers = Vec::new();
+    for artifact in found {
+        pointers.push(rest.pointer_in(repository, artifact).await?);
+    }
+    let fingerprints: Vec<Option<Digest>> =
+        pointers.iter().map(|bytes| Pointer::parse(bytes).ok().map(|pointer| pointer.fingerprint)).collect();
+    let meant = match (settings.fingerprint, fingerprints.first()) {
+        (Some(asked), _) => fingerprints.iter().position(|found| *found == Some(asked)),
+        (None, Some(Some(newest))) => match fingerprints.iter().flatten().find(|other| *other != newest) {
+            Some(other) => {
+                let several = format!("saved this model from more than one set of inputs: {newest} and {other}");
+                return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
+                    "say which one is meant by `fingerprint`, or by the `artifact-name` of the job that trained it",
+                ));
+            }
+            None => None,
+        },
+        _ => None,
+    };
+    // Where none is of the right form or fingerprint, whoever reads the newest one says what is wrong.
+    if let Some(bytes) = pointers.into_iter().nth(meant.unwrap_or(0)) {
+        return Ok(bytes);
+    }
+    let missing = Error::not_found(format!("run {run} of `{repository}` has no artifact `{name}`"));
+    Err(match artifacts.len() {
+        MAX_ITEMS.. => missing.hint(format!(
+            "only its newest {MAX_ITEMS} artifacts are looked at; hand over its `pointer` or `fingerprint` instead"
+        )),
+        _ => missing.hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out"),
+    })
 }
 
 /// Returns the pointer if the store itself says the same.

@@ -329,6 +329,31 @@ fn runs_that_are_not_trusted_name_no_model() {
 }
 
 #[test]
+fn of_a_run_that_trained_from_several_inputs_the_one_that_is_meant_is_restored() {
+    let (double, runner) = job();
+    let first = saved(&runner);
+    let second = runner.next_job();
+    second.write("data/a.csv", "of the second leg");
+    second.train("weights of the second leg");
+    let second = second.step("save");
+    second.succeeds();
+    known(&double, "reader");
+    let deploy = deployment(&runner);
+    let restored = |more: &[(&str, &str)]| {
+        let step = deploy.step_with("restore", &[&by_run("reader"), more].concat());
+        step.succeeds();
+        deploy.read("models/model.bin")
+    };
+    assert_eq!(restored(&[("fingerprint", first.output("fingerprint"))]), "weights");
+    assert_eq!(restored(&[("fingerprint", second.output("fingerprint"))]), "weights of the second leg");
+    assert_eq!(restored(&[("artifact-name", first.output("artifact-name"))]), "weights");
+    let step = deploy.step_with("restore", &by_run("reader"));
+    step.fails(1, &["more than one set of inputs", first.output("fingerprint"), second.output("fingerprint"), "hint:"]);
+    let unknown = format!("sha256:{}", "ab".repeat(32));
+    deploy.step_with("restore", &[&by_run("reader")[..], &[("fingerprint", &unknown)]].concat()).fails(1, &[]);
+}
+
+#[test]
 fn passing_faults_of_the_service_are_overcome() {
     for faults in [
         json!([{"method": "POST", "path": "CreateArtifact", "times": 2, "action": {"status": 503}}]),

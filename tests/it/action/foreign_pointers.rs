@@ -2,6 +2,7 @@
 //! with one message, nothing is fetched or written for them, and no other host hears of it.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +34,7 @@ pub(super) struct Scene {
     pub other: Value,
     named: Listener,
     proxy: Listener,
+    attempts: AtomicU32,
 }
 
 impl Scene {
@@ -60,7 +62,7 @@ impl Scene {
             runner.env(name, &proxy.url);
         }
         runner.env("NO_PROXY", "127.0.0.1");
-        Self { double, server, runner, pointer, other, named, proxy }
+        Self { double, server, runner, pointer, other, named, proxy, attempts: AtomicU32::new(0) }
     }
 
     /// A URL that stands in pointers.
@@ -78,7 +80,9 @@ impl Scene {
     fn restore(&self, means: Means, bytes: &[u8]) -> (Runner, Step) {
         let deploy = deployment(&self.runner);
         let mut inputs = NO_PATHS.to_vec();
-        let name = format!("ml-cache-fraud-{:08x}", rand::random::<u32>());
+        // Each is of a newer attempt of the run, so that only this one counts.
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 2;
+        let name = format!("ml-cache-fraud-{attempt}-{:08x}", rand::random::<u32>());
         let text = String::from_utf8_lossy(bytes).into_owned();
         let named = format!("artifact:{name}");
         match means {
