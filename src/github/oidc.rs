@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 
 /// How long STS is asked to let the credentials live; they are renewed before they expire.
-const LIFETIME_SECONDS: i32 = 3600;
+const LIFETIME_SECONDS: u16 = 3600;
 /// A token request that meets a fault of the service is repeated so often.
 const TRIES: u32 = 5;
 const MAX_ANSWER: usize = 64 << 10;
@@ -98,6 +98,12 @@ pub async fn assume(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Res
     Ok(SharedCredentialsProvider::new(provider))
 }
 
+/// Returns when credentials end by this machine's clock, which may be behind the one of STS: they never
+/// live for longer than was asked for.
+fn expiry(stated: SystemTime, asked: SystemTime) -> SystemTime {
+    stated.min(asked + Duration::from_secs(LIFETIME_SECONDS.into()))
+}
+
 struct Provider {
     role: Role,
     http: reqwest::Client,
@@ -127,12 +133,13 @@ impl Provider {
     async fn exchange(&self) -> Result<Credentials> {
         let token = self.token().await?;
         (self.mask)(&token);
+        let asked = SystemTime::now();
         let answer = self
             .sts
             .assume_role_with_web_identity()
             .role_arn(&self.role.arn)
             .role_session_name(&self.role.session)
-            .duration_seconds(LIFETIME_SECONDS)
+            .duration_seconds(LIFETIME_SECONDS.into())
             .web_identity_token(token)
             .send()
             .await
@@ -141,13 +148,13 @@ impl Provider {
         for secret in [&issued.access_key_id, &issued.secret_access_key, &issued.session_token] {
             (self.mask)(secret);
         }
-        let expires = SystemTime::try_from(issued.expiration)
+        let stated = SystemTime::try_from(issued.expiration)
             .map_err(|error| Error::failed("STS answered with a time that cannot be").caused_by(error))?;
         Ok(Credentials::new(
             issued.access_key_id,
             issued.secret_access_key,
             Some(issued.session_token),
-            Some(expires),
+            Some(expiry(stated, asked)),
             "GitHubOidc",
         ))
     }
@@ -207,5 +214,18 @@ impl Provider {
             return Ok(answer.value);
         }
         Err(Error::failed("cannot get an OIDC token").caused_by(last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_does_not_make_credentials_live_longer() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        assert_eq!(expiry(now + minutes(15), now), now + minutes(15));
+        assert_eq!(expiry(now + minutes(60) + minutes(10), now), now + minutes(60));
     }
 }
