@@ -56,9 +56,14 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
         (400, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "ChecksumMismatch") => {
             make(Kind::Damaged, in_words())
         }
-        (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken")
-        | (400, "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired")
-        | (403, "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId")
+        (400 | 403, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
+            make(Kind::Unauthenticated, in_words()).hint(
+                "the credentials have expired: `role-to-assume` fetches fresh ones and renews them during a transfer; \
+                 aws-actions/configure-aws-credentials has to run after the training, right before this step",
+            )
+        }
+        (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidClientTokenId")
+        | (400, "InvalidToken")
         | (401, _) => make(Kind::Unauthenticated, in_words())
             .hint("the store does not accept these credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role"),
         (403, "RequestTimeTooSkewed") => {
