@@ -26,7 +26,6 @@ use crate::inputs::settings::Secret;
 use crate::inputs::{Settings, Verb};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::sanitize;
 use crate::store::{self, DynStore};
 use crate::transfer::stage;
 
@@ -87,9 +86,10 @@ impl Context {
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {
             Some(Secret(token)) => {
-                sanitize::hide(token);
                 let url = environment.get("GITHUB_API_URL").unwrap_or("https://api.github.com");
-                Some(Rest::new(url, token)?)
+                let rest = Rest::new(url, token)?;
+                (report.mask())(token);
+                Some(rest)
             }
             None => None,
         };
