@@ -122,7 +122,14 @@ async fn proof(
             why = refused(fact);
             continue;
         }
-        if let Some(file) = changed_workflow(rest, &training, pull, here, &mut compared).await? {
+        let files = match workflow_files(&training, here) {
+            Ok(files) => files,
+            Err(fact) => {
+                why = refused(fact);
+                continue;
+            }
+        };
+        if let Some(file) = changed(files, rest, pull, here, &mut compared).await? {
             why = refused(format!("`{file}` is not the same in the commit that was merged and in {}", here.sha));
             continue;
         }
@@ -153,16 +160,16 @@ async fn proof(
     Ok(Err(why))
 }
 
-/// Returns the first of the run's own workflow files that the merge left different. Most runs of a commit share their
+/// Returns the first of the workflow files that the merge left different. Most runs of a commit share their
 /// files, so each is asked for once: `compared` says of a file whether it is the same.
-async fn changed_workflow(
+async fn changed(
+    files: Vec<String>,
     rest: &Rest,
-    training: &TrainingRun,
     pull: &PullFacts,
     here: &Here,
     compared: &mut BTreeMap<String, bool>,
 ) -> Result<Option<String>> {
-    for file in workflow_files(training, here) {
+    for file in files {
         let same = match compared.get(&file) {
             Some(same) => *same,
             None => {

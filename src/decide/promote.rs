@@ -156,7 +156,7 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     if run.head_sha != pull.head_sha {
         return Err("it ran for another commit than the one that was merged".to_owned());
     }
-    if run.workflow.as_deref().map(without_ref) != Some(here.workflow.as_str()) {
+    if run.workflow.as_deref().and_then(workflow_file) != Some(here.workflow.as_str()) {
         return Err(format!("it is not a run of `{}`", here.workflow));
     }
     if facts.conclusion.as_deref() != Some("success") {
@@ -167,20 +167,29 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
 
 /// Returns the files of the repository that made the run what it was; each must be the same in the
 /// commit that was merged and in the one that merged it.
-pub fn workflow_files(run: &TrainingRun, here: &Here) -> Vec<String> {
+///
+/// # Errors
+/// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
+pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<String>, String> {
     let own = format!("{}/", here.repository);
     // GitHub does not tell names of repositories apart by case.
-    let is_own = |name: &&str| name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own));
-    let called = run.called.iter().map(|name| without_ref(name)).filter(is_own);
+    let is_own = |name: &&String| name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own));
     let mut files = vec![here.workflow.clone()];
-    files.extend(called.map(|name| name[own.len()..].to_owned()));
+    for name in run.called.iter().filter(is_own) {
+        let file = workflow_file(name).ok_or_else(|| format!("it is not clear which file `{name}` is"))?;
+        files.push(file[own.len()..].to_owned());
+    }
     files.sort();
     files.dedup();
-    files
+    Ok(files)
 }
 
-fn without_ref(path: &str) -> &str {
-    path.split_once('@').map_or(path, |(path, _)| path)
+/// Returns the file of `path` or `path@ref`; `None` where both could be meant. Anybody can name a workflow
+/// `train.yml@other.yml`, and a branch `other.yml`.
+fn workflow_file(path: &str) -> Option<&str> {
+    let ends = path.match_indices('@').map(|(end, _)| end).chain([path.len()]);
+    let mut files = ends.map(|end| &path[..end]).filter(|file| file.ends_with(".yml") || file.ends_with(".yaml"));
+    files.next().filter(|_| files.next().is_none())
 }
 
 /// Returns the pull request's pointer if the run's artifact holds the very same bytes, the run

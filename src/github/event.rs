@@ -179,7 +179,8 @@ impl RunContext {
     /// Returns the path of the workflow file, such as `.github/workflows/train.yml`; `None` where the
     /// workflow is not the repository's own.
     pub fn workflow_path(&self) -> Option<&str> {
-        let (file, _) = self.workflow_ref.split_once('@')?;
+        // The name of a file may hold an `@`, but no slash.
+        let (file, _) = self.workflow_ref.split_once("@refs/")?;
         file.strip_prefix(self.repository.as_str())?.strip_prefix('/')
     }
 

@@ -131,7 +131,11 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
 
 #[test]
 fn called_workflows_of_the_repository_are_compared_too() {
-    assert_eq!(workflow_files(&run(), &here()), [".github/workflows/shared.yml", WORKFLOW]);
+    assert_eq!(workflow_files(&run(), &here()).unwrap(), [".github/workflows/shared.yml", WORKFLOW]);
+    let unclear = TrainingRun { called: vec!["org/repo/.github/workflows/a.yml@b.yml".into()], ..run() };
+    let foreign = TrainingRun { called: vec!["other/models/.github/workflows/a.yml@b.yml".into()], ..run() };
+    assert!(workflow_files(&unclear, &here()).is_err());
+    assert_eq!(workflow_files(&foreign, &here()).unwrap(), [WORKFLOW]);
 }
 
 #[test]
@@ -181,4 +185,21 @@ fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
         assert!(check(&bad, &bad).unwrap_err().contains(why), "{bad:?}");
     }
     assert!(same_pointer(b"{}", b"{}", &run(), &pull(), wanted, now).is_err());
+}
+
+#[test]
+fn a_workflow_is_told_from_the_ref_behind_it() {
+    for (path, file) in [
+        ("a/train.yml", Some("a/train.yml")),
+        ("a/train.yaml@main", Some("a/train.yaml")),
+        ("a/train.yml@refs/heads/v@2", Some("a/train.yml")),
+        ("a/of@home.yml@refs/heads/main", Some("a/of@home.yml")),
+        // A file of that name, or a branch.
+        ("a/train.yml@other.yml", None),
+        ("a/train.yml@other.yml@refs/heads/main", None),
+        ("dynamic/pages/build", None),
+        ("", None),
+    ] {
+        assert_eq!(workflow_file(path), file, "{path}");
+    }
 }

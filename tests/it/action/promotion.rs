@@ -165,6 +165,7 @@ fn a_proof_with_a_hole_promotes_nothing() {
         (with(&["runs", "0", "conclusion"], json!("failure")), "no run of"),
         (with(&["runs", "0", "event"], json!("workflow_dispatch")), "no run of"),
         (with(&["runs", "0", "path"], json!(".github/workflows/evil.yml")), "it is not a run of"),
+        (with(&["runs", "0", "path"], json!(format!("{WORKFLOW}@evil.yml"))), "it is not a run of"),
         (with(&["runs", "0", "head_branch"], json!("another-branch-at-the-same-commit")), "for another branch"),
         (with(&["runs", "0", "head_repository"], json!("evil/fork")), "not from the repository itself"),
         (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
