@@ -9,8 +9,9 @@ use std::path::Path;
 /// Names and defaults of the inputs that an action declares.
 pub fn declared_inputs(phase: &str) -> Vec<(String, String)> {
     let file = match phase {
-        "plan" | "restore" | "save" => format!("{phase}/action.yml"),
-        _ => "action.yml".to_owned(),
+        "plan" | "restore" | "resolve" | "save" => format!("{phase}/action.yml"),
+        "main" | "post" | "" => "action.yml".to_owned(),
+        _ => panic!("no action has the phase {phase}"),
     };
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let inputs = text.split_once("\ninputs:\n").unwrap().1.split_once("\noutputs:\n").unwrap().0;

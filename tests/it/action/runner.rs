@@ -290,6 +290,11 @@ impl Runner {
 
     /// A step with some inputs of its own.
     pub fn step_with(&self, phase: &str, inputs: &[(&str, &str)]) -> Step {
+        let declared = declared_inputs(phase);
+        for (name, value) in inputs {
+            let is_declared = declared.iter().any(|(declared, _)| declared == name);
+            assert!(is_declared || value.is_empty(), "{phase} has no input {name}: the runner would only warn");
+        }
         let mut all = self.inputs.clone();
         all.extend(inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self.run(phase, self.input_variables(phase, &all), &State::new())
