@@ -9,9 +9,11 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::config::{BehaviorVersion, Region, SharedHttpClient};
 use aws_sdk_sts::error::ProvideErrorMetadata as _;
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use super::http;
 use crate::environment::Environment;
@@ -19,6 +21,19 @@ use crate::error::{Error, Result};
 
 /// How long STS is asked to let the credentials live; they are renewed before they expire.
 const LIFETIME_SECONDS: u16 = 3600;
+/// Renewed so long before the end, since a long transfer goes on meanwhile; or with a third of their life left.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// Not used any more so long before the end, since a request takes a while; or with a tenth of their life left.
+const LAST_USE: Duration = Duration::from_secs(30);
+/// What an exchange may take in all.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What it may take while the old credentials are still good: the transfer waits for it.
+const PATIENCE_WHILE_GOOD: Duration = Duration::from_secs(15);
+/// After a renewal that failed the old credentials are used for so long before the next one; or for a quarter of
+/// what is left of them.
+const PAUSE: Duration = Duration::from_secs(15);
+/// STS answers within so long, or is asked again.
+const STS_TIMEOUT: Duration = Duration::from_secs(15);
 /// A token request that meets a fault of the service is repeated so often.
 const TRIES: u32 = 5;
 const MAX_ANSWER: usize = 64 << 10;
@@ -81,21 +96,29 @@ impl Role {
 }
 
 /// Assumes the role once, to fail early and clearly, and returns a source of credentials that
-/// assumes it again whenever they are about to expire.
+/// assumes it again whenever they are about to expire. It keeps them itself, so that whoever asks it
+/// need not.
 ///
 /// # Errors
 /// A token or a role that is refused.
 pub async fn assume(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<SharedCredentialsProvider> {
+    let provider = provider(role, client, mask)?;
+    provider.credentials().await?;
+    Ok(SharedCredentialsProvider::new(provider))
+}
+
+fn provider(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<Provider> {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(STS_TIMEOUT).build();
     let mut config = aws_sdk_sts::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(client)
+        .timeout_config(timeouts)
         .region(Region::new(role.region.clone()));
     if let Some(url) = &role.sts_endpoint {
         config = config.endpoint_url(url);
     }
-    let provider = Provider { sts: aws_sdk_sts::Client::from_conf(config.build()), http: http::client()?, role, mask };
-    provider.exchange().await?;
-    Ok(SharedCredentialsProvider::new(provider))
+    let sts = aws_sdk_sts::Client::from_conf(config.build());
+    Ok(Provider { sts, http: http::client()?, role, mask, held: Mutex::default() })
 }
 
 /// Returns when credentials end by this machine's clock, which may be behind the one of STS: they never
@@ -109,6 +132,26 @@ struct Provider {
     http: reqwest::Client,
     sts: aws_sdk_sts::Client,
     mask: fn(&str),
+    held: Mutex<Option<Held>>,
+}
+
+/// Credentials that are used until they are renewed.
+struct Held {
+    credentials: Credentials,
+    /// When they end.
+    end: SystemTime,
+    /// When they are to be renewed, at first.
+    renew: SystemTime,
+    /// When they are used for the last time.
+    last_use: SystemTime,
+}
+
+impl Held {
+    fn new(credentials: Credentials, end: SystemTime, now: SystemTime) -> Self {
+        let life = end.duration_since(now).unwrap_or_default();
+        let (renew, last_use) = (end - RENEW_BEFORE.min(life / 3), end - LAST_USE.min(life / 10));
+        Self { credentials, end, renew, last_use }
+    }
 }
 
 impl std::fmt::Debug for Provider {
@@ -123,16 +166,50 @@ impl ProvideCredentials for Provider {
         Self: 'a,
     {
         future::ProvideCredentials::new(async move {
-            self.exchange().await.map_err(|error| CredentialsError::provider_error(error.render()))
+            self.credentials().await.map_err(|error| CredentialsError::provider_error(error.render()))
         })
     }
 }
 
 impl Provider {
+    /// Returns credentials that are good for a while. A renewal that fails does no harm as long as the old ones are.
+    async fn credentials(&self) -> Result<Credentials> {
+        // Whoever comes meanwhile waits for the same renewal.
+        let mut held = self.held.lock().await;
+        let now = SystemTime::now();
+        let mut good = held.as_mut().filter(|held| now < held.last_use);
+        if let Some(held) = good.as_ref().filter(|held| now < held.renew) {
+            return Ok(held.credentials.clone());
+        }
+        let patience = if good.is_some() { PATIENCE_WHILE_GOOD } else { PATIENCE };
+        let renewed = tokio::time::timeout(patience, self.exchange()).await.unwrap_or_else(|_| {
+            let seconds = patience.as_secs();
+            Err(Error::failed(format!("cannot assume the role `{}`: no answer in {seconds} seconds", self.role.arn))
+                .hint("check `region`, and that this machine can reach STS there"))
+        });
+        match (renewed, &mut good) {
+            (Ok(fresh), _) => {
+                let credentials = fresh.credentials.clone();
+                *held = Some(fresh);
+                Ok(credentials)
+            }
+            (Err(_), Some(held)) => {
+                let now = SystemTime::now();
+                held.renew = now + PAUSE.min(held.end.duration_since(now).unwrap_or_default() / 4);
+                Ok(held.credentials.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
     /// Gets a token and exchanges it at once: it lives for a few minutes only.
-    async fn exchange(&self) -> Result<Credentials> {
+    async fn exchange(&self) -> Result<Held> {
         let token = self.token().await?;
         (self.mask)(&token);
+        self.redeem(token).await
+    }
+
+    async fn redeem(&self, token: String) -> Result<Held> {
         let asked = SystemTime::now();
         let answer = self
             .sts
@@ -150,13 +227,11 @@ impl Provider {
         }
         let stated = SystemTime::try_from(issued.expiration)
             .map_err(|error| Error::failed("STS answered with a time that cannot be").caused_by(error))?;
-        Ok(Credentials::new(
-            issued.access_key_id,
-            issued.secret_access_key,
-            Some(issued.session_token),
-            Some(expiry(stated, asked)),
-            "GitHubOidc",
-        ))
+        let end = expiry(stated, asked);
+        let session = Some(issued.session_token);
+        let credentials =
+            Credentials::new(issued.access_key_id, issued.secret_access_key, session, Some(end), "GitHubOidc");
+        Ok(Held::new(credentials, end, asked))
     }
 
     fn refused<R>(
@@ -220,6 +295,34 @@ impl Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_sts_that_never_answers_is_left() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let role = Role {
+            arn: "arn:aws:iam::123456789012:role/ml-cache".to_owned(),
+            region: "eu-central-1".to_owned(),
+            session: "test".to_owned(),
+            request_url: String::new(),
+            request_token: String::new(),
+            sts_endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
+        };
+        let provider = provider(role, aws_smithy_http_client::Builder::new().build_http(), |_| ()).unwrap();
+        let started = tokio::time::Instant::now();
+        let error = provider.redeem("token".to_owned()).await.err().unwrap();
+        assert!(error.explanation().contains("STS cannot be reached"), "{}", error.explanation());
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn credentials_are_renewed_before_they_end() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        for (life, renew, last_use) in [(3600, 3300, 3570), (900, 600, 870), (60, 40, 54), (0, 0, 0)] {
+            let seconds = |count| now + Duration::from_secs(count);
+            let held = Held::new(Credentials::for_tests(), seconds(life), now);
+            assert_eq!((held.renew, held.last_use), (seconds(renew), seconds(last_use)), "{life}");
+        }
+    }
 
     #[test]
     fn a_clock_that_is_behind_does_not_make_credentials_live_longer() {

@@ -43,10 +43,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SLOWEST_PUT: u64 = 16 << 10;
 /// A body that hands over nothing for so long has stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Credentials with an end are renewed so long before it.
-const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
-/// Renewing may take so long.
-const RENEW_TIMEOUT: Duration = Duration::from_secs(60);
 /// The SDK retries throttling, server and connection errors only, with full jitter.
 const ATTEMPTS: u32 = 5;
 
@@ -109,9 +105,8 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build());
     if let Some(credentials) = credentials {
-        // Renewed well before they expire, since a long transfer goes on meanwhile.
-        let cache = IdentityCache::lazy().buffer_time(RENEW_BEFORE).load_timeout(RENEW_TIMEOUT).build();
-        loader = loader.credentials_provider(credentials).identity_cache(cache);
+        // Their source keeps and renews them itself.
+        loader = loader.credentials_provider(credentials).identity_cache(IdentityCache::no_cache());
     }
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
