@@ -165,9 +165,9 @@ impl ProvideCredentials for Provider {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async move {
-            self.credentials().await.map_err(|error| CredentialsError::provider_error(error.render()))
-        })
+        future::ProvideCredentials::new(
+            async move { self.credentials().await.map_err(CredentialsError::provider_error) },
+        )
     }
 }
 

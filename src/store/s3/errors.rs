@@ -87,12 +87,19 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
 }
 
 fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
-    let chain = chain(error);
-    let all = chain.join(": ").to_lowercase();
+    let all = causes(error).iter().map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ");
+    if let Some(own) = own(error) {
+        let reason = format!("the credentials could not be renewed: {}", own.explanation());
+        let refused = StoreError::new(Kind::Unauthenticated, action, key, reason);
+        return refused.hint(own.hints().join("; "));
+    }
     // A metadata service that is there and refuses is one way to have none.
     if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
-        let reason = format!("the credentials could not be renewed: {}", root_cause(error));
-        return StoreError::new(Kind::Unauthenticated, action, key, reason);
+        let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));
+        return StoreError::new(Kind::Unauthenticated, action, key, reason).hint(
+            "check the AWS variables of this step: files that they name must lie inside of the container, such as in the \
+             workspace; or set `role-to-assume`",
+        );
     }
     if all.contains("credential") {
         return StoreError::new(Kind::Unauthenticated, action, key, "no AWS credentials were found").hint(
@@ -104,19 +111,25 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
     StoreError::new(Kind::Unreachable, action, key, reason).hint(REACH)
 }
 
-/// Returns the innermost cause, which is the one that says what happened.
-pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    chain(error).pop().unwrap_or_default()
+/// Returns the error of a role's credentials, where there is one among the causes.
+fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a crate::Error> {
+    causes(error).into_iter().find_map(|cause| cause.downcast_ref())
 }
 
-fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut texts = Vec::new();
+/// Returns the innermost cause, which is the one that says what happened.
+pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    causes(error).pop().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Returns the error and its causes, the innermost last.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
+    let mut causes = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        texts.push(error.to_string());
+        causes.push(error);
         next = error.source();
     }
-    texts
+    causes
 }
 
 #[cfg(test)]
