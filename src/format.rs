@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub mod artifact;
 pub mod digest;
@@ -38,6 +39,32 @@ fn from_json<T: DeserializeOwned>(
         return Err(FormatError::new(what, format!("its schema is `{}`, not `{known}`", schema_of(&document))));
     }
     Ok(document)
+}
+
+/// Refuses what serde takes for the document although the format does not: arrays in place of objects, and fields
+/// left out.
+fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Result<(), FormatError> {
+    let error = |error: serde_json::Error| FormatError::new(what, error.to_string());
+    let read: Value = serde_json::from_slice(bytes).map_err(error)?;
+    match has_shape_of(&read, &serde_json::to_value(document).map_err(error)?) {
+        true => Ok(()),
+        false => Err(FormatError::new(what, "a field is missing, or an array stands for an object")),
+    }
+}
+
+/// Whether both have the same objects, fields and arrays, whatever the values.
+fn has_shape_of(read: &Value, written: &Value) -> bool {
+    match (read, written) {
+        (Value::Object(read), Value::Object(written)) => {
+            let has = |(name, value)| read.get(name).is_some_and(|found| has_shape_of(found, value));
+            read.len() == written.len() && written.iter().all(has)
+        }
+        (Value::Array(read), Value::Array(written)) => {
+            read.len() == written.len() && read.iter().zip(written).all(|(read, written)| has_shape_of(read, written))
+        }
+        (Value::Object(_) | Value::Array(_), _) | (_, Value::Object(_) | Value::Array(_)) => false,
+        _ => true,
+    }
 }
 
 /// Returns the bytes that are stored: one line of compact JSON with the fields in order.

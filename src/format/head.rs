@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FormatError, from_json, to_json};
+use super::{Digest, FormatError, from_json, strict, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/head/v1";
@@ -41,7 +41,9 @@ impl Head {
     /// # Errors
     /// Bytes that are too many or not JSON of this schema.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        from_json("head", bytes, MAX_BYTES, &[SCHEMA], |head: &Self| &head.schema)
+        let head = from_json("head", bytes, MAX_BYTES, &[SCHEMA], |head: &Self| &head.schema)?;
+        strict("head", bytes, &head)?;
+        Ok(head)
     }
 
     /// Returns the bytes that are stored: one line of compact JSON.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FormatError, ModelName, Namespace, Scope, from_json, to_json};
+use super::{Digest, FormatError, ModelName, Namespace, Scope, from_json, strict, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA_V1: &str = "ml-cache/pointer/v1";
@@ -176,6 +176,7 @@ impl Pointer {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let pointer: Self =
             from_json("pointer", bytes, MAX_BYTES, &[SCHEMA_V1, SCHEMA_V2], |pointer: &Self| &pointer.schema)?;
+        strict("pointer", bytes, &pointer)?;
         if pointer.schema == SCHEMA_V1 && (pointer.forced.is_some() || pointer.promotion.is_some()) {
             return Err(bad("it has fields of version 2"));
         }
@@ -267,6 +268,25 @@ mod tests {
         // The new fields under the old name are nobody's format.
         let mixed = String::from_utf8(GOLDEN_V2.to_vec()).unwrap().replace(SCHEMA_V2, SCHEMA_V1);
         assert!(Pointer::parse(mixed.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn only_objects_with_all_their_fields_are_pointers() {
+        let edited = |edit: fn(&mut serde_json::Value)| {
+            let mut pointer = serde_json::from_slice(GOLDEN).unwrap();
+            edit(&mut pointer);
+            Pointer::parse(pointer.to_string().as_bytes()).map(|_| ()).map_err(|error| error.reason)
+        };
+        assert_eq!(edited(|_| ()), Ok(()), "the order of fields does not matter");
+        // The format allows more digits than are written.
+        assert_eq!(edited(|pointer| pointer["created_at"] = "2026-11-23T06:21:48.500000Z".into()), Ok(()));
+        for edit in [
+            (|pointer| drop(pointer.as_object_mut().unwrap().remove("train_seconds"))) as fn(&mut serde_json::Value),
+            |pointer| drop(pointer.as_object_mut().unwrap().remove("producer")),
+            |pointer| pointer["inputs"] = serde_json::json!([pointer["inputs"]["digest"], pointer["inputs"]["size"]]),
+        ] {
+            assert!(edited(edit).is_err());
+        }
     }
 
     #[test]
