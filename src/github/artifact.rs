@@ -21,10 +21,11 @@ use crate::format::Digest;
 use crate::format::artifact::is_of;
 
 const TRIES: u32 = 5;
-/// Base of the pause before a repetition, which grows by half each time (as the official client's).
-const PAUSE: Duration = Duration::from_millis(1000);
+/// The first pause before a repetition. Each later one is between 1.5 times the one before at the least and at the
+/// most (as the official client's).
+const PAUSE: Duration = Duration::from_secs(3);
 /// Later than this nothing is repeated: a service that does not answer costs a timeout every time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// So many names are tried for one artifact.
 const NAMES: u32 = 3;
 const MAX_ANSWER: usize = 4 << 20;
@@ -167,7 +168,11 @@ impl ResultsService {
         let digest = Digest::of(&zip);
         let mut candidate = name.to_owned();
         let mut failed = Error::failed(format!("cannot upload the artifact `{name}`: no name that was tried is free"));
-        for _ in 0..NAMES {
+        let started = Instant::now();
+        for attempt in 0..NAMES {
+            if attempt > 0 && started.elapsed() >= PATIENCE {
+                break;
+            }
             match self.upload_as(&candidate, &zip, &digest, retention_days).await {
                 Ok(id) => return Ok(Uploaded { name: candidate, id, digest }),
                 // A failed attempt burns its name for the rest of the run, so the next one is new.
@@ -304,7 +309,7 @@ impl ResultsService {
             // What cannot be finalized exists all the same, and cannot be seen or removed: only another
             // name helps, unless the token is refused or the service is down.
             return Err(match status.as_u16() {
-                400 | 404..=428 if method == FINALIZE => Refusal::Taken(refusal),
+                400 | 403..=428 if method == FINALIZE => Refusal::Taken(refusal),
                 _ => Refusal::Other(refusal),
             });
         }
@@ -319,8 +324,8 @@ impl ResultsService {
         let mut last = Error::failed("no answer");
         for attempt in 0..TRIES {
             if attempt > 0 {
-                let longest = self.pause.mul_f64(1.5_f64.powi(attempt.cast_signed()));
-                tokio::time::sleep(longest.mul_f64(rand::random::<f64>())).await;
+                let growth = if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
+                tokio::time::sleep(self.pause.mul_f64(1.5_f64.powf(growth))).await;
             }
             match request().send().await {
                 Ok(response) => {
