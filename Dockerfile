@@ -9,6 +9,9 @@ LABEL org.opencontainers.image.title="ml-cache-action" \
 
 COPY rootfs/ /
 
+# The binary refuses directories that are gone with the container.
+ENV ML_CACHE_CONTAINER=true
+
 # The binary itself, not a shell: a shell drops environment variables with a hyphen in their name, and that is
 # how the runner hands over inputs. No USER: the runner requires root, because the files it mounts belong to it.
 ENTRYPOINT ["/usr/local/bin/ml-cache"]

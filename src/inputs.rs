@@ -3,6 +3,7 @@
 //! The same table feeds the command line flags, the action's inputs and the documentation test.
 
 pub mod host_paths;
+mod mounts;
 pub mod settings;
 pub mod table;
 
