@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::commands::save::Basis;
 use crate::commands::{Context, plan, resolve, restore, save};
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::format::inputs::MAX_DOCUMENT_BYTES;
 use crate::format::{Digest, InputsDocument};
 use crate::github::RunContext;
 use crate::github::file_command::FileCommands;
 use crate::inputs::host_paths::HostPaths;
-use crate::inputs::{self, INPUTS, RawInputs, Verb};
+use crate::inputs::{self, INPUTS, RawInputs, Settings, Verb};
 use crate::outputs::Outputs;
 use crate::ownership::Owner;
 use crate::regular_file;
@@ -40,6 +40,7 @@ pub enum Phase {
 
 /// The state that the main step leaves for the post step, under one name.
 const STATE: &str = "plan";
+const MAX_STATE: usize = 64 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
@@ -107,12 +108,11 @@ pub fn ensure_outputs(phase: Phase, environment: &Environment) -> Result<()> {
 
 async fn step(phase: Phase, environment: &Environment, report: Report, files: &FileCommands) -> Result<()> {
     let workspace = workspace(environment)?;
-    let payload = environment.get("GITHUB_EVENT_PATH").and_then(|path| std::fs::read(path).ok());
-    let run = RunContext::read(environment, payload.as_deref());
+    let run = RunContext::of(environment);
     let raw = raw_inputs(environment, &workspace);
     let settings = inputs::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
     let ctx = Context::open(phase.verb(), settings, run, report, environment).await?;
-    let temp = environment.get("RUNNER_TEMP").map(PathBuf::from);
+    let shelf = Shelf::find(environment, files, &ctx.settings);
     match phase {
         Phase::Plan => {
             let planned = plan::observe(&ctx).await?;
@@ -120,10 +120,8 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
                 save::move_head(&ctx, &found.pointer).await;
             }
-            files.add_summary(
-                &planned.summary(&ctx, if planned.verdict.retrain { "retrain" } else { "no training needed" }),
-            )?;
-            finish_plan(&ctx, files, &planned, &planned.outputs())
+            let decision = if planned.verdict.retrain { "retrain" } else { "no training needed" };
+            finish_plan(&ctx, files, &planned, &planned.outputs(), decision)
         }
         Phase::Main => {
             let planned = plan::observe(&ctx).await?;
@@ -136,37 +134,24 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             };
             // Whatever happened: a model that could not be put in place must not keep the post step
             // from saving one that is trained all the same.
-            save_state(files, &ctx, &planned, matches!(restored, Ok(true)), temp.as_deref())?;
+            save_state(files, &ctx, &planned, matches!(restored, Ok(true)), &shelf)?;
             outputs.restored = restored?;
             if let Some(found) = found {
                 save::move_head(&ctx, &found.pointer).await;
             }
-            files.add_summary(&planned.summary(&ctx, if outputs.restored { "restored" } else { "retrain" }))?;
-            finish_plan(&ctx, files, &planned, &outputs)
+            finish_plan(&ctx, files, &planned, &outputs, if outputs.restored { "restored" } else { "retrain" })
         }
-        Phase::Restore => {
-            let execution = restore::execute(&ctx).await?;
-            files.add_summary(&execution.summary)?;
-            set_outputs(files, &execution.outputs)
-        }
-        Phase::Resolve => {
-            let execution = resolve::execute(&ctx).await?;
-            files.add_summary(&execution.summary)?;
-            set_outputs(files, &execution.outputs)
-        }
-        Phase::Save => {
-            let execution = save::execute(&ctx, Basis::default()).await?;
-            files.add_summary(&execution.summary)?;
-            set_outputs(files, &execution.outputs)
-        }
-        Phase::Post => post(ctx, environment, files).await,
+        Phase::Restore => finish(&ctx, files, &restore::execute(&ctx).await?),
+        Phase::Resolve => finish(&ctx, files, &resolve::execute(&ctx).await?),
+        Phase::Save => finish(&ctx, files, &save::execute(&ctx, Basis::default()).await?),
+        Phase::Post => post(ctx, environment, files, &shelf).await,
     }
 }
 
 /// Saves what was trained between the main step and the end of the job.
-async fn post(ctx: Context, environment: &Environment, files: &FileCommands) -> Result<()> {
-    let state: Option<State> =
-        environment.get(&format!("STATE_{STATE}")).and_then(|text| serde_json::from_str(text).ok());
+async fn post(ctx: Context, environment: &Environment, files: &FileCommands, shelf: &Shelf) -> Result<()> {
+    let given = environment.get(&format!("STATE_{STATE}")).map(str::to_owned);
+    let state: Option<State> = given.or_else(|| shelf.take()).and_then(|text| serde_json::from_str(&text).ok());
     let basis = match state {
         Some(state) if state.restored => {
             ctx.report.info(&format!("{}: restored in this job, nothing to save", ctx.settings.model));
@@ -194,16 +179,40 @@ async fn post(ctx: Context, environment: &Environment, files: &FileCommands) -> 
                 ctx.report.info(&format!("{}: a model of these inputs is stored, nothing to save", ctx.settings.model));
                 return Ok(());
             }
-            ctx.report.detail("the runner gave no state: whether inputs changed since the plan is not known");
+            ctx.report.warn(
+                "this runner hands no state to the end of the job, so it is not known whether the inputs are still those \
+                 that were planned: if a step of the job changes them, use the actions `plan` and `save` instead",
+            );
             Basis::of(&ctx, &planned, None, None)
         }
     };
     let execution = save::execute(&ctx, basis).await?;
-    files.add_summary(&execution.summary)
+    add_summary(&ctx, files, &execution.summary);
+    Ok(())
 }
 
-fn finish_plan(ctx: &Context, files: &FileCommands, planned: &plan::Planned, outputs: &Outputs) -> Result<()> {
+fn finish(ctx: &Context, files: &FileCommands, execution: &restore::Execution) -> Result<()> {
+    set_outputs(files, &execution.outputs)?;
+    add_summary(ctx, files, &execution.summary);
+    Ok(())
+}
+
+/// What was done stays done without a summary of it.
+fn add_summary(ctx: &Context, files: &FileCommands, summary: &str) {
+    if let Err(error) = files.add_summary(summary) {
+        ctx.report.warn_of("there is no job summary", &error);
+    }
+}
+
+fn finish_plan(
+    ctx: &Context,
+    files: &FileCommands,
+    planned: &plan::Planned,
+    outputs: &Outputs,
+    decision: &str,
+) -> Result<()> {
     set_outputs(files, outputs)?;
+    add_summary(ctx, files, &planned.summary(ctx, decision));
     if planned.verdict.retrain && ctx.settings.fail_on_miss {
         return Err(Error::not_found(format!("there is no model to use: {}", planned.verdict.explanation)));
     }
@@ -219,7 +228,7 @@ fn save_state(
     ctx: &Context,
     planned: &plan::Planned,
     restored: bool,
-    temp: Option<&Path>,
+    shelf: &Shelf,
 ) -> Result<()> {
     let base = planned.found.as_ref().filter(|found| found.scope == ctx.access.own);
     let state = State {
@@ -229,11 +238,43 @@ fn save_state(
         looked: planned.looked,
         base: base.map(|found| found.pointer.nonce.clone()),
         planned_at: ctx.now,
-        document: temp.filter(|temp| temp.is_dir()).and_then(|temp| keep_document(temp, &planned.document)),
+        document: shelf.temp.as_deref().and_then(|temp| keep_document(temp, &planned.document)),
     };
     let text =
         serde_json::to_string(&state).map_err(|error| Error::failed("cannot keep the state").caused_by(error))?;
+    shelf.put(&text)?;
     files.save_state(STATE, &text)
+}
+
+/// Where the main step leaves things for the post step of the same job.
+struct Shelf {
+    /// A directory that both see.
+    temp: Option<PathBuf>,
+    /// The state as a file, for a runner that hands none to the post step of a container action: act, whose
+    /// containers share only the directory of the file commands.
+    state: Option<PathBuf>,
+}
+
+impl Shelf {
+    fn find(environment: &Environment, files: &FileCommands, settings: &Settings) -> Self {
+        let shared = files.directory().filter(|_| environment.is_true("ACT"));
+        let name = format!("{}/{}", settings.namespace, settings.model);
+        let state = shared.map(|place| place.join(format!("ml-cache-{}.json", Digest::of(name.as_bytes()).short())));
+        let temp = environment.get("RUNNER_TEMP").map(PathBuf::from);
+        Self { temp: shared.map(Path::to_owned).or(temp).filter(|temp| temp.is_dir()), state }
+    }
+
+    fn put(&self, text: &str) -> Result<()> {
+        self.state.as_ref().map_or(Ok(()), |path| std::fs::write(path, text).on("cannot keep the state in", path))
+    }
+
+    /// Returns the state once: what an earlier job left behind says nothing of this one.
+    fn take(&self) -> Option<String> {
+        let path = self.state.as_ref()?;
+        let bytes = regular_file::read("state", path, MAX_STATE).ok()?;
+        std::fs::remove_file(path).ok()?;
+        String::from_utf8(bytes).ok()
+    }
 }
 
 /// Keeps the inputs for the post step; without them it can only say that something changed.

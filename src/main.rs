@@ -88,8 +88,7 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
 }
 
 async fn command(arguments: Arguments, environment: &Environment, report: Report, interrupt: &Interrupt) -> Result<()> {
-    let payload = environment.get("GITHUB_EVENT_PATH").and_then(|path| std::fs::read(path).ok());
-    let run_context = RunContext::read(environment, payload.as_deref());
+    let run_context = RunContext::of(environment);
     let settings =
         inputs::resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;
     let ctx = Context::open(arguments.verb, settings, run_context, report, environment).await?;

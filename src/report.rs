@@ -42,6 +42,12 @@ impl Report {
         }
     }
 
+    /// Says what came of an error that does not end the work.
+    pub fn warn_of(&self, consequence: &str, error: &Error) {
+        self.warn(&format!("{consequence}: {}", error.explanation()));
+        self.hints(error);
+    }
+
     /// Says why the work ended.
     pub fn error(&self, error: &Error) {
         let message = sanitize::lines(&error.explanation());
@@ -49,6 +55,10 @@ impl Report {
             true => put(&Command { name: "error", message: &message }.to_string()),
             false => put(&format!("{} {message}", paint(Style::new().red().bold(), "error:"))),
         }
+        self.hints(error);
+    }
+
+    fn hints(&self, error: &Error) {
         for hint in error.hints() {
             put(&format!("{} {}", paint(Style::new().cyan().bold(), "hint:"), sanitize::line(hint)));
         }

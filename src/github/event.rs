@@ -1,9 +1,12 @@
 //! The workflow run that this process belongs to, from `GITHUB_*` and the event payload.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use crate::environment::Environment;
 use crate::format::pointer::Producer;
+use crate::regular_file;
 
 /// What is known of the run; all text is foreign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +122,22 @@ struct MergeGroup {
     head_commit: Option<Commit>,
 }
 
+/// GitHub's payloads have 25 MB at most.
+const MAX_PAYLOAD: usize = 64 << 20;
+
+/// Returns the short name of a ref, by which heads are filed: a branch, or `tags/<tag>`.
+pub fn short_ref(git_ref: &str) -> &str {
+    git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
+}
+
 impl RunContext {
+    /// Returns the run with what its payload says; see [`RunContext::read`].
+    pub fn of(environment: &Environment) -> Option<Self> {
+        let path = environment.get("GITHUB_EVENT_PATH").map(Path::new);
+        let payload = path.and_then(|path| regular_file::read("event's payload", path, MAX_PAYLOAD).ok());
+        Self::read(environment, payload.as_deref())
+    }
+
     /// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. A payload that is missing or not
     /// understood leaves its fields empty, which never widens what a run may do.
     pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<Self> {
@@ -172,8 +190,7 @@ impl RunContext {
         if !self.head_ref.is_empty() {
             return &self.head_ref;
         }
-        let git_ref = self.git_ref.as_str();
-        git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
+        short_ref(&self.git_ref)
     }
 
     /// Returns the path of the workflow file, such as `.github/workflows/train.yml`; `None` where the

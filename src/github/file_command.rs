@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
+use crate::regular_file;
 
 /// The runner ignores a summary over this size.
 const MAX_SUMMARY: usize = 1 << 20;
+/// Outputs are never larger.
+const MAX_OUTPUT: usize = 64 << 20;
 
 /// Where a step's commands go.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +50,15 @@ impl FileCommands {
 
     /// Returns whether the output was set.
     pub fn has_output(&self, name: &str) -> bool {
-        let text = self.output.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let read = |path: &PathBuf| regular_file::read("step's output", path, MAX_OUTPUT).ok();
+        let bytes = self.output.as_ref().and_then(read).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with("<<")))
+    }
+
+    /// Returns the directory of these files, which every step of the job sees.
+    pub fn directory(&self) -> Option<&Path> {
+        self.state.as_deref()?.parent().filter(|parent| parent.is_dir())
     }
 
     /// Keeps a value for the post step, which finds it as `STATE_<name>`.

@@ -1,6 +1,7 @@
 //! The container action as the runner starts it: `INPUT_*` in; outputs, state, summary and log out.
 
 mod artifacts;
+mod elsewhere;
 mod force;
 mod foreign_pointers;
 mod foreign_zips;
@@ -20,6 +21,7 @@ mod renewal;
 mod runner;
 mod secrets;
 mod trust;
+mod without_state;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};

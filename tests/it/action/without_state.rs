@@ -1,0 +1,81 @@
+//! A runner that hands no state to the post step of a container action, as act does: its containers share the
+//! directory of the file commands.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::runner::{Runner, State, Step};
+
+/// A job under act, and the directory that its containers share.
+struct Job {
+    runner: Runner,
+    shared: PathBuf,
+}
+
+impl Job {
+    fn of(mut runner: Runner) -> Self {
+        runner.env("ACT", "true");
+        // Private to each container.
+        runner.env("RUNNER_TEMP", "");
+        let shared = runner.temp().join("workflow");
+        fs::create_dir(&shared).unwrap();
+        Self { runner, shared }
+    }
+
+    fn step(&self, phase: &str) -> Step {
+        let inputs = self.runner.input_variables(phase, &self.runner.inputs_of());
+        let (mut command, files) = self.runner.command(phase, inputs, &State::new());
+        command.env("GITHUB_STATE", self.shared.join("statecmd.txt"));
+        let output = command.output().unwrap();
+        files.read(output.status.code(), &[output.stdout, output.stderr])
+    }
+}
+
+#[test]
+fn a_model_that_was_restored_is_not_saved_for_inputs_that_changed_afterwards() {
+    let job = Job::of(Runner::trained().next_job());
+    let main = job.step("main");
+    main.succeeds();
+    assert_eq!(main.output("restored"), "true");
+    job.runner.write("src/train.py", "formatted");
+    let before = job.runner.objects("v1");
+    let post = job.step("post");
+    post.succeeds();
+    assert!(post.log.contains("restored in this job, nothing to save"), "{}", post.log);
+    assert_eq!(job.runner.objects("v1"), before);
+}
+
+#[test]
+fn a_training_that_changes_its_inputs_saves_nothing_and_they_are_named() {
+    let job = Job::of(Runner::new());
+    job.step("main").succeeds();
+    job.runner.train("weights");
+    job.runner.write("data/log.txt", "of the training");
+    job.step("post").fails(1, &["the inputs are not those that were planned", "data added: data/log.txt"]);
+    assert!(job.runner.pointers().is_empty());
+}
+
+#[test]
+fn a_training_is_saved_once_and_leaves_nothing_for_a_later_job() {
+    let job = Job::of(Runner::new());
+    job.step("main").succeeds();
+    job.runner.train("weights");
+    let post = job.step("post");
+    post.succeeds();
+    assert_eq!(job.runner.pointers().len(), 1);
+    assert!(!post.log.contains("::warning::"), "{}", post.log);
+    // Nothing is left but what the runner reads.
+    let left: Vec<_> = fs::read_dir(&job.shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "statecmd.txt" || name.to_string_lossy().ends_with(".zst")), "{left:?}");
+}
+
+#[test]
+fn without_any_state_it_is_said_what_is_not_known() {
+    let runner = Runner::new();
+    runner.main().succeeds();
+    runner.train("weights");
+    let post = runner.step_after("post", &State::new());
+    post.succeeds();
+    assert!(post.log.contains("::warning::this runner hands no state to the end of the job"), "{}", post.log);
+    assert_eq!(runner.pointers().len(), 1);
+}
