@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::decide::{Access, force, scope};
 use crate::environment::Environment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::format::{InputsDocument, Scope};
 use crate::github::artifact::ResultsService;
@@ -95,7 +95,7 @@ impl Context {
         };
         let message = message(&settings, run.as_ref(), rest.as_ref(), report).await;
         settings.policy.force = force::forced(&settings.force, run.as_ref(), message.as_deref());
-        let heads = heads(&settings, run.as_ref(), &access, is_foreign, rest.as_ref(), report).await;
+        let heads = heads(&settings, run.as_ref(), &access, is_foreign, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
         Ok(Self { verb, settings, run, access, store, results, rest, heads, report, progress, now: Timestamp::now() })
@@ -137,30 +137,37 @@ async fn heads(
     is_foreign: bool,
     rest: Option<&Rest>,
     report: Report,
-) -> Vec<(Scope, String)> {
+) -> Result<Vec<(Scope, String)>> {
     if let Some(name) = &settings.git_ref {
-        return access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect();
+        return Ok(access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect());
+    }
+    if is_foreign && settings.names_a_model() {
+        return Ok(Vec::new());
     }
     let mut heads = Vec::new();
     let default = if is_foreign {
-        match (rest, &settings.repository) {
-            (Some(rest), Some(name)) => rest
-                .repository(name)
-                .await
-                .inspect_err(|error| {
-                    report.warn(&format!("the default branch of {name} is not known: {}", error.explanation()))
-                })
-                .map(|repository| repository.default_branch)
-                .ok(),
-            _ => None,
-        }
+        let name = settings.repository.as_deref().unwrap_or_default();
+        let known = match rest {
+            // An API that fails must not decide which model is the newest.
+            Some(rest) => rest.default_branch(name).await.map_err(|error| {
+                error.hint("or name the branch whose latest model is meant by `ref`; then nobody is asked")
+            })?,
+            None => Err(Error::failed("`github-token` is empty")),
+        };
+        let known = known.inspect_err(|error| {
+            report.info(&format!(
+                "the default branch of `{name}` is not known, so `main` and `master` are tried; `ref` names another \
+                 ({})",
+                error.explanation()
+            ));
+        });
+        known.ok()
     } else {
         heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
         run.and_then(|run| run.default_branch.clone())
     };
     match default {
         Some(name) => heads.push((Scope::Trusted, name)),
-        // Without a token, the usual names.
         None if is_foreign && !access.reads.is_empty() => {
             heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned())))
         }
@@ -168,7 +175,7 @@ async fn heads(
     }
     heads.retain(|(scope, _)| access.reads.contains(scope));
     heads.dedup();
-    heads
+    Ok(heads)
 }
 
 /// Returns the message of the commit that caused the run, where it may force a training. The payload of
@@ -176,16 +183,11 @@ async fn heads(
 async fn message(settings: &Settings, run: Option<&RunContext>, rest: Option<&Rest>, report: Report) -> Option<String> {
     let run = run.filter(|_| settings.force.message.is_some())?;
     let Some(request) = &run.pull_request else { return run.message.clone() };
-    let unknown =
-        |why: &str| report.warn(&format!("the message of the pull request's last commit is not known: {why}"));
+    let unknown = |error: &Error| report.warn_of("the message of the pull request's last commit is not known", error);
     match rest {
-        Some(rest) => rest
-            .message_of_commit(&run.repository, &request.head_sha)
-            .await
-            .inspect_err(|error| unknown(&error.explanation()))
-            .ok(),
+        Some(rest) => rest.message_of_commit(&run.repository, &request.head_sha).await.inspect_err(unknown).ok(),
         None => {
-            unknown("`github-token` is empty");
+            unknown(&Error::failed("`github-token` is empty"));
             None
         }
     }

@@ -58,7 +58,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         // Damage is never an outage: nobody may paper over it by training.
         Err(error) if error.kind() == Kind::Integrity => return Err(error),
         Err(error) if ctx.settings.on_error == OnError::Retrain => {
-            ctx.report.warn(&error.explanation());
+            ctx.report.warn_of("training, since the store cannot be looked at", &error);
             (Lookup::Failed(error.to_string()), None)
         }
         Err(error) => {
@@ -98,7 +98,7 @@ async fn look(ctx: &Context, inputs: &Fingerprint) -> Result<(Lookup, Option<(Po
         Ok(baseline) => Ok((looked_up, baseline)),
         // An explanation that is damaged is no reason not to train.
         Err(error) if error.kind() == Kind::Integrity => {
-            ctx.report.warn(&format!("nothing to compare with: {}", error.explanation()));
+            ctx.report.warn_of("nothing to compare with", &error);
             Ok((looked_up, None))
         }
         Err(error) => Err(error),
@@ -146,7 +146,10 @@ impl Planned {
             ("Data", listed(&self.document.data)),
             ("Training code", listed(&self.document.training)),
             ("Fingerprint", self.inputs.all.to_string()),
-            ("Scope", ctx.access.own.to_string()),
+            (
+                "Scope",
+                ctx.access.read_only.as_ref().map_or(ctx.access.own.to_string(), |_| "none: read only".to_owned()),
+            ),
         ];
         if let Some(found) = self.found.as_ref().filter(|_| !self.verdict.retrain) {
             rows.extend(model_rows(&found.pointer));

@@ -43,7 +43,7 @@ pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
             false
         }
         Err(error) => {
-            ctx.report.warn(&format!("nothing is promoted: {}", error.explanation()));
+            ctx.report.warn_of("nothing is promoted", &error);
             false
         }
     }

@@ -40,6 +40,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
             outputs.fingerprint = Some(pointer.fingerprint);
             ctx.report.begin(&format!("{}: resolved", ctx.settings.model));
             ctx.report.table(&model_rows(&pointer));
+            ctx.report.info(&serde_json::to_string(&pointer).unwrap_or_default());
             ctx.report.end();
             let explanation = format!("found in the scope `{}`", pointer.scope);
             let summary = Summary {
@@ -97,10 +98,14 @@ pub fn missing(ctx: &Context, mut outputs: Outputs, reason: Reason, explanation:
 /// # Errors
 /// A pointer that the store does not confirm; a run that is not trusted; a store or API that fails.
 pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
-    if let Some(claimed) = claimed(ctx).await? {
-        let pointer = confirm(ctx, &claimed).await?;
-        outputs.fingerprint = Some(pointer.fingerprint);
-        return Ok(Resolution::Found(Box::new(pointer)));
+    match claimed(ctx).await? {
+        Claim::Bytes(bytes) => {
+            let pointer = confirm(ctx, &bytes).await?;
+            outputs.fingerprint = Some(pointer.fingerprint);
+            return Ok(Resolution::Found(Box::new(pointer)));
+        }
+        Claim::Missing(explanation) => return Ok(Resolution::Missing(Reason::NoModel, explanation)),
+        Claim::None => {}
     }
     let settings = &ctx.settings;
     let fingerprint = if settings.fingerprint.is_some() {
@@ -137,34 +142,44 @@ fn ref_names(ctx: &Context) -> String {
     ctx.heads.iter().map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }
 
+/// What somebody handed over to say which model is meant.
+enum Claim {
+    /// The bytes of a pointer.
+    Bytes(Vec<u8>),
+    /// A run that has no pointer, as a sentence.
+    Missing(String),
+    /// Nothing.
+    None,
+}
+
 /// Returns the bytes of a pointer that somebody handed over.
-async fn claimed(ctx: &Context) -> Result<Option<Vec<u8>>> {
+async fn claimed(ctx: &Context) -> Result<Claim> {
     match (&ctx.settings.pointer, ctx.settings.run_id) {
-        (Some(PointerSource::Json(text)), _) => Ok(Some(text.clone().into_bytes())),
-        (Some(PointerSource::File(path)), _) => regular_file::read("pointer", path, MAX_BYTES).map(Some),
+        (Some(PointerSource::Json(text)), _) => Ok(Claim::Bytes(text.clone().into_bytes())),
+        (Some(PointerSource::File(path)), _) => regular_file::read("pointer", path, MAX_BYTES).map(Claim::Bytes),
         (Some(PointerSource::Artifact(name)), _) => match &ctx.results {
-            Ok(service) => service.download(name).await.map(Some),
+            Ok(service) => service.download(name).await.map(Claim::Bytes),
             Err(why) => Err(Error::failed(format!("cannot read the artifact `{name}`: {why}"))
                 .hint("pass the output `pointer` itself, or a `fingerprint`")),
         },
-        (None, Some(run)) => of_run(ctx, run).await.map(Some),
-        (None, None) => Ok(None),
+        (None, Some(run)) => of_run(ctx, run).await,
+        (None, None) => Ok(Claim::None),
     }
 }
 
 /// Returns the pointer that a trusted run uploaded.
-async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
+async fn of_run(ctx: &Context, run: u64) -> Result<Claim> {
     let settings = &ctx.settings;
     let repository = settings.repository.as_deref().unwrap_or_default();
     let rest = ctx.rest.as_ref().ok_or_else(|| {
         Error::bad_input("`run-id` needs a `github-token`").hint("the token needs `actions: read` on that repository")
     })?;
     let facts = rest.run(repository, run).await?;
-    let short = |name: &String| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
-    let mut branches: Vec<String> = settings.trusted_refs.iter().map(short).collect();
-    branches.push(rest.repository(repository).await?.default_branch);
-    usable(&facts.facts(), &branches)
-        .map_err(|why| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")))?;
+    let default_branch = rest.repository(repository).await?.default_branch;
+    usable(&facts.facts(), &default_branch, &settings.trusted_refs).map_err(|why| {
+        Error::failed(format!("run {run} of `{repository}` cannot be used: {why}"))
+            .hint("name a successful run of a trusted branch, or name its branch in `trusted-refs`")
+    })?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
     let mut found: Vec<_> = artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)).collect();
@@ -173,16 +188,21 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
         let attempt = artifact::attempt(&newest.name, name);
         found.retain(|other| artifact::attempt(&other.name, name) == attempt);
     }
-    let mut pointers = Vec::new();
+    let (mut pointers, mut others) = (Vec::new(), Vec::new());
     for artifact in found {
-        pointers.push(rest.pointer_in(repository, artifact).await?);
+        let bytes = rest.pointer_in(repository, artifact).await?;
+        // Names of models that differ only in what an artifact's name cannot hold share its prefix.
+        match Pointer::parse(&bytes) {
+            Ok(pointer) if pointer.namespace == settings.namespace && pointer.model == settings.model => {
+                pointers.push((pointer.fingerprint, bytes));
+            }
+            _ => others.push(bytes),
+        }
     }
-    let fingerprints: Vec<Option<Digest>> =
-        pointers.iter().map(|bytes| Pointer::parse(bytes).ok().map(|pointer| pointer.fingerprint)).collect();
-    let meant = match (settings.fingerprint, fingerprints.first()) {
-        (Some(asked), _) => fingerprints.iter().position(|found| *found == Some(asked)),
-        (None, Some(Some(newest))) => match fingerprints.iter().flatten().find(|other| *other != newest) {
-            Some(other) => {
+    let meant = match (settings.fingerprint, pointers.first()) {
+        (Some(asked), _) => pointers.iter().position(|(found, _)| *found == asked),
+        (None, Some((newest, _))) => match pointers.iter().find(|(other, _)| other != newest) {
+            Some((other, _)) => {
                 let several = format!("saved this model from more than one set of inputs: {newest} and {other}");
                 return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
                     "say which one is meant by `fingerprint`, or by the `artifact-name` of the job that trained it",
@@ -190,18 +210,20 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Vec<u8>> {
             }
             None => None,
         },
-        _ => None,
+        (None, None) => None,
     };
-    // Where none is of the right form or fingerprint, whoever reads the newest one says what is wrong.
-    if let Some(bytes) = pointers.into_iter().nth(meant.unwrap_or(0)) {
-        return Ok(bytes);
-    }
-    let missing = Error::not_found(format!("run {run} of `{repository}` has no artifact `{name}`"));
-    Err(match artifacts.len() {
-        MAX_ITEMS.. => missing.hint(format!(
-            "only its newest {MAX_ITEMS} artifacts are looked at; hand over its `pointer` or `fingerprint` instead"
+    // Where none is of the right model or fingerprint, whoever reads the newest one says what is wrong.
+    let bytes = pointers.into_iter().map(|(_, bytes)| bytes).nth(meant.unwrap_or(0)).or(others.into_iter().next());
+    Ok(match (bytes, artifacts.len()) {
+        (Some(bytes), _) => Claim::Bytes(bytes),
+        (None, MAX_ITEMS..) => Claim::Missing(format!(
+            "run {run} of `{repository}` has no artifact `{name}` among its newest {MAX_ITEMS}, and no others are looked \
+             at: hand over its `pointer` or `fingerprint` instead"
         )),
-        _ => missing.hint("a run that restored a model has none; name the run that trained it, or leave `run-id` out"),
+        (None, _) => Claim::Missing(format!(
+            "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model has none, so name the one \
+             that trained it, or leave `run-id` out"
+        )),
     })
 }
 

@@ -11,7 +11,7 @@ use super::plan::{Planned, model_rows};
 use super::restore::Execution;
 use super::{Context, lookup, nonce};
 use crate::decide::save::{Commit, Existing, save};
-use crate::decide::{changes, head};
+use crate::decide::{Reason, changes, head};
 use crate::error::{Error, Result};
 use crate::format::pointer::{Reference, schema_for};
 use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, artifact, head as head_format};
@@ -83,6 +83,10 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     let tree = tokio::task::spawn_blocking(move || tree::scan(&workspace, &model_path))
         .await
         .map_err(|error| Error::failed("the save was interrupted").caused_by(error))??;
+    if tree.files.is_empty() {
+        return Err(Error::failed("there is no model to save: `model-path` holds no file")
+            .hint("check that the training writes its model there, and that `model-path` names it"));
+    }
     if basis.since.is_some_and(|since| tree.newest.is_some_and(|newest| newest < since)) {
         ctx.report.warn("no file of the model is newer than the plan: is this really what was trained now?");
     }
@@ -151,6 +155,7 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     if let Some(artifact) = &outputs.artifact {
         rows.push(("Artifact", format!("{} ({})", artifact.name, artifact.digest)));
     }
+    outputs.reason = Some(Reason::Hit);
     outputs.cache_hit = true;
     outputs.saved = saved;
     outputs.pointer = Some(pointer);
@@ -182,8 +187,7 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
             Some(uploaded)
         }
         Err(error) => {
-            ctx.report
-                .warn(&format!("the pointer is in the store only, not among the artifacts: {}", error.explanation()));
+            ctx.report.warn_of("the pointer is in the store only, not among the artifacts", &error);
             None
         }
     }
@@ -342,7 +346,7 @@ pub async fn move_head(ctx: &Context, pointer: &Pointer) {
         return;
     }
     if let Err(error) = try_move_head(ctx, pointer).await {
-        ctx.report.warn(&format!("the head of `{}` was not moved: {}", ctx.ref_name(), error.explanation()));
+        ctx.report.warn_of(&format!("the head of `{}` was not moved", ctx.ref_name()), &error);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who this run is, as far as trust goes: the scope it writes and the scopes it reads.
 
 use crate::format::Scope;
+use crate::github::event::short_ref;
 use crate::github::{CacheMode, RunContext};
 
 /// Events that run code which somebody with write access put there, on purpose.
@@ -53,8 +54,7 @@ fn scope_of(run: &RunContext, trusted_refs: &[String]) -> Scope {
         return Scope::PullRequest(request.number);
     }
     let git_ref = run.git_ref.as_str();
-    let name = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/"));
-    match name.unwrap_or(git_ref) {
+    match short_ref(git_ref) {
         "" => Scope::Branch("unknown".to_owned()),
         name => Scope::Branch(name.to_owned()),
     }
@@ -68,14 +68,19 @@ fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
         // Schedules run on the default branch alone, and their payload need not name it.
         None => run.event == "schedule" && git_ref.starts_with("refs/heads/"),
     };
-    let is_named = trusted_refs.iter().any(|trusted| {
+    is_default || is_named(git_ref, trusted_refs)
+}
+
+/// Returns whether the input `trusted-refs` names the full ref: a branch by its name or any ref in full, with
+/// `*` at the end for anything.
+pub(super) fn is_named(git_ref: &str, trusted_refs: &[String]) -> bool {
+    trusted_refs.iter().any(|trusted| {
         let trusted = if trusted.starts_with("refs/") { trusted.clone() } else { format!("refs/heads/{trusted}") };
         match trusted.strip_suffix('*') {
             Some(start) => git_ref.starts_with(start),
             None => *git_ref == trusted,
         }
-    });
-    is_default || is_named
+    })
 }
 
 /// Returns why no run of this kind has a scope of its own, if so. It never writes, and reads only

@@ -3,7 +3,7 @@
 //! Artifacts have no branch scope: a fork's run can upload any name, and its branch may be called
 //! `main` too. So every fact about the run must say that it is trusted.
 
-use super::scope::TRUSTED_EVENTS;
+use super::scope::{TRUSTED_EVENTS, is_named};
 
 /// What the API says of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,11 +20,13 @@ pub struct RunFacts {
     pub conclusion: Option<String>,
 }
 
-/// Decides whether the run's artifacts may be used by a reader who trusts the branches.
+/// Decides whether the run's artifacts may be used by a reader who trusts the default branch and `trusted_refs`.
+///
+/// The API does not tell tags from branches, so only branches count.
 ///
 /// # Errors
 /// The first fact that says no, as a sentence without a full stop.
-pub fn usable(run: &RunFacts, branches: &[String]) -> Result<(), String> {
+pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String]) -> Result<(), String> {
     match (run.repository_id, run.head_repository_id) {
         (Some(own), Some(head)) if own == head => {}
         _ => return Err("the run's code is not from the repository itself".to_owned()),
@@ -33,13 +35,11 @@ pub fn usable(run: &RunFacts, branches: &[String]) -> Result<(), String> {
         return Err(format!("runs of the event `{}` are not trusted", run.event));
     }
     match &run.head_branch {
-        Some(branch) if branches.contains(branch) => {}
+        Some(branch) if branch == default_branch || is_named(&format!("refs/heads/{branch}"), trusted_refs) => {}
         branch => {
+            let trusted = [&[default_branch.to_owned()], trusted_refs].concat().join(", ");
             let shown = branch.as_deref().unwrap_or("unknown");
-            return Err(format!(
-                "the run's branch `{shown}` is not among those that are trusted: {}",
-                branches.join(", ")
-            ));
+            return Err(format!("the run's branch `{shown}` is not among those that are trusted: {trusted}"));
         }
     }
     match run.conclusion.as_deref() {
@@ -61,8 +61,12 @@ mod tests {
             event: "push".into(),
             conclusion: Some("success".into()),
         };
-        let branches = ["main".to_owned()];
-        assert_eq!(usable(&good, &branches), Ok(()));
+        let named = ["release/*".to_owned(), "refs/heads/next".to_owned(), "refs/tags/v1".to_owned()];
+        assert_eq!(usable(&good, "main", &[]), Ok(()));
+        for (branch, is_good) in [("release/1.x", true), ("next", true), ("releases", false), ("v1", false)] {
+            let run = RunFacts { head_branch: Some(branch.into()), ..good.clone() };
+            assert_eq!(usable(&run, "main", &named).is_ok(), is_good, "{branch}");
+        }
         for bad in [
             RunFacts { head_repository_id: Some(43), ..good.clone() },
             RunFacts { head_repository_id: None, ..good.clone() },
@@ -76,7 +80,7 @@ mod tests {
             RunFacts { conclusion: Some("failure".into()), ..good.clone() },
             RunFacts { conclusion: None, ..good.clone() },
         ] {
-            assert!(usable(&bad, &branches).is_err(), "{bad:?}");
+            assert!(usable(&bad, "main", &named).is_err(), "{bad:?}");
         }
     }
 }

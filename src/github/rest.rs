@@ -212,6 +212,19 @@ impl Rest {
         self.get(&format!("/repos/{repository}"), &[]).await
     }
 
+    /// Returns a repository's default branch; the inner error says why this machine or this token cannot see the
+    /// repository at all.
+    ///
+    /// # Errors
+    /// An API that fails, or refuses the token.
+    pub async fn default_branch(&self, repository: &str) -> Result<std::result::Result<String, Error>> {
+        match self.request::<Repository>(&format!("/repos/{repository}"), &[]).await {
+            Ok(repository) => Ok(Ok(repository.default_branch)),
+            Err(Fault::Missing(error) | Fault::Unreachable(error)) => Ok(Err(error)),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
     /// Returns a run.
     ///
     /// # Errors
@@ -281,11 +294,11 @@ impl Rest {
     /// # Errors
     /// A token that may not read the repository's files, or an API that fails.
     pub async fn file_id(&self, repository: &str, path: &str, sha: &str) -> Result<Option<String>> {
-        let route = format!("/repos/{repository}/contents/{path}");
+        let route = format!("/repos/{repository}/contents/{}", escaped(path));
         match self.request::<File>(&route, &[("ref", sha)]).await {
             Ok(file) => Ok(Some(file.sha)),
-            Err(Failure::NotFound(_)) => Ok(None),
-            Err(Failure::Other(error)) => Err(error),
+            Err(Fault::Missing(_)) => Ok(None),
+            Err(fault) => Err(fault.into()),
         }
     }
 
@@ -359,21 +372,19 @@ impl Rest {
     }
 
     async fn get<T: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> Result<T> {
-        self.request(route, query).await.map_err(|failure| match failure {
-            Failure::NotFound(error) | Failure::Other(error) => error,
-        })
+        Ok(self.request(route, query).await?)
     }
 
-    async fn request<T: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> std::result::Result<T, Failure> {
+    async fn request<T: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> Attempt<T> {
         let what = format!("read {route}");
-        let answer = repeat(|| self.answer(&what, route, query, MAX_ANSWER)).await.map_err(Failure::Other)?;
+        let answer = repeat(|| self.answer(&what, route, query, MAX_ANSWER)).await?;
         match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
                 let unknown = Error::failed(format!("cannot {what}: the answer is not of the known form"));
-                Failure::Other(unknown.caused_by(error))
+                Fault::Lasting(unknown.caused_by(error))
             }),
-            404 => Err(Failure::NotFound(answer.explain(&what))),
-            _ => Err(Failure::Other(answer.explain(&what))),
+            404 => Err(Fault::Missing(answer.explain(&what))),
+            _ => Err(Fault::Lasting(answer.explain(&what))),
         }
     }
 
@@ -381,7 +392,7 @@ impl Rest {
     async fn answer(&self, what: &str, route: &str, query: &Query<'_>, limit: usize) -> Attempt<Answer> {
         let unreachable = |error: &dyn std::error::Error| {
             let reason = http::root_cause(error);
-            Fault::Passing(Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}")))
+            Fault::Unreachable(Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}")))
         };
         let answer = self.api._get(with_query(route, query)).await.map_err(|error| unreachable(&error))?;
         let (head, body) = answer.into_parts();
@@ -401,6 +412,15 @@ impl Rest {
     }
 }
 
+/// Escapes the components of a path.
+fn escaped(path: &str) -> String {
+    let mut url = Url::parse("http://base").ok();
+    if let Some(mut components) = url.as_mut().and_then(|url| url.path_segments_mut().ok()) {
+        components.clear().extend(path.split('/'));
+    }
+    url.as_ref().map_or("", |url| url.path().trim_start_matches('/')).to_owned()
+}
+
 /// Appends a query to a route.
 fn with_query(route: &str, query: &Query<'_>) -> String {
     if query.is_empty() {
@@ -416,12 +436,27 @@ type Attempt<T> = std::result::Result<T, Fault>;
 
 /// Why there is nothing to work with.
 enum Fault {
-    /// The same request may have an answer a moment later.
+    /// There was no answer; the same request may have one a moment later.
+    Unreachable(Error),
+    /// The same request may have another answer a moment later.
     Passing(Error),
     /// It will have one after a pause that the server named.
     Throttled(Error, Duration),
+    /// There is no such thing for this token.
+    Missing(Error),
     /// It will not.
     Lasting(Error),
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        let (Fault::Unreachable(error)
+        | Fault::Passing(error)
+        | Fault::Throttled(error, _)
+        | Fault::Missing(error)
+        | Fault::Lasting(error)) = fault;
+        error
+    }
 }
 
 /// An answer of the API, good or bad, but not of a server that fails.
@@ -472,18 +507,18 @@ impl Answer {
 }
 
 /// Asks until it meets no fault that may pass.
-async fn repeat<T, F: Future<Output = Attempt<T>>>(ask: impl Fn() -> F) -> Result<T> {
+async fn repeat<T, F: Future<Output = Attempt<T>>>(ask: impl Fn() -> F) -> Attempt<T> {
     let started = Instant::now();
     let mut tries = 1;
     loop {
         let longest = PAUSE * 2_u32.pow(tries - 1);
         let pause = match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(Fault::Passing(_)) if tries < TRIES && started.elapsed() < PATIENCE => {
+            Err(Fault::Unreachable(_) | Fault::Passing(_)) if tries < TRIES && started.elapsed() < PATIENCE => {
                 longest.mul_f64(rand::random::<f64>())
             }
             Err(Fault::Throttled(_, pause)) if tries < TRIES => pause,
-            Err(Fault::Passing(error) | Fault::Throttled(error, _) | Fault::Lasting(error)) => return Err(error),
+            Err(fault) => return Err(fault),
         };
         tokio::time::sleep(pause).await;
         tries += 1;
@@ -497,10 +532,4 @@ fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
 fn expired(artifact: &Artifact) -> Error {
     not_downloaded(artifact, "it has expired")
         .hint("the model is in the store for longer: leave `run-id` out for the latest one, or give a `fingerprint` instead of it")
-}
-
-/// Why there is no answer.
-enum Failure {
-    NotFound(Error),
-    Other(Error),
 }

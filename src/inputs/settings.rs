@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-use super::{INPUTS, RawInputs, Verb};
+use super::{INPUTS, RawInputs, Verb, mounts};
 use crate::decide::Policy;
 use crate::decide::force::ForceRules;
 use crate::environment::Environment;
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{Patterns, Sources, WhenEmpty, patterns};
 use crate::format::{Digest, ModelName, Namespace};
 use crate::github::RunContext;
+use crate::github::event::short_ref;
 use crate::github::oidc::Role;
 use crate::sanitize;
 use crate::store::{Location, S3Options};
@@ -92,6 +93,13 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Settings {
+    /// Returns whether it is said which model is meant, by a pointer, a run, a fingerprint or inputs; if not, the
+    /// latest one is.
+    pub fn names_a_model(&self) -> bool {
+        let has_sources = self.sources.data.has_includes() || self.sources.training.has_includes();
+        self.pointer.is_some() || self.run_id.is_some() || self.fingerprint.is_some() || has_sources
+    }
+
     /// Returns what the names of this model's artifacts begin with.
     pub fn artifact_prefix(&self) -> String {
         let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
@@ -162,6 +170,15 @@ pub fn resolve(
     );
     let on_error = reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
     let destination = reader.destination(&workspace);
+    // The image says that it is one.
+    if environment.is_true("ML_CACHE_CONTAINER") {
+        if let Some(Location::Directory(directory)) = &store {
+            reader.check_outlives("store", directory, "`s3://bucket/prefix`, or a directory below the workspace");
+        }
+        if raw.get("destination").is_some() {
+            reader.check_outlives("destination", &destination, "a directory below the workspace");
+        }
+    }
     let endpoint_url = reader.endpoint_url();
     let region = reader.region();
     let s3 = S3Options { region, endpoint_url, force_path_style: reader.boolean("force-path-style") };
@@ -210,7 +227,7 @@ pub fn resolve(
             pointer,
             repository: repository.or_else(|| run.filter(|_| run_id.is_some()).map(|run| run.repository.clone())),
             run_id,
-            git_ref: raw.get("ref").map(|name| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned()),
+            git_ref: raw.get("ref").map(|name| short_ref(name).to_owned()),
             github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
             artifact_name,
             artifact_retention_days,
@@ -407,6 +424,14 @@ impl Reader<'_> {
         workspace.join(path)
     }
 
+    /// Refuses a directory that nobody would ever see.
+    fn check_outlives(&mut self, name: &str, directory: &Path, accepted: &str) {
+        if !self.has_fault(name) && !mounts::outlives_container(directory) {
+            let reason = "the action runs in a container of its own, and this directory is gone when it ends";
+            self.fault(name, &directory.display().to_string(), reason, accepted);
+        }
+    }
+
     fn endpoint_url(&mut self) -> Option<String> {
         let value = self.raw.get("endpoint-url")?.to_owned();
         let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
@@ -439,8 +464,13 @@ impl Reader<'_> {
             return Some(PointerSource::Json(value));
         }
         match value.strip_prefix("artifact:").map(str::trim) {
+            // The output `artifact-name` of a job that was skipped, or saved nothing. Without more to go by, the
+            // latest model would be taken in its place.
+            Some("") if self.raw.get("fingerprint").is_some() => None,
             Some("") => {
-                self.fault("pointer", &value, "it names no artifact", "the JSON, a path, or `artifact:NAME`");
+                let accepted = "the JSON, a path, or `artifact:NAME`; or `fingerprint`, which a job that trained \
+                                nothing has, too";
+                self.fault("pointer", &value, "it names no artifact", accepted);
                 None
             }
             Some(name) => Some(PointerSource::Artifact(name.to_owned())),

@@ -116,7 +116,12 @@ const fn boolean(name: &'static str, default: &'static str, verbs: &'static [Ver
 /// Every input, in the order of the documentation.
 pub const INPUTS: &[Input] = &[
     text("model", "", ALL, "Name of the model; several models can share a namespace."),
-    text("store", "", ALL, "Where models are kept: `s3://bucket/prefix` or `file:///directory`."),
+    text(
+        "store",
+        "",
+        ALL,
+        "Where models are kept: `s3://bucket/prefix`, or `file:///directory`, which in a job must lie below the workspace.",
+    ),
     list("data-paths", ALL, "Patterns of the training data, one a line, as in `hashFiles`; `!` excludes."),
     list("training-paths", ALL, "Patterns of the training code and its configuration, one a line."),
     list("extra-key", ALL, "Further `name=value` lines that the model depends on, such as a library version."),
@@ -125,7 +130,7 @@ pub const INPUTS: &[Input] = &[
         "destination",
         "",
         RESTORERS,
-        "Directory to restore into; by default the workspace, where the model was saved from.",
+        "Directory to restore into, in a job one below the workspace; by default the workspace, where the model was saved from.",
     ),
     text(
         "fingerprint",
@@ -144,7 +149,7 @@ pub const INPUTS: &[Input] = &[
         "ref",
         "",
         FINDERS,
-        "Branch whose latest model is meant; by default this run's, or the default branch of `repository`.",
+        "Branch, or tag as `refs/tags/NAME`, whose latest model is meant; by default this run's, or the default branch of `repository`.",
     ),
     text(
         "run-id",

@@ -174,3 +174,51 @@ fn the_name_of_the_temporary_file_for_the_post_step_is_no_secret_and_no_trap() {
     runner.post(&main).succeeds();
     assert_eq!(runner.pointers().len(), 1);
 }
+
+#[test]
+fn a_directory_that_is_gone_with_the_container_is_refused() {
+    let mut runner = Runner::trained().next_job();
+    runner.env("ML_CACHE_CONTAINER", "true");
+    let elsewhere = [("store", "file:///srv/models"), ("destination", "/opt/models")];
+    let step = runner.step_with("restore", &elsewhere);
+    step.fails(
+        2,
+        &["input `store`", "input `destination`", "in a container of its own", "a directory below the workspace"],
+    );
+    step.has_all_outputs();
+    // What the kernel mounts is there, but for nobody else.
+    runner.step_with("restore", &[("store", "file:///dev/shm/models")]).fails(2, &["input `store`"]);
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_takes_nothing_back() {
+    let runner = Runner::new();
+    runner.train("weights");
+    let inputs = runner.input_variables("save", &runner.inputs_of());
+    let (mut command, files) = runner.command("save", inputs, &State::new());
+    command.env("GITHUB_STEP_SUMMARY", runner.path("there/is/no/such/directory"));
+    let output = command.output().unwrap();
+    let step = files.read(output.status.code(), &[output.stdout, output.stderr]);
+    step.succeeds();
+    assert_eq!(step.pick(["saved", "reason", "retrain-needed"]), ["true", "hit", "false"]);
+    assert!(step.log.contains("::warning::there is no job summary"), "{}", step.log);
+}
+
+#[test]
+fn a_payload_that_never_ends_is_not_read() {
+    let mut runner = Runner::new();
+    runner.env("GITHUB_EVENT_PATH", "/dev/zero");
+    runner.train("weights");
+    let step = runner.step("save");
+    step.succeeds();
+    // Without a payload nobody knows the default branch.
+    assert_eq!(runner.pointers()[0]["scope"], "branch/main");
+}
+
+#[test]
+fn a_model_without_a_file_is_no_model() {
+    let runner = Runner::new();
+    std::fs::create_dir_all(runner.path("models/empty")).unwrap();
+    runner.step("save").fails(1, &["there is no model to save: `model-path` holds no file", "hint:"]);
+    assert!(runner.pointers().is_empty());
+}

@@ -1,0 +1,131 @@
+//! Models of other runs and repositories: what names them, and what is said where they are not there.
+
+use serde_json::json;
+
+use super::artifacts::{NO_PATHS, REPOSITORY, by_run, deployment, job, known, later_job, run, saved};
+use super::runner::{Runner, Step};
+use crate::support::double::Double;
+
+/// A job of another repository.
+fn serving(runner: &Runner) -> Runner {
+    let mut serving = deployment(runner);
+    serving.env("GITHUB_REPOSITORY", "acme/serving");
+    serving.env("GITHUB_REPOSITORY_ID", "99");
+    serving
+}
+
+fn restore(deploy: &Runner, more: &[(&str, &str)]) -> Step {
+    deploy.step_with("restore", &[&NO_PATHS[..], &[("repository", REPOSITORY)], more].concat())
+}
+
+fn asked(double: &Double) -> usize {
+    double.look("requests?path=/repos/").as_array().unwrap().len()
+}
+
+#[test]
+fn a_run_of_a_named_branch_is_trusted_by_pattern_too() {
+    for (branch, trusted, good) in [
+        ("release/1.x", "release/*", true),
+        ("release/1.x", "refs/heads/release/1.x", true),
+        ("hotfix", "release/*", false),
+        // The API does not tell a tag from a branch of the same name.
+        ("v1", "refs/tags/v1", false),
+    ] {
+        let (double, deploy, _) = later_job("reader");
+        double.control("state", &json!({"runs": [run(json!({"head_branch": branch}))]}));
+        let step = deploy.step_with("restore", &[&by_run("reader")[..], &[("trusted-refs", trusted)]].concat());
+        if good {
+            step.succeeds();
+            assert_eq!(deploy.read("models/model.bin"), "weights");
+        } else {
+            step.fails(1, &["is not among those that are trusted: main, ", trusted, "hint:", "`trusted-refs`"]);
+        }
+    }
+}
+
+#[test]
+fn models_whose_names_look_alike_in_an_artifact_are_not_mixed_up() {
+    let (double, runner) = job();
+    let mut japan = runner.next_job();
+    let mut china = runner.next_job();
+    for (job, model) in [(&mut japan, "日本"), (&mut china, "中国")] {
+        job.input("model", model);
+        job.env("GITHUB_RUN_ID", "1001");
+        job.train(model);
+        job.step("save").succeeds();
+    }
+    known(&double, "reader");
+    for (job, model) in [(&japan, "日本"), (&china, "中国")] {
+        let deploy = deployment(job);
+        deploy.step_with("restore", &by_run("reader")).succeeds();
+        assert_eq!(deploy.read("models/model.bin"), model);
+    }
+}
+
+#[test]
+fn a_run_without_an_artifact_is_a_miss() {
+    let (double, runner) = job();
+    known(&double, "reader");
+    let deploy = deployment(&runner);
+    deploy.step_with("restore", &by_run("reader")).fails(3, &["has no artifact `ml-cache-fraud`", "hint:"]);
+    let step = deploy.step_with("restore", &[&by_run("reader")[..], &[("fail-on-miss", "false")]].concat());
+    step.succeeds();
+    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["no-model", "false", "true"]);
+    assert!(step.log.contains("::warning::") && step.log.contains("has no artifact"), "{}", step.log);
+}
+
+#[test]
+fn an_api_that_fails_does_not_choose_the_branch() {
+    let (double, runner) = job();
+    saved(&runner);
+    known(&double, "reader");
+    let deploy = serving(&runner);
+    for status in [500, 403, 401] {
+        double.control("faults", &json!([{"path": "/repos/", "action": {"status": status}}]));
+        let step = restore(&deploy, &[("github-token", "reader")]);
+        step.fails(1, &[&format!("answered {status}"), "hint:", "`ref`"]);
+        assert!(!deploy.path("models").exists());
+    }
+    // One that does not know the repository is what every job's own token meets.
+    double.control("faults", &json!([{"path": "/repos/", "action": {"status": 404}}]));
+    let step = restore(&deploy, &[("github-token", "reader")]);
+    step.succeeds();
+    assert!(step.log.contains("`main` and `master` are tried") && !step.log.contains("::warning::"), "{}", step.log);
+}
+
+#[test]
+fn nobody_is_asked_for_a_branch_that_does_not_matter() {
+    let (double, runner) = job();
+    let save = saved(&runner);
+    let before = asked(&double);
+    for more in [("fingerprint", save.output("fingerprint")), ("pointer", save.output("pointer")), ("ref", "main")] {
+        let deploy = serving(&runner);
+        restore(&deploy, &[("github-token", "reader"), more]).succeeds();
+        assert_eq!(deploy.read("models/model.bin"), "weights");
+    }
+    assert_eq!(asked(&double), before);
+}
+
+#[test]
+fn the_latest_model_of_a_tag_is_found_by_its_full_name() {
+    let (_double, mut runner) = job();
+    runner.env("GITHUB_REF", "refs/tags/v1");
+    runner.input("trusted-refs", "refs/tags/*");
+    saved(&runner);
+    let deploy = serving(&runner);
+    for name in ["refs/tags/v1", "tags/v1"] {
+        restore(&deploy, &[("github-token", ""), ("ref", name)]).succeeds();
+    }
+    restore(&deploy, &[("github-token", ""), ("ref", "v1")]).fails(3, &["`v1` has no model yet"]);
+}
+
+#[test]
+fn an_artifact_name_that_a_skipped_job_left_empty_is_told_or_made_up_for_by_a_fingerprint() {
+    let (_double, runner) = job();
+    let save = saved(&runner);
+    let deploy = deployment(&runner);
+    let empty = [&NO_PATHS[..], &[("pointer", "artifact:")]].concat();
+    deploy.step_with("restore", &empty).fails(2, &["it names no artifact", "`fingerprint`"]);
+    deploy.step_with("restore", &[&empty[..], &[("fingerprint", save.output("fingerprint"))]].concat()).succeeds();
+    assert_eq!(deploy.read("models/model.bin"), "weights");
+}
