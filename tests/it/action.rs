@@ -17,6 +17,7 @@ mod protocol;
 mod proxies;
 mod redirects;
 mod renewal;
+mod resolve;
 mod runner;
 mod secrets;
 mod trust;
