@@ -18,6 +18,7 @@ mod protocol;
 mod proxies;
 mod redirects;
 mod renewal;
+mod resolve;
 mod runner;
 mod secrets;
 mod trust;

@@ -76,50 +76,61 @@ impl Scene {
         pointer.to_string().into_bytes()
     }
 
-    /// Hands over a pointer; as an artifact, these are all its bytes.
-    fn restore(&self, means: Means, bytes: &[u8]) -> (Runner, Step) {
+    /// Hands over a pointer; as an artifact, these are all its bytes. Returns a job and the inputs that name it.
+    fn hand_over(&self, means: Means, bytes: &[u8]) -> (Runner, Vec<(&'static str, String)>) {
         let deploy = deployment(&self.runner);
-        let mut inputs = NO_PATHS.to_vec();
         // Each is of a newer attempt of the run, so that only this one counts.
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 2;
         let name = format!("ml-cache-fraud-{attempt}-{:08x}", rand::random::<u32>());
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        let named = format!("artifact:{name}");
-        match means {
-            Means::Text => inputs.push(("pointer", &text)),
+        let inputs = match means {
+            Means::Text => vec![("pointer", String::from_utf8_lossy(bytes).into_owned())],
             Means::File => {
                 std::fs::write(deploy.path("pointer.json"), bytes).unwrap();
-                inputs.push(("pointer", "pointer.json"));
+                vec![("pointer", "pointer.json".to_owned())]
             }
-            Means::Artifact => inputs.push(("pointer", &named)),
-            Means::Run => {
-                inputs.extend([("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")]);
-            }
-        }
+            Means::Artifact => vec![("pointer", format!("artifact:{name}"))],
+            Means::Run => [("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")]
+                .map(|(name, value)| (name, value.to_owned()))
+                .to_vec(),
+        };
         let artifact = json!({
             "repository": REPOSITORY, "run_id": 1001, "name": name, "content_base64": STANDARD.encode(bytes),
         });
         self.double.control("state", &json!({"artifacts": [artifact]}));
-        self.server.reset();
-        let step = deploy.step_with("restore", &inputs);
-        assert_eq!(self.named.connections(), [] as [String; 0], "{text}");
-        assert_eq!(self.proxy.connections(), [] as [String; 0], "{text}");
-        (deploy, step)
+        (deploy, inputs)
     }
 
-    /// Demands that it is refused, for one of these reasons, at no cost.
+    /// Runs an action with these inputs, and demands that nobody else hears of it.
+    fn step(&self, verb: &str, deploy: &Runner, inputs: &[(&'static str, String)]) -> Step {
+        let inputs: Vec<_> = inputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.server.reset();
+        let step = deploy.step_with(verb, &[&NO_PATHS[..], &inputs].concat());
+        assert_eq!(self.named.connections(), [] as [String; 0], "{verb} {inputs:?}");
+        assert_eq!(self.proxy.connections(), [] as [String; 0], "{verb} {inputs:?}");
+        step
+    }
+
+    /// Demands that every action that takes it refuses it, for one of these reasons, at no cost.
     #[track_caller]
     pub fn refuses(&self, means: Means, bytes: &[u8], needles: &[&str]) {
-        let (deploy, step) = self.restore(means, bytes);
-        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);
-        let what = format!("{means:?} {shown}\n{}", step.log);
+        let (deploy, inputs) = self.hand_over(means, bytes);
+        for verb in ["restore", "resolve"] {
+            let step = self.step(verb, &deploy, &inputs);
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);
+            let what = format!("{verb} {means:?} {shown}\n{}", step.log);
+            assert!(!deploy.path("models").exists(), "{what}");
+            self.is_refusal(&step, &what, needles);
+        }
+    }
+
+    #[track_caller]
+    fn is_refusal(&self, step: &Step, what: &str, needles: &[&str]) {
         assert!([1, 2].contains(&step.code), "{what}");
         assert!(needles.is_empty() || needles.iter().any(|needle| step.log.contains(needle)), "{needles:?}: {what}");
         assert_eq!(step.log.lines().filter(|line| line.starts_with("::error::")).count(), 1, "{what}");
         assert!(step.log.len() < 2000, "that is no clear message: {}", step.log.len());
         assert!(!step.log.contains("panicked") && !step.log.contains("caused by"), "{what}");
         assert_eq!(step.pick(["restored", "cache-hit", "pointer"]), ["false", "false", ""]);
-        assert!(!deploy.path("models").exists(), "{what}");
         for request in self.server.requests() {
             assert_eq!(request.method, Method::GET, "nothing is written: {request:?}");
             assert!(request.path.contains("/pointers/"), "nothing else is read: {request:?}");
@@ -219,12 +230,16 @@ fn names_in_a_pointer_are_told_and_nothing_else() {
         p["inputs"]["size"] = json!(1_u64 << 60);
     });
     for means in EVERY {
-        let (deploy, step) = scene.restore(means, &bytes);
-        step.succeeds();
+        let (deploy, inputs) = scene.hand_over(means, &bytes);
+        for (verb, restored) in [("resolve", false), ("restore", true)] {
+            let step = scene.step(verb, &deploy, &inputs);
+            step.succeeds();
+            assert_eq!(deploy.path("models/model.bin").exists(), restored, "{verb}");
+            // What counts is what the store says.
+            assert_eq!(serde_json::from_str::<Value>(step.output("pointer")).unwrap(), scene.pointer, "{means:?}");
+            assert!(!step.raw.contains(&url), "{}", step.raw);
+        }
         assert_eq!(deploy.read("models/model.bin"), "weights");
-        // What counts is what the store says.
-        assert_eq!(serde_json::from_str::<Value>(step.output("pointer")).unwrap(), scene.pointer, "{means:?}");
-        assert!(!step.raw.contains(&url), "{}", step.raw);
     }
 }
 

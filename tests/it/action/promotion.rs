@@ -1,10 +1,15 @@
 //! What a merged pull request trained is taken over by the default branch, if GitHub's API proves
 //! that it did; every missing piece of the proof leads to a training.
 
+use std::fs;
+
+use hyper::Method;
 use serde_json::{Value, json};
 
 use super::runner::{Runner, Step};
+use crate::support::cli::{noise, snapshot};
 use crate::support::double::Double;
+use crate::support::s3::Server;
 
 const REPOSITORY: &str = "acme/fraud-detection";
 pub(super) const HEAD: &str = "1111111111111111111111111111111111111111";
@@ -46,9 +51,15 @@ pub(super) fn merged() -> Value {
 
 /// A pull request that has trained and saved.
 pub(super) fn trained() -> (Double, Runner) {
+    let (double, request) = trained_by(Runner::new());
+    assert_eq!(request.pointers().len(), 1);
+    (double, request)
+}
+
+/// The same as this job.
+fn trained_by(mut request: Runner) -> (Double, Runner) {
     let double = Double::start();
     double.control("state", &json!({"repositories": merged()["repositories"]}));
-    let mut request = Runner::new();
     request.pull_request(REPOSITORY);
     for (name, value) in double.job(json!({"run_id": TRAINING})) {
         request.env(&name, &value);
@@ -56,7 +67,6 @@ pub(super) fn trained() -> (Double, Runner) {
     let main = request.main();
     request.train("weights of the pull request");
     request.post(&main).succeeds();
-    assert_eq!(request.pointers().len(), 1);
     (double, request)
 }
 
@@ -90,10 +100,16 @@ fn pushed(double: &Double, request: &Runner, state: &Value) -> (Runner, Step) {
 
 #[track_caller]
 pub(super) fn retrains(push: &Runner, step: &Step, why: &str) {
+    trains(step, why);
+    assert!(push.objects("v1/trusted").is_empty(), "nothing is trusted");
+}
+
+/// Demands a training, and that the log says why.
+#[track_caller]
+fn trains(step: &Step, why: &str) {
     step.succeeds();
     assert_eq!(step.pick(["retrain-needed", "restored"]), ["true", "false"], "{}", step.log);
     assert!(step.log.contains("nothing is promoted") && step.log.contains(why), "{why:?} is not in\n{}", step.log);
-    assert!(push.objects("v1/trusted").is_empty(), "nothing is trusted");
 }
 
 #[test]
@@ -285,13 +301,88 @@ fn only_a_push_to_the_default_branch_promotes() {
     }
 }
 
+/// A bucket with a pull request's model of several blobs.
+fn trained_on(server: &Server) -> (Double, Runner) {
+    let request = Runner::on_server(server);
+    fs::create_dir(request.path("models")).unwrap();
+    fs::write(request.path("models/large.bin"), noise(1, 9 << 20)).unwrap();
+    let trained = trained_by(request);
+    assert!(server.objects("v1/blobs/").len() > 1 && server.objects("v1/manifests/").len() == 1);
+    assert!(!server.objects("v1/untrusted/").is_empty() && server.objects("v1/trusted/").is_empty());
+    trained
+}
+
+/// What becomes of an object's bytes; `None` where it is removed.
+type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
+
+/// Damages one object of these, as a client with every right can, whose writes have checksums that are right.
+fn damage(server: &Server, part: &str, damage: Damage) {
+    let (key, path) = server.objects(part).pop().unwrap();
+    match damage(fs::read(&path).unwrap()) {
+        Some(bytes) => server.overwrite(&key, &bytes),
+        None => fs::remove_file(path).unwrap(),
+    }
+}
+
+fn removed(_: Vec<u8>) -> Option<Vec<u8>> {
+    None
+}
+
+fn truncated(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    bytes.pop();
+    Some(bytes)
+}
+
+fn flipped(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    bytes[0] ^= 1;
+    Some(bytes)
+}
+
 #[test]
 fn a_model_with_missing_or_damaged_objects_is_not_promoted() {
+    let gone = "objects of the model of pull request #7 are gone or damaged";
+    let cases: [(&str, Damage, &str); 6] = [
+        ("v1/blobs/", removed, gone),
+        ("v1/blobs/", truncated, gone),
+        // Only the checksum tells, and no byte is fetched for it.
+        ("v1/blobs/", flipped, gone),
+        ("v1/manifests/", removed, gone),
+        ("v1/manifests/", truncated, "is damaged"),
+        ("v1/manifests/", flipped, "is damaged"),
+    ];
+    for (part, change, why) in cases {
+        let server = Server::start();
+        let (double, request) = trained_on(&server);
+        damage(&server, part, change);
+        server.reset();
+        let (push, step) = pushed(&double, &request, &merged());
+        trains(&step, why);
+        assert_eq!(server.objects("v1/trusted/"), [], "nothing is trusted: {part} {}", step.log);
+        assert_eq!(server.requests_to(Method::GET, "v1/blobs/").len(), 0);
+        assert!(!push.path("models").exists());
+    }
+}
+
+#[test]
+fn a_complete_model_in_a_bucket_is_promoted() {
+    let server = Server::start();
+    let (double, request) = trained_on(&server);
+    let (push, step) = pushed(&double, &request, &merged());
+    step.succeeds();
+    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
+    assert_eq!(snapshot(&push.path("models")), snapshot(&request.path("models")));
+    assert_eq!(server.objects("v1/trusted/").iter().filter(|(key, _)| key.contains("/pointers/")).count(), 1);
+}
+
+/// A directory has no checksums of its own, so such damage shows when the bytes are fetched: the step fails, and no
+/// byte of it is put in place.
+#[test]
+fn where_no_checksums_are_kept_a_damaged_model_is_never_restored() {
     let (double, request) = trained();
     request.damage_a_blob();
     let (push, step) = pushed(&double, &request, &merged());
-    // A directory has no checksums of its own: the damage shows when it is fetched, and then the step fails.
-    assert!(step.code == 4 || step.log.contains("gone or damaged"), "{}", step.log);
+    step.fails(4, &["::error::"]);
+    assert_eq!(step.pick(["restored", "retrain-needed"]), ["false", "true"]);
     assert!(!push.path("models").exists());
 }
 
