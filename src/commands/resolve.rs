@@ -17,6 +17,7 @@ use crate::inputs::settings::PointerSource;
 use crate::outputs::Outputs;
 use crate::regular_file;
 use crate::store::layout;
+use crate::transfer::presence::Gaps;
 
 /// A model that was found, or why none was.
 #[derive(Clone, Debug)]
@@ -35,6 +36,11 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
     let mut outputs = Outputs::default();
     match find(ctx, &mut outputs).await? {
         Resolution::Found(pointer) => {
+            let gaps = lookup::gaps(ctx, &pointer).await?;
+            if gaps != Gaps::default() {
+                let explanation = gone_or_damaged(&gaps);
+                return missing(ctx, outputs, Reason::Incomplete, &explanation);
+            }
             outputs.reason = Some(Reason::Hit);
             outputs.cache_hit = true;
             outputs.fingerprint = Some(pointer.fingerprint);
@@ -56,6 +62,11 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
         }
         Resolution::Missing(reason, explanation) => missing(ctx, outputs, reason, &explanation),
     }
+}
+
+/// Says what is not as it was saved.
+pub fn gone_or_damaged(gaps: &Gaps) -> String {
+    format!("{} of the model's objects are gone from the store or damaged", gaps.absent + gaps.wrong)
 }
 
 /// Ends a command that found no model: an error, or outputs that say so.

@@ -32,8 +32,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
     let gaps = lookup::gaps(ctx, &pointer).await?;
     // What is there but wrong is found out, and named, by fetching it.
     if gaps.absent > 0 && gaps.wrong == 0 {
-        let explanation = format!("{} of the model's objects are gone from the store", gaps.absent);
-        return resolve::missing(ctx, outputs, Reason::Incomplete, &explanation);
+        return resolve::missing(ctx, outputs, Reason::Incomplete, &resolve::gone_or_damaged(&gaps));
     }
     let restored = apply(ctx, &pointer).await?;
     if outputs.inputs.is_some() {

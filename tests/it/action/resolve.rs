@@ -1,5 +1,5 @@
 //! `resolve`: whatever way a model is named, the outputs are those of that model among others, nothing is put in
-//! place, and no byte of a model is fetched.
+//! place, and no byte of a model is fetched. A model that is not complete is none.
 
 use std::fs;
 
@@ -208,4 +208,20 @@ fn the_pointer_of_another_model_is_not_the_one_that_is_meant() {
     mixed["manifest"] = manifest["manifest"].clone();
     let step = job.step_with("resolve", &[&NO_PATHS[..], &[("pointer", &mixed.to_string())]].concat());
     step.fails(1, &["the pointer is refused", "names no manifest"]);
+}
+
+#[test]
+fn a_model_with_missing_objects_is_not_told_as_one() {
+    let scene = Scene::new();
+    for part in ["/blobs/", "/manifests/"] {
+        for (_, file) in scene.server.objects(part) {
+            fs::remove_file(file).unwrap();
+        }
+        let job = scene.later_job(&scene.first);
+        let asked = [&NO_PATHS[..], &[("fingerprint", scene.first.output("fingerprint"))]].concat();
+        job.step_with("resolve", &asked).fails(3, &["gone from the store or damaged", "hint:"]);
+        let step = job.step_with("resolve", &[&asked[..], &[("fail-on-miss", "false")]].concat());
+        step.succeeds();
+        assert_eq!(step.pick(["reason", "cache-hit", "retrain-needed"]), ["incomplete", "false", "true"]);
+    }
 }
