@@ -193,14 +193,8 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Claim> {
     })?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
-    let mut found: Vec<_> = artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)).collect();
-    // The newest attempt counts, but its jobs may each have trained this model from inputs of their own.
-    if let (Some(newest), None) = (found.first(), settings.fingerprint) {
-        let attempt = artifact::attempt(&newest.name, name);
-        found.retain(|other| artifact::attempt(&other.name, name) == attempt);
-    }
     let (mut pointers, mut others) = (Vec::new(), Vec::new());
-    for artifact in found {
+    for artifact in artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)) {
         let bytes = rest.pointer_in(repository, artifact).await?;
         // Names of models that differ only in what an artifact's name cannot hold share its prefix.
         match Pointer::parse(&bytes) {
@@ -212,6 +206,7 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Claim> {
     }
     let meant = match (settings.fingerprint, pointers.first()) {
         (Some(asked), _) => pointers.iter().position(|(found, _)| *found == asked),
+        // The legs of a matrix may each have trained this model from inputs of their own.
         (None, Some((newest, _))) => match pointers.iter().find(|(other, _)| other != newest) {
             Some((other, _)) => {
                 let several = format!("saved this model from more than one set of inputs: {newest} and {other}");

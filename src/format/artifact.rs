@@ -19,25 +19,15 @@ pub fn name(given: Option<&str>, prefix: &str, adopted: bool, attempt: u64, rand
 /// Returns whether a name is the prefix or was made of it. The artifact of a model whose name only
 /// begins in the same way has not such a name.
 pub fn is_of(name: &str, prefix: &str) -> bool {
-    parse(name, prefix).is_some()
-}
-
-/// Returns the attempt of the run in a name that was made of the prefix; one that the user gave has none.
-pub fn attempt(name: &str, prefix: &str) -> Option<u64> {
-    parse(name, prefix)?
-}
-
-/// Takes apart a name that was made of the prefix.
-fn parse(name: &str, prefix: &str) -> Option<Option<u64>> {
-    let mut parts = name.strip_prefix(prefix)?.split('-').peekable();
+    let Some(rest) = name.strip_prefix(prefix) else { return false };
+    let mut parts = rest.split('-').peekable();
     if parts.next() != Some("") {
-        return None;
+        return false;
     }
     parts.next_if_eq(&ADOPTED);
-    let is_number = |part: &&str| (1..8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    let attempt = parts.next_if(is_number).and_then(|part| part.parse().ok());
+    parts.next_if(|part| (1..8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()));
     let is_random = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (parts.by_ref().take(2).all(is_random) && parts.next().is_none()).then_some(attempt)
+    parts.by_ref().take(2).all(is_random) && parts.next().is_none()
 }
 
 /// Returns whether such an artifact holds what its run saved itself.
@@ -70,8 +60,6 @@ mod tests {
             assert_eq!(is_own(&super::name(None, prefix, adopted, 2, 7), prefix), !adopted);
             assert_eq!(is_own(&super::name(Some("mine"), prefix, adopted, 2, 7), "mine"), !adopted);
         }
-        assert_eq!(attempt("ml-cache-fraud-adopted-12-0badcafe", prefix), Some(12));
-        assert_eq!(attempt("ml-cache-fraud-0badcafe", prefix), None);
         assert_eq!(super::name(None, prefix, true, 2, 0xbad), "ml-cache-fraud-adopted-2-00000bad");
     }
 }

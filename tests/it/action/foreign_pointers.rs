@@ -2,7 +2,6 @@
 //! with one message, nothing is fetched or written for them, and no other host hears of it.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +33,6 @@ pub(super) struct Scene {
     pub other: Value,
     named: Listener,
     proxy: Listener,
-    attempts: AtomicU32,
 }
 
 impl Scene {
@@ -62,7 +60,7 @@ impl Scene {
             runner.env(name, &proxy.url);
         }
         runner.env("NO_PROXY", "127.0.0.1");
-        Self { double, server, runner, pointer, other, named, proxy, attempts: AtomicU32::new(0) }
+        Self { double, server, runner, pointer, other, named, proxy }
     }
 
     /// A URL that stands in pointers.
@@ -79,9 +77,7 @@ impl Scene {
     /// Hands over a pointer; as an artifact, these are all its bytes. Returns a job and the inputs that name it.
     fn hand_over(&self, means: Means, bytes: &[u8]) -> (Runner, Vec<(&'static str, String)>) {
         let deploy = deployment(&self.runner);
-        // Each is of a newer attempt of the run, so that only this one counts.
-        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 2;
-        let name = format!("ml-cache-fraud-{attempt}-{:08x}", rand::random::<u32>());
+        let name = format!("ml-cache-fraud-{:08x}", rand::random::<u32>());
         let inputs = match means {
             Means::Text => vec![("pointer", String::from_utf8_lossy(bytes).into_owned())],
             Means::File => {
@@ -89,9 +85,14 @@ impl Scene {
                 vec![("pointer", "pointer.json".to_owned())]
             }
             Means::Artifact => vec![("pointer", format!("artifact:{name}"))],
-            Means::Run => [("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")]
-                .map(|(name, value)| (name, value.to_owned()))
-                .to_vec(),
+            // By its name, since the run has others.
+            Means::Run => {
+                let run = [("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")];
+                run.into_iter()
+                    .chain([("artifact-name", &*name)])
+                    .map(|(name, value)| (name, value.to_owned()))
+                    .collect()
+            }
         };
         let artifact = json!({
             "repository": REPOSITORY, "run_id": 1001, "name": name, "content_base64": STANDARD.encode(bytes),
