@@ -106,9 +106,15 @@ fn disarm(line: &str) -> String {
     }
 }
 
+/// Whether a character shows nothing, or turns others around. Variation selectors count, although some emoji have one:
+/// escaped, a name is odd, but two names that differ do not look the same.
 fn is_invisible(c: char) -> bool {
+    const LETTERS: [char; 8] =
+        ['\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{3164}', '\u{ffa0}'];
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        || LETTERS.contains(&c)
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -149,6 +155,18 @@ mod tests {
         assert_eq!(line("x ##[set-output name=a]b"), "x ##\u{200b}[set-output name=a]b");
         assert_eq!(line("safe\u{202e}txt"), "safe\\u{202e}txt");
         assert_eq!(lines("a\n::b::"), "a\n\u{200b}::b::");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_shown() {
+        for code in [
+            0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x180e, 0x200b, 0x202e, 0x2066, 0x3164, 0xfe00, 0xfe0f, 0xfeff, 0xffa0,
+            0xe0001, 0xe0041, 0xe007f,
+        ] {
+            let c = char::from_u32(code).unwrap();
+            assert_eq!(line(&format!("a{c}b")), format!("a\\u{{{code:x}}}b"));
+        }
+        assert_eq!(line("Größe 模型 한글 ✔"), "Größe 模型 한글 ✔");
     }
 
     #[test]
