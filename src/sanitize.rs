@@ -25,15 +25,20 @@ pub fn hide(secret: &str) {
     }
 }
 
-/// Returns how a secret may be repeated: as it is, escaped for a URL, and in Base64, which differs by
-/// where in the encoded text it begins.
+/// Returns how a secret may be repeated: as it is, escaped for a URL or for JSON, and in Base64, which
+/// differs by where in the encoded text it begins.
 fn forms(secret: &str) -> Vec<String> {
-    let escaped = |escape: fn(u8) -> String| -> String {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escaped = |plain: &[u8], escape: fn(u8) -> String| -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
         secret.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { escape(byte) }).collect()
     };
-    let mut forms =
-        vec![secret.to_owned(), escaped(|byte| format!("%{byte:02X}")), escaped(|byte| format!("%{byte:02x}"))];
+    let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
+    let mut forms = vec![secret.to_owned(), json.replace('/', r"\/"), json];
+    // In a path, and by some in a query, a slash stays.
+    for plain in [&b"-._~"[..], b"-._~/"] {
+        forms.push(escaped(plain, |byte| format!("%{byte:02X}")));
+        forms.push(escaped(plain, |byte| format!("%{byte:02x}")));
+    }
     for before in 0..3 {
         let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
         // The digits at both ends may hold bits of what stands beside the secret.
@@ -136,6 +141,9 @@ mod tests {
         for text in [
             "s3cret%2Bof%2Fthe%3Ftest%3E",
             "s3cret%2bof%2fthe%3ftest%3e",
+            "s3cret%2Bof/the%3Ftest%3E",
+            "s3cret%2bof/the%3ftest%3e",
+            r"s3cret+of\/the?test>",
             &STANDARD_NO_PAD.encode("s3cret+of/the?test>"),
             &STANDARD_NO_PAD.encode("x:s3cret+of/the?test>!"),
             &URL_SAFE_NO_PAD.encode("user:s3cret+of/the?test>, and more"),
@@ -145,6 +153,8 @@ mod tests {
             assert!(clean.contains("***") && clean.len() < text.len(), "{text}: {clean}");
         }
         assert_eq!(line("s3cret of the test"), "s3cret of the test");
+        hide(r#"quoted"of/the\test"#);
+        assert_eq!(line(r#"{"a":"quoted\"of/the\\test","b":"quoted\"of\/the\\test"}"#), r#"{"a":"***","b":"***"}"#);
     }
 
     #[test]

@@ -283,6 +283,25 @@ fn nothing_is_shown_while_a_promotion_is_proven() {
 }
 
 #[test]
+fn nothing_is_shown_of_a_token_that_is_repeated_in_another_spelling() {
+    const TOKEN: &str = "canary+git\"hub/token?6Zq7";
+    let (double, deploy, _) = later_job(TOKEN);
+    let mut way = Way::new(double, deploy, "restore", &by_run(TOKEN));
+    way.canaries.add("github-token", TOKEN);
+    for spelling in [
+        "canary%2Bgit%22hub/token%3F6Zq7",
+        "canary%2bgit%22hub/token%3f6Zq7",
+        "canary%2Bgit%22hub%2Ftoken%3F6Zq7",
+        r#"canary+git\"hub/token?6Zq7"#,
+        r#"canary+git\"hub\/token?6Zq7"#,
+    ] {
+        let answer = json!({"status": 403, "body": {"message": format!("not with {spelling}")}});
+        let step = way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
+        step.fails(1, &["not with ***"]);
+    }
+}
+
+#[test]
 fn no_secret_stands_in_the_list_of_processes() {
     let (way, _server) = saving();
     way.double.control("faults", &json!([{"path": "/oidc", "action": {"delay": 0.5}}]));
