@@ -78,8 +78,9 @@ pub fn lines(text: &str) -> String {
 /// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and no
 /// address that Markdown makes a link of by itself.
 ///
-/// What GitHub looks for in the text that comes of it may still become a link: mail addresses, numbers
-/// such as `GH-12` and commits. These lead to a mail program or within GitHub, not to another site.
+/// An `@` is followed by a space of no width: what looks like a mail address, or one of XMPP, would become
+/// a link although the `@` is escaped. What GitHub alone looks for may still become one: numbers such as
+/// `GH-12` and commits. These lead to a place within GitHub, not to another site.
 pub fn markdown(text: &str) -> String {
     let text = line(text);
     let mut clean = String::with_capacity(text.len());
@@ -89,7 +90,8 @@ pub fn markdown(text: &str) -> String {
             '&' => clean.push_str("&amp;"),
             '<' => clean.push_str("&lt;"),
             '>' => clean.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' => clean.push_str(&format!("&#{};", c as u32)),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => clean.push_str(&format!("&#{};", c as u32)),
+            '@' => clean.push_str("&#64;\u{200b}"),
             '.' if is_www(&clean) => clean.push_str("&#46;"),
             ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => clean.push_str("&#58;"),
             c => clean.push(c),
@@ -185,5 +187,6 @@ mod tests {
         for bad in ["<", "|", "[", "`", "\n", "@", "http:", "www.", "Www."] {
             assert!(!cell.contains(bad), "{bad} in {cell}");
         }
+        assert_eq!(markdown("xmpp:a@b.example/x"), "xmpp:a&#64;\u{200b}b.example/x");
     }
 }
