@@ -13,6 +13,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// Shorter text is no secret, and may stand anywhere by chance.
 const MIN_SECRET: usize = 8;
+/// What a server says is told up to this length; one in between may answer whole pages.
+const MAX_MESSAGE: usize = 500;
 
 /// Takes a secret out of every text from now on.
 pub fn hide(secret: &str) {
@@ -68,6 +70,20 @@ pub fn line(text: &str) -> String {
         }
     }
     disarm(&clean)
+}
+
+/// Returns what a server said on one line, safe and not too long.
+pub fn message(text: &str) -> String {
+    short(text, MAX_MESSAGE)
+}
+
+/// Returns the text on one line, safe and then cut: a part of a secret would no longer be known as one.
+pub fn short(text: &str, most: usize) -> String {
+    let clean = line(text);
+    match clean.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &clean[..end]),
+        None => clean,
+    }
 }
 
 /// Returns text of several lines, each made safe.
@@ -167,6 +183,15 @@ mod tests {
         assert_eq!(line("x ##[set-output name=a]b"), "x ##\u{200b}[set-output name=a]b");
         assert_eq!(line("safe\u{202e}txt"), "safe\\u{202e}txt");
         assert_eq!(lines("a\n::b::"), "a\n\u{200b}::b::");
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_before_a_text_is_cut() {
+        hide("s3cret-at-the-end");
+        assert_eq!(short("abc s3cret-at-the-end", 8), "abc ***");
+        assert_eq!(short("abc s3cret-at-the-end", 5), "abc *…");
+        assert_eq!(message(&format!("{}s3cret-at-the-end", "é".repeat(495))), format!("{}***", "é".repeat(495)));
+        assert_eq!(message(&"é".repeat(501)), format!("{}…", "é".repeat(500)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::format::Digest;
 use crate::format::artifact::is_of;
+use crate::sanitize;
 
 const TRIES: u32 = 5;
 /// The first pause before a repetition. Each later one is between 1.5 times the one before at the least and at the
@@ -304,7 +305,8 @@ impl ResultsService {
         let body = http::body(response, MAX_ANSWER).await.map_err(Refusal::Other)?;
         if !status.is_success() {
             let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let said = said.get("msg").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+            let said =
+                said.get("msg").and_then(Value::as_str).map_or_else(|| "no reason given".to_owned(), sanitize::message);
             let refusal = Error::failed(format!("{method} failed: the results service answered {status}: {said}"));
             // What cannot be finalized exists all the same, and cannot be seen or removed: only another
             // name helps, unless the token is refused or the service is down.

@@ -275,7 +275,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn fault(&mut self, name: &str, value: &str, reason: &str, accepted: &str) {
-        let shown: String = sanitize::line(&without_credentials(value)).chars().take(200).collect();
+        let shown = sanitize::short(&without_credentials(value), 200);
         self.faults.push(format!("input `{name}`: `{shown}`: {reason}; accepted: {accepted}"));
     }
 

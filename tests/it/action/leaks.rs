@@ -302,6 +302,22 @@ fn nothing_is_shown_of_a_token_that_is_repeated_in_another_spelling() {
 }
 
 #[test]
+fn nothing_is_shown_of_a_token_where_a_message_is_cut() {
+    let (double, deploy, _) = later_job(GITHUB_TOKEN);
+    let mut way = Way::new(double, deploy, "restore", &by_run(GITHUB_TOKEN));
+    for before in [480, 490, 496] {
+        let message = format!("{}{{{{bearer}}}}", "-".repeat(before));
+        for answer in
+            [json!({"status": 403, "body": {"message": message}}), json!({"status": 200, "body": {"id": message}})]
+        {
+            let step = way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
+            step.fails(1, &["-----"]);
+            assert!(!step.log.lines().any(|line| line.contains("-ghs_")), "{}", step.log);
+        }
+    }
+}
+
+#[test]
 fn no_secret_stands_in_the_list_of_processes() {
     let (way, _server) = saving();
     way.double.control("faults", &json!([{"path": "/oidc", "action": {"delay": 0.5}}]));
