@@ -103,7 +103,8 @@ async fn command(arguments: Arguments, environment: &Environment, report: Report
     };
     if arguments.json {
         let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{}", outputs.json()).map_err(|error| Error::failed("cannot print").caused_by(error))?;
+        let shown = sanitize::json(&outputs.json().to_string());
+        writeln!(stdout, "{shown}").map_err(|error| Error::failed("cannot print").caused_by(error))?;
     }
     Ok(())
 }

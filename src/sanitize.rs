@@ -116,6 +116,19 @@ pub fn markdown(text: &str) -> String {
     clean
 }
 
+/// Returns the same JSON with nothing in it that a runner or a terminal would obey.
+pub fn json(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    // Both stand in strings only, where any character may be escaped.
+    for c in text.replace("##[", "#\\u0023[").chars() {
+        match is_invisible(c) {
+            true => clean.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            false => clean.push(c),
+        }
+    }
+    clean
+}
+
 fn is_www(text: &str) -> bool {
     text.len().checked_sub(3).and_then(|at| text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case("www"))
 }
@@ -204,6 +217,14 @@ mod tests {
             assert_eq!(line(&format!("a{c}b")), format!("a\\u{{{code:x}}}b"));
         }
         assert_eq!(line("Größe 模型 한글 ✔"), "Größe 模型 한글 ✔");
+    }
+
+    #[test]
+    fn json_stays_the_same() {
+        let value = serde_json::json!(["###[x]", "\\##[y]", "a\u{202e}\u{7f}\u{85}\n\u{e0041}é"]);
+        let shown = json(&value.to_string());
+        assert!(!shown.contains("##[") && !shown.chars().any(is_invisible), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

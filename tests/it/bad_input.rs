@@ -180,6 +180,23 @@ fn a_value_of_somebody_elses_making_cannot_draw_on_the_terminal() {
     assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
 }
 
+#[test]
+fn names_in_the_json_are_no_commands() {
+    let sandbox = Sandbox::with_project();
+    let names = ["data/##[set-output name=retrain-needed]false", "data/n\u{202e}\u{7f}\u{e0041}"];
+    names.iter().for_each(|name| sandbox.write(name, "1"));
+    sandbox.write("models/model.bin", "weights");
+    assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
+    names.iter().for_each(|name| sandbox.write(name, "2"));
+    let plan = sandbox.run("plan", &[]);
+    for bad in ["##[", "\u{202e}", "\u{7f}", "\u{e0041}"] {
+        assert!(!plan.stdout.contains(bad), "{}", plan.stdout);
+    }
+    let changes = plan.json()["changes"].as_array().unwrap().clone();
+    let changed: Vec<&str> = changes.iter().map(|change| change["path"].as_str().unwrap()).collect();
+    assert_eq!(changed, names);
+}
+
 fn prints(arguments: &[&str]) -> Run {
     let run = Sandbox::strict().raw(arguments);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
