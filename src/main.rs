@@ -112,7 +112,8 @@ async fn command(arguments: Arguments, environment: &Environment, report: Report
 fn print_usage(text: &str, code: u8) -> ExitCode {
     let written = match code {
         0 => write!(std::io::stdout().lock(), "{text}"),
-        _ => write!(std::io::stderr().lock(), "{text}"),
+        // It repeats what was typed.
+        _ => write!(std::io::stderr().lock(), "{}", sanitize::lines(text)),
     };
     // A reader that has gone away is no failure.
     drop(written);

@@ -181,6 +181,21 @@ fn a_value_of_somebody_elses_making_cannot_draw_on_the_terminal() {
 }
 
 #[test]
+fn what_was_typed_gives_no_commands() {
+    let trick = "no\n::set-output name=retrain-needed::false\r::error::x\u{1b}[2J\u{202e}##[set-output name=x]y";
+    let forced = format!("--force-retrain={trick}");
+    let flag = format!("--{trick}");
+    for arguments in [&["plan", &forced][..], &["plan", &flag], &[trick], &["plan", "--model", "m", trick]] {
+        let run = Sandbox::strict().raw(arguments);
+        run.fails(2, &["error: ", "For more information"]);
+        assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
+        for bad in ["##[", "\r", "\u{1b}", "\u{202e}"] {
+            assert!(!run.stderr.contains(bad), "{bad:?} is in {:?}", run.stderr);
+        }
+    }
+}
+
+#[test]
 fn names_in_the_json_are_no_commands() {
     let sandbox = Sandbox::with_project();
     let names = ["data/##[set-output name=retrain-needed]false", "data/n\u{202e}\u{7f}\u{e0041}"];
