@@ -27,17 +27,15 @@ const SECRETS: [&str; 8] = [
 ];
 
 fn main() -> ExitCode {
-    // Values that are not UTF-8 are nothing that any input or runner variable can be.
-    let environment: Environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let (environment, unreadable) = Environment::read(std::env::vars_os());
     // Whatever is told about an answer, it must not repeat them.
     SECRETS.iter().filter_map(|name| environment.get(name)).for_each(sanitize::hide);
     let arguments: Vec<_> = std::env::args_os().collect();
     let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
     let in_actions = environment.is_true("GITHUB_ACTIONS");
     // The image's own entry point without arguments is the root action, too.
-    let has_inputs = || environment.iter().any(|(name, _)| name.starts_with("INPUT_"));
+    let names = || environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
+    let has_inputs = || names().any(|name| name.starts_with("INPUT_"));
     let phase = phase.or((arguments.len() <= 1 && (in_actions || has_inputs())).then_some(Phase::Main));
 
     let parsed = match phase {
@@ -49,7 +47,7 @@ fn main() -> ExitCode {
     };
     let verbose = parsed.as_ref().is_some_and(|parsed| parsed.verbose);
     let report = Report { in_actions, verbose };
-    let mut result = start(phase, parsed, &environment, report);
+    let mut result = check_readable(&unreadable).and_then(|()| start(phase, parsed, &environment, report));
     if let (Err(_), Some(phase)) = (&result, phase) {
         // The failure itself is what is told; that this failed too would only hide it.
         result = result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
@@ -61,6 +59,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn check_readable(unreadable: &[String]) -> Result<()> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let names = unreadable.join("`, `");
+    Err(Error::bad_input(format!("the environment has variables that are not UTF-8: `{names}`"))
+        .hint("set them again as UTF-8, or unset them"))
 }
 
 fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environment, report: Report) -> Result<()> {
