@@ -12,24 +12,11 @@ use ml_cache::environment::Environment;
 use ml_cache::github::RunContext;
 use ml_cache::inputs::{self, Verb};
 use ml_cache::report::Report;
-use ml_cache::{Error, Result, sanitize};
-
-/// Variables that hold secrets.
-const SECRETS: [&str; 8] = [
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_RUNTIME_TOKEN",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "GITHUB_TOKEN",
-    "INPUT_GITHUB-TOKEN",
-    "INPUT_GITHUB_TOKEN",
-];
+use ml_cache::{Error, Result, sanitize, secrets};
 
 fn main() -> ExitCode {
     let (environment, unreadable) = Environment::read(std::env::vars_os());
-    // Whatever is told about an answer, it must not repeat them.
-    SECRETS.iter().filter_map(|name| environment.get(name)).for_each(sanitize::hide);
+    secrets::hide(&environment);
     let arguments: Vec<_> = std::env::args_os().collect();
     let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
     let in_actions = environment.is_true("GITHUB_ACTIONS");
