@@ -86,6 +86,26 @@ pub fn short(text: &str, most: usize) -> String {
     }
 }
 
+/// Returns an address as it may be shown, however it is misspelt: all before an `@` may be a credential, and so may
+/// query and fragment.
+pub fn address(text: &str) -> String {
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => (&text[..scheme.len() + 3], rest),
+        _ => ("", text),
+    };
+    let host = rest.rfind('@').map(|at| at + 1).max(rest.rfind("%40").map(|at| at + 3));
+    let shown = match (host, rest.find(['?', '#'])) {
+        (None, None) => rest.to_owned(),
+        (None, Some(query)) => format!("{}***", &rest[..=query]),
+        (Some(host), None) => format!("***@{}", &rest[host..]),
+        (Some(host), Some(query)) if host <= query => format!("***@{}***", &rest[host..=query]),
+        // A password with a `?`, or a query with an `@`: nobody knows.
+        _ => "***".to_owned(),
+    };
+    format!("{scheme}{shown}")
+}
+
 /// Returns text of several lines, each made safe.
 pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
@@ -205,6 +225,27 @@ mod tests {
         assert_eq!(short("abc s3cret-at-the-end", 5), "abc *…");
         assert_eq!(message(&format!("{}s3cret-at-the-end", "é".repeat(495))), format!("{}***", "é".repeat(495)));
         assert_eq!(message(&"é".repeat(501)), format!("{}…", "é".repeat(500)));
+    }
+
+    #[test]
+    fn addresses_are_shown_without_credentials() {
+        for (text, shown) in [
+            ("https://host:9000/path", "https://host:9000/path"),
+            ("https://user:PW@host/path", "https://***@host/path"),
+            ("https://user:P@W@host", "https://***@host"),
+            ("user:PW@host:9000", "***@host:9000"),
+            ("//user:PW@host", "***@host"),
+            ("http:/user:PW@host", "***@host"),
+            ("user:PW@http://host", "***@http://host"),
+            ("http://user%3APW%40host", "http://***@host"),
+            ("http://host/?token=PW", "http://host/?***"),
+            ("host#token=PW", "host#***"),
+            ("http://user:PW@host/?token=PW#PW", "http://***@host/?***"),
+            ("http://user:P?W@host", "http://***"),
+            ("http://host/?mail=a@b&token=PW", "http://***"),
+        ] {
+            assert_eq!(address(text), shown, "{text}");
+        }
     }
 
     #[test]

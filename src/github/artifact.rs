@@ -135,6 +135,7 @@ impl ResultsService {
     /// No certificate store to be found.
     pub fn from_environment(environment: &Environment, mask: fn(&str)) -> Result<std::result::Result<Self, String>> {
         if let Some(server) = environment.get("GITHUB_SERVER_URL").filter(|server| is_enterprise_server(server)) {
+            let server = sanitize::address(server);
             return Ok(Err(format!("GitHub Enterprise Server ({server}) has no artifacts of this version")));
         }
         let (Some(url), Some(token)) =

@@ -185,7 +185,8 @@ impl Rest {
     /// # Errors
     /// A URL or token that cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        let no_url = || Error::bad_input(format!("`{url}` is no base URL of a GitHub API (GITHUB_API_URL)"));
+        let shown = || sanitize::address(url);
+        let no_url = || Error::bad_input(format!("`{}` is no base URL of a GitHub API (GITHUB_API_URL)", shown()));
         // octocrab takes both for granted, and panics.
         if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             return Err(no_url());

@@ -94,6 +94,12 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         let refused = StoreError::new(Kind::Unauthenticated, action, key, reason);
         return refused.hint(own.hints().join("; "));
     }
+    if all.contains("custom endpoint") {
+        // Not with the reason: it repeats the URL, and with it the credentials that do not belong there.
+        return StoreError::new(Kind::Other, action, key, "the endpoint is no base URL").hint(
+            "check `endpoint-url`, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, and `endpoint_url` in the AWS configuration",
+        );
+    }
     // A metadata service that is there and refuses is one way to have none.
     if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
         let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));

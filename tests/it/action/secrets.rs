@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use serde_json::json;
 
+use super::identity;
 use super::runner::{Runner, State, Step};
 use crate::support::double::Double;
 use crate::support::s3::{Endpoint, Fault, Server};
@@ -199,5 +200,35 @@ fn the_password_of_a_proxy_is_not_shown_where_the_proxy_repeats_it() {
         let step = runner.main();
         step.fails(1, &["not with Basic ***", ", ***, ***, ***"]);
         keeps(&step, &[&header[..12], "canary"]);
+    }
+}
+
+#[test]
+fn credentials_in_urls_that_cannot_be_used_are_not_shown() {
+    let server = Server::start();
+    for url in [
+        "user:canary6Zq@storage.invalid:9000",
+        "http://user%3Acanary6Zq%40storage.invalid",
+        "http:/user:canary6Zq@host",
+    ] {
+        for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GITHUB_API_URL", "GITHUB_SERVER_URL"] {
+            let mut runner = Runner::on_server(&server);
+            runner.env(variable, url);
+            runner.env("RUNNER_DEBUG", "1");
+            let inputs = match variable {
+                "GITHUB_API_URL" => vec![("run-id", "7"), ("github-token", "a-token")],
+                "GITHUB_SERVER_URL" => vec![("pointer", "artifact:x")],
+                _ => vec![("endpoint-url", "")],
+            };
+            let step = runner.step_with("restore", &inputs);
+            assert!([1, 2].contains(&step.code), "{variable}={url}: {}", step.log);
+            step.fails(step.code, &["::error::"]);
+            keeps(&step, &["canary6Zq"]);
+        }
+        let (_double, _server, mut runner) = identity::job(&json!({"id-token": "write"}));
+        runner.env("AWS_ENDPOINT_URL_STS", url);
+        let step = runner.main();
+        step.fails(1, &["cannot assume the role"]);
+        keeps(&step, &["canary6Zq"]);
     }
 }
