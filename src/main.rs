@@ -81,7 +81,13 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
     result
 }
 
-async fn command(arguments: Arguments, environment: &Environment, report: Report, interrupt: &Interrupt) -> Result<()> {
+async fn command(
+    mut arguments: Arguments,
+    environment: &Environment,
+    report: Report,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    arguments.find_token(environment);
     let run_context = RunContext::of(environment);
     let settings =
         inputs::resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;

@@ -6,13 +6,14 @@ use crate::environment::Environment;
 use crate::{regular_file, sanitize};
 
 /// Variables that hold secrets.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_RUNTIME_TOKEN",
     "AWS_ACCESS_KEY_ID",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    "GH_TOKEN",
     "GITHUB_TOKEN",
     "INPUT_GITHUB-TOKEN",
     "INPUT_GITHUB_TOKEN",

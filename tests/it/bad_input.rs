@@ -228,6 +228,8 @@ fn help_and_version_are_printed() {
         assert!(help.contains("--model") && help.contains("--store") && help.contains("--json"), "{help}");
     }
     assert!(help.contains("Exit codes:"), "{help}");
+    let help = prints(&["resolve", "--help"]).stdout;
+    assert!(help.contains("$GITHUB_TOKEN or $GH_TOKEN"), "{help}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tokens, keys and signatures stay secret on every way to GitHub and AWS, whatever is answered: refusals and
 //! nonsense that repeat what was sent, redirects, connections that break.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use ml_cache::github::archive;
@@ -315,6 +316,30 @@ fn nothing_is_shown_of_a_token_where_a_message_is_cut() {
             assert!(!step.log.lines().any(|line| line.contains("-ghs_")), "{}", step.log);
         }
     }
+}
+
+#[test]
+fn the_command_line_takes_its_token_from_the_environment() {
+    let (_double, mut deploy, _) = later_job(GITHUB_TOKEN);
+    let store = deploy.inputs_of()["store"].clone();
+    deploy.env("GITHUB_REPOSITORY", "acme/serving");
+    let line = ["resolve", "--model", "fraud", "--store", &store, "--repository", REPOSITORY, "--run-id", "1001"];
+    let resolve = |variables: &[(&str, &str)], more: &[&str]| {
+        let (mut command, files) = deploy.command("", BTreeMap::new(), &State::new());
+        let output = command.args(line).args(more).envs(variables.iter().copied()).output().unwrap();
+        files.read(output.status.code(), &[output.stdout, output.stderr])
+    };
+    for (variables, more) in [
+        (&[("GITHUB_TOKEN", GITHUB_TOKEN)][..], &[][..]),
+        (&[("GH_TOKEN", GITHUB_TOKEN)], &[]),
+        (&[("GITHUB_TOKEN", GITHUB_TOKEN), ("GH_TOKEN", "unknown")], &[]),
+        (&[("GITHUB_TOKEN", ""), ("GH_TOKEN", GITHUB_TOKEN)], &[]),
+        (&[("GITHUB_TOKEN", "unknown")], &["--github-token", GITHUB_TOKEN]),
+    ] {
+        resolve(variables, more).succeeds();
+    }
+    resolve(&[], &[]).fails(2, &["`run-id` needs a `github-token`"]);
+    resolve(&[("GH_TOKEN", "unknown")], &[]).fails(1, &["401"]);
 }
 
 #[test]
