@@ -6,7 +6,11 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::environment::Environment;
 use crate::inputs::{INPUTS, Input, RawInputs, Verb};
+
+/// Variables that hold the token where none is typed; the first one counts.
+const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
 
 /// A parsed command line.
 #[derive(Clone, Debug)]
@@ -23,6 +27,17 @@ pub struct Arguments {
     pub verbose: bool,
     /// What stands after `--`.
     pub training: Vec<OsString>,
+}
+
+impl Arguments {
+    /// Takes the token from the environment where none was typed: the list of processes shows what is.
+    pub fn find_token(&mut self, environment: &Environment) {
+        if self.inputs.get("github-token").is_none()
+            && let Some(token) = TOKENS.iter().find_map(|name| environment.get(name))
+        {
+            self.inputs.set("github-token", token);
+        }
+    }
 }
 
 /// Parses the arguments, program name first.
@@ -106,6 +121,9 @@ fn argument(input: &Input, verb: Verb) -> Arg {
     let mut help = input.help.trim_end_matches('.').to_owned();
     if !default.is_empty() {
         help = format!("{help} [default: {default}]");
+    }
+    if input.name == "github-token" {
+        help = format!("{help} [default: {}]", TOKENS.map(|name| format!("${name}")).join(" or "));
     }
     let argument = Arg::new(input.name).long(input.name).help(help);
     if input.boolean {

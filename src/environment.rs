@@ -1,12 +1,36 @@
 //! The process environment as a value: read once in `main`, passed to whoever needs it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+
+/// Variables whose names begin so are inputs, or decide what this process may do.
+const OURS: [&str; 6] = ["ACTIONS_", "AWS_", "GITHUB_", "INPUT_", "ML_CACHE_", "STATE_"];
 
 /// Environment variables by name; an empty value counts as unset, as it does for the runner.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
+    /// Takes over what is UTF-8, and returns with it the names of what is not and may not be missed: an
+    /// input that counted as not given would be another wish than the user's.
+    pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> (Self, Vec<String>) {
+        let (mut environment, mut unreadable) = (Self::default(), Vec::new());
+        for (name, value) in variables {
+            match (name.to_str(), value.to_str()) {
+                (Some(name), Some(value)) => {
+                    environment.0.insert(name.to_owned(), value.to_owned());
+                }
+                _ if OURS.iter().any(|start| name.as_bytes().starts_with(start.as_bytes())) => {
+                    unreadable.push(name.to_string_lossy().into_owned());
+                }
+                _ => {}
+            }
+        }
+        unreadable.sort();
+        (environment, unreadable)
+    }
+
     /// Returns the value, `None` where it is unset or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -26,5 +50,30 @@ impl Environment {
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_what_matters_must_be_utf_8() {
+        let variables: [(&[u8], &[u8]); 7] = [
+            (b"INPUT_MODEL", b"m"),
+            (b"INPUT_POINTER", b"x\xff"),
+            (b"AWS_X\xff", b"1"),
+            (b"STATE_plan", b"\xc3"),
+            (b"LESS_TERMCAP", b"\xff"),
+            (b"\xff", b"\xff"),
+            (b"MY_INPUT_X", b"\xff"),
+        ];
+        let own = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let (environment, unreadable) =
+            Environment::read(variables.into_iter().map(|(name, value)| (own(name), own(value))));
+        assert_eq!(environment.iter().collect::<Vec<_>>(), [("INPUT_MODEL", "m")]);
+        assert_eq!(unreadable, ["AWS_X\u{fffd}", "INPUT_POINTER", "STATE_plan"]);
     }
 }

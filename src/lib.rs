@@ -19,6 +19,7 @@ pub mod progress;
 pub mod regular_file;
 pub mod report;
 pub mod sanitize;
+pub mod secrets;
 pub mod store;
 pub mod transfer;
 pub mod unfinished;

@@ -12,32 +12,17 @@ use ml_cache::environment::Environment;
 use ml_cache::github::RunContext;
 use ml_cache::inputs::{self, Verb};
 use ml_cache::report::Report;
-use ml_cache::{Error, Result, sanitize};
-
-/// Variables that hold secrets.
-const SECRETS: [&str; 8] = [
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_RUNTIME_TOKEN",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "GITHUB_TOKEN",
-    "INPUT_GITHUB-TOKEN",
-    "INPUT_GITHUB_TOKEN",
-];
+use ml_cache::{Error, Result, sanitize, secrets};
 
 fn main() -> ExitCode {
-    // Values that are not UTF-8 are nothing that any input or runner variable can be.
-    let environment: Environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    // Whatever is told about an answer, it must not repeat them.
-    SECRETS.iter().filter_map(|name| environment.get(name)).for_each(sanitize::hide);
+    let (environment, unreadable) = Environment::read(std::env::vars_os());
+    secrets::hide(&environment);
     let arguments: Vec<_> = std::env::args_os().collect();
     let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
     let in_actions = environment.is_true("GITHUB_ACTIONS");
     // The image's own entry point without arguments is the root action, too.
-    let has_inputs = || environment.iter().any(|(name, _)| name.starts_with("INPUT_"));
+    let names = || environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
+    let has_inputs = || names().any(|name| name.starts_with("INPUT_"));
     let phase = phase.or((arguments.len() <= 1 && (in_actions || has_inputs())).then_some(Phase::Main));
 
     let parsed = match phase {
@@ -49,7 +34,7 @@ fn main() -> ExitCode {
     };
     let verbose = parsed.as_ref().is_some_and(|parsed| parsed.verbose);
     let report = Report { in_actions, verbose };
-    let mut result = start(phase, parsed, &environment, report);
+    let mut result = check_readable(&unreadable).and_then(|()| start(phase, parsed, &environment, report));
     if let (Err(_), Some(phase)) = (&result, phase) {
         // The failure itself is what is told; that this failed too would only hide it.
         result = result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
@@ -61,6 +46,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn check_readable(unreadable: &[String]) -> Result<()> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let names = unreadable.join("`, `");
+    Err(Error::bad_input(format!("the environment has variables that are not UTF-8: `{names}`"))
+        .hint("set them again as UTF-8, or unset them"))
 }
 
 fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environment, report: Report) -> Result<()> {
@@ -87,7 +81,13 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
     result
 }
 
-async fn command(arguments: Arguments, environment: &Environment, report: Report, interrupt: &Interrupt) -> Result<()> {
+async fn command(
+    mut arguments: Arguments,
+    environment: &Environment,
+    report: Report,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    arguments.find_token(environment);
     let run_context = RunContext::of(environment);
     let settings =
         inputs::resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;
@@ -103,7 +103,8 @@ async fn command(arguments: Arguments, environment: &Environment, report: Report
     };
     if arguments.json {
         let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{}", outputs.json()).map_err(|error| Error::failed("cannot print").caused_by(error))?;
+        let shown = sanitize::json(&outputs.json().to_string());
+        writeln!(stdout, "{shown}").map_err(|error| Error::failed("cannot print").caused_by(error))?;
     }
     Ok(())
 }
@@ -111,7 +112,8 @@ async fn command(arguments: Arguments, environment: &Environment, report: Report
 fn print_usage(text: &str, code: u8) -> ExitCode {
     let written = match code {
         0 => write!(std::io::stdout().lock(), "{text}"),
-        _ => write!(std::io::stderr().lock(), "{text}"),
+        // It repeats what was typed.
+        _ => write!(std::io::stderr().lock(), "{}", sanitize::lines(text)),
     };
     // A reader that has gone away is no failure.
     drop(written);

@@ -13,6 +13,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// Shorter text is no secret, and may stand anywhere by chance.
 const MIN_SECRET: usize = 8;
+/// What a server says is told up to this length; one in between may answer whole pages.
+const MAX_MESSAGE: usize = 500;
 
 /// Takes a secret out of every text from now on.
 pub fn hide(secret: &str) {
@@ -25,15 +27,20 @@ pub fn hide(secret: &str) {
     }
 }
 
-/// Returns how a secret may be repeated: as it is, escaped for a URL, and in Base64, which differs by
-/// where in the encoded text it begins.
+/// Returns how a secret may be repeated: as it is, escaped for a URL or for JSON, and in Base64, which
+/// differs by where in the encoded text it begins.
 fn forms(secret: &str) -> Vec<String> {
-    let escaped = |escape: fn(u8) -> String| -> String {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escaped = |plain: &[u8], escape: fn(u8) -> String| -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
         secret.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { escape(byte) }).collect()
     };
-    let mut forms =
-        vec![secret.to_owned(), escaped(|byte| format!("%{byte:02X}")), escaped(|byte| format!("%{byte:02x}"))];
+    let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
+    let mut forms = vec![secret.to_owned(), json.replace('/', r"\/"), json];
+    // In a path, and by some in a query, a slash stays.
+    for plain in [&b"-._~"[..], b"-._~/"] {
+        forms.push(escaped(plain, |byte| format!("%{byte:02X}")));
+        forms.push(escaped(plain, |byte| format!("%{byte:02x}")));
+    }
     for before in 0..3 {
         let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
         // The digits at both ends may hold bits of what stands beside the secret.
@@ -65,6 +72,40 @@ pub fn line(text: &str) -> String {
     disarm(&clean)
 }
 
+/// Returns what a server said on one line, safe and not too long.
+pub fn message(text: &str) -> String {
+    short(text, MAX_MESSAGE)
+}
+
+/// Returns the text on one line, safe and then cut: a part of a secret would no longer be known as one.
+pub fn short(text: &str, most: usize) -> String {
+    let clean = line(text);
+    match clean.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &clean[..end]),
+        None => clean,
+    }
+}
+
+/// Returns an address as it may be shown, however it is misspelt: all before an `@` may be a credential, and so may
+/// query and fragment.
+pub fn address(text: &str) -> String {
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => (&text[..scheme.len() + 3], rest),
+        _ => ("", text),
+    };
+    let host = rest.rfind('@').map(|at| at + 1).max(rest.rfind("%40").map(|at| at + 3));
+    let shown = match (host, rest.find(['?', '#'])) {
+        (None, None) => rest.to_owned(),
+        (None, Some(query)) => format!("{}***", &rest[..=query]),
+        (Some(host), None) => format!("***@{}", &rest[host..]),
+        (Some(host), Some(query)) if host <= query => format!("***@{}***", &rest[host..=query]),
+        // A password with a `?`, or a query with an `@`: nobody knows.
+        _ => "***".to_owned(),
+    };
+    format!("{scheme}{shown}")
+}
+
 /// Returns text of several lines, each made safe.
 pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
@@ -73,8 +114,9 @@ pub fn lines(text: &str) -> String {
 /// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and no
 /// address that Markdown makes a link of by itself.
 ///
-/// What GitHub looks for in the text that comes of it may still become a link: mail addresses, numbers
-/// such as `GH-12` and commits. These lead to a mail program or within GitHub, not to another site.
+/// An `@` is followed by a space of no width: what looks like a mail address, or one of XMPP, would become
+/// a link although the `@` is escaped. What GitHub alone looks for may still become one: numbers such as
+/// `GH-12` and commits. These lead to a place within GitHub, not to another site.
 pub fn markdown(text: &str) -> String {
     let text = line(text);
     let mut clean = String::with_capacity(text.len());
@@ -84,10 +126,24 @@ pub fn markdown(text: &str) -> String {
             '&' => clean.push_str("&amp;"),
             '<' => clean.push_str("&lt;"),
             '>' => clean.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' => clean.push_str(&format!("&#{};", c as u32)),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => clean.push_str(&format!("&#{};", c as u32)),
+            '@' => clean.push_str("&#64;\u{200b}"),
             '.' if is_www(&clean) => clean.push_str("&#46;"),
             ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => clean.push_str("&#58;"),
             c => clean.push(c),
+        }
+    }
+    clean
+}
+
+/// Returns the same JSON with nothing in it that a runner or a terminal would obey.
+pub fn json(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    // Both stand in strings only, where any character may be escaped.
+    for c in text.replace("##[", "#\\u0023[").chars() {
+        match is_invisible(c) {
+            true => clean.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            false => clean.push(c),
         }
     }
     clean
@@ -106,9 +162,15 @@ fn disarm(line: &str) -> String {
     }
 }
 
+/// Whether a character shows nothing, or turns others around. Variation selectors count, although some emoji have one:
+/// escaped, a name is odd, but two names that differ do not look the same.
 fn is_invisible(c: char) -> bool {
+    const LETTERS: [char; 8] =
+        ['\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{3164}', '\u{ffa0}'];
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        || LETTERS.contains(&c)
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -130,6 +192,9 @@ mod tests {
         for text in [
             "s3cret%2Bof%2Fthe%3Ftest%3E",
             "s3cret%2bof%2fthe%3ftest%3e",
+            "s3cret%2Bof/the%3Ftest%3E",
+            "s3cret%2bof/the%3ftest%3e",
+            r"s3cret+of\/the?test>",
             &STANDARD_NO_PAD.encode("s3cret+of/the?test>"),
             &STANDARD_NO_PAD.encode("x:s3cret+of/the?test>!"),
             &URL_SAFE_NO_PAD.encode("user:s3cret+of/the?test>, and more"),
@@ -139,6 +204,8 @@ mod tests {
             assert!(clean.contains("***") && clean.len() < text.len(), "{text}: {clean}");
         }
         assert_eq!(line("s3cret of the test"), "s3cret of the test");
+        hide(r#"quoted"of/the\test"#);
+        assert_eq!(line(r#"{"a":"quoted\"of/the\\test","b":"quoted\"of\/the\\test"}"#), r#"{"a":"***","b":"***"}"#);
     }
 
     #[test]
@@ -152,10 +219,61 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_taken_out_before_a_text_is_cut() {
+        hide("s3cret-at-the-end");
+        assert_eq!(short("abc s3cret-at-the-end", 8), "abc ***");
+        assert_eq!(short("abc s3cret-at-the-end", 5), "abc *…");
+        assert_eq!(message(&format!("{}s3cret-at-the-end", "é".repeat(495))), format!("{}***", "é".repeat(495)));
+        assert_eq!(message(&"é".repeat(501)), format!("{}…", "é".repeat(500)));
+    }
+
+    #[test]
+    fn addresses_are_shown_without_credentials() {
+        for (text, shown) in [
+            ("https://host:9000/path", "https://host:9000/path"),
+            ("https://user:PW@host/path", "https://***@host/path"),
+            ("https://user:P@W@host", "https://***@host"),
+            ("user:PW@host:9000", "***@host:9000"),
+            ("//user:PW@host", "***@host"),
+            ("http:/user:PW@host", "***@host"),
+            ("user:PW@http://host", "***@http://host"),
+            ("http://user%3APW%40host", "http://***@host"),
+            ("http://host/?token=PW", "http://host/?***"),
+            ("host#token=PW", "host#***"),
+            ("http://user:PW@host/?token=PW#PW", "http://***@host/?***"),
+            ("http://user:P?W@host", "http://***"),
+            ("http://host/?mail=a@b&token=PW", "http://***"),
+        ] {
+            assert_eq!(address(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_shown() {
+        for code in [
+            0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x180e, 0x200b, 0x202e, 0x2066, 0x3164, 0xfe00, 0xfe0f, 0xfeff, 0xffa0,
+            0xe0001, 0xe0041, 0xe007f,
+        ] {
+            let c = char::from_u32(code).unwrap();
+            assert_eq!(line(&format!("a{c}b")), format!("a\\u{{{code:x}}}b"));
+        }
+        assert_eq!(line("Größe 模型 한글 ✔"), "Größe 模型 한글 ✔");
+    }
+
+    #[test]
+    fn json_stays_the_same() {
+        let value = serde_json::json!(["###[x]", "\\##[y]", "a\u{202e}\u{7f}\u{85}\n\u{e0041}é"]);
+        let shown = json(&value.to_string());
+        assert!(!shown.contains("##[") && !shown.chars().any(is_invisible), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+
+    #[test]
     fn markdown_cells_hold_no_markup() {
         let cell = markdown("<img src=x> | [a](http://b) `c`\n@org/team www.d.example Www.e.example");
         for bad in ["<", "|", "[", "`", "\n", "@", "http:", "www.", "Www."] {
             assert!(!cell.contains(bad), "{bad} in {cell}");
         }
+        assert_eq!(markdown("xmpp:a@b.example/x"), "xmpp:a&#64;\u{200b}b.example/x");
     }
 }

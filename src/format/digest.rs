@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::FormatError;
+use crate::sanitize;
 
 /// The SHA-256 of some bytes, shown as `sha256:<64 lower-case hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +55,7 @@ impl Digest {
     /// Any other text.
     pub fn from_hex(text: &str) -> Result<Self, FormatError> {
         let bad = || {
-            let shown: String = text.chars().take(80).collect();
+            let shown = sanitize::short(text, 80);
             FormatError::new("digest", format!("`{shown}` is not 64 lower-case hex digits"))
         };
         if text.len() != 64 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -19,6 +19,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::format::Digest;
 use crate::format::artifact::is_of;
+use crate::sanitize;
 
 const TRIES: u32 = 5;
 /// The first pause before a repetition. Each later one is between 1.5 times the one before at the least and at the
@@ -134,6 +135,7 @@ impl ResultsService {
     /// No certificate store to be found.
     pub fn from_environment(environment: &Environment, mask: fn(&str)) -> Result<std::result::Result<Self, String>> {
         if let Some(server) = environment.get("GITHUB_SERVER_URL").filter(|server| is_enterprise_server(server)) {
+            let server = sanitize::address(server);
             return Ok(Err(format!("GitHub Enterprise Server ({server}) has no artifacts of this version")));
         }
         let (Some(url), Some(token)) =
@@ -304,7 +306,8 @@ impl ResultsService {
         let body = http::body(response, MAX_ANSWER).await.map_err(Refusal::Other)?;
         if !status.is_success() {
             let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let said = said.get("msg").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+            let said =
+                said.get("msg").and_then(Value::as_str).map_or_else(|| "no reason given".to_owned(), sanitize::message);
             let refusal = Error::failed(format!("{method} failed: the results service answered {status}: {said}"));
             // What cannot be finalized exists all the same, and cannot be seen or removed: only another
             // name helps, unless the token is refused or the service is down.

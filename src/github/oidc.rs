@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use super::http;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::sanitize;
 
 /// How long STS is asked to let the credentials live; they are renewed before they expire.
 const LIFETIME_SECONDS: u16 = 3600;
@@ -246,7 +247,7 @@ impl Provider {
     {
         let failed = |reason: String| Error::failed(format!("cannot assume the role `{}`: {reason}", self.role.arn));
         match error.as_service_error().map(|error| (error.code().unwrap_or_default(), error.message().unwrap_or_default())) {
-            Some((code, message)) => failed(format!("STS answered {code}: {message}")).hint(
+            Some((code, message)) => failed(format!("STS answered {code}: {}", sanitize::message(message))).hint(
                 "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this repository and ref (condition on \
                  `token.actions.githubusercontent.com:sub`, which has one of two forms, see deploy/), and the audience \
                  `sts.amazonaws.com`",

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::{archive, http};
 use crate::decide::trust::RunFacts;
 use crate::error::{Error, Result};
+use crate::sanitize;
 
 /// A request that meets a fault of the server is made so often.
 const TRIES: u32 = 3;
@@ -31,8 +32,6 @@ const PAGE: u32 = 100;
 pub const MAX_ITEMS: usize = (MAX_PAGES * PAGE) as usize;
 /// A page of a list has a few megabytes at most.
 const MAX_ANSWER: usize = 32 << 20;
-/// An error message of the API is told up to this length; a server in between may answer whole pages.
-const MAX_MESSAGE: usize = 500;
 
 /// The API of one server with one token.
 #[derive(Clone, Debug)]
@@ -186,7 +185,8 @@ impl Rest {
     /// # Errors
     /// A URL or token that cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        let no_url = || Error::bad_input(format!("`{url}` is no base URL of a GitHub API (GITHUB_API_URL)"));
+        let shown = || sanitize::address(url);
+        let no_url = || Error::bad_input(format!("`{}` is no base URL of a GitHub API (GITHUB_API_URL)", shown()));
         // octocrab takes both for granted, and panics.
         if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             return Err(no_url());
@@ -381,7 +381,8 @@ impl Rest {
         match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
                 let unknown = Error::failed(format!("cannot {what}: the answer is not of the known form"));
-                Fault::Lasting(unknown.caused_by(error))
+                // It repeats values of the answer, however long they are.
+                Fault::Lasting(unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))))
             }),
             404 => Err(Fault::Missing(answer.explain(&what))),
             _ => Err(Fault::Lasting(answer.explain(&what))),
@@ -476,10 +477,7 @@ impl Answer {
     fn explain(&self, what: &str) -> Error {
         let mut said = format!("cannot {what}: the GitHub API answered {}", self.status);
         if let Ok(Complaint { message }) = serde_json::from_slice(&self.body) {
-            said = format!("{said}: {}", message.chars().take(MAX_MESSAGE).collect::<String>());
-            if message.chars().nth(MAX_MESSAGE).is_some() {
-                said.push('…');
-            }
+            said = format!("{said}: {}", sanitize::message(&message));
         }
         let error = Error::failed(said);
         match self.status {

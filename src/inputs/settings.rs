@@ -275,7 +275,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn fault(&mut self, name: &str, value: &str, reason: &str, accepted: &str) {
-        let shown: String = sanitize::line(&without_credentials(value)).chars().take(200).collect();
+        let shown = sanitize::short(&without_credentials(name, &sanitize::line(value)), 200);
         self.faults.push(format!("input `{name}`: `{shown}`: {reason}; accepted: {accepted}"));
     }
 
@@ -435,14 +435,15 @@ impl Reader<'_> {
     fn endpoint_url(&mut self) -> Option<String> {
         let value = self.raw.get("endpoint-url")?.to_owned();
         let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-        if rest.is_none_or(|rest| {
-            rest.is_empty() || rest.starts_with('/') || rest.contains(char::is_whitespace) || rest.contains('@')
-        }) {
+        let is_odd = |c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#');
+        // An escape in a host's name may stand for the `@` behind credentials.
+        let has_host = |rest: &str| rest.split('/').next().is_some_and(|host| !host.is_empty() && !host.contains('%'));
+        if rest.is_none_or(|rest| !has_host(rest) || rest.contains(is_odd)) {
             self.fault(
                 "endpoint-url",
                 &value,
                 "it is no base URL",
-                "`https://host` or `http://host:port`, without credentials",
+                "`https://host` or `http://host:port`, without credentials, query and fragment",
             );
             return None;
         }
@@ -474,6 +475,11 @@ impl Reader<'_> {
                 None
             }
             Some(name) => Some(PointerSource::Artifact(name.to_owned())),
+            // As a path, it would be shown with its credentials.
+            None if value.contains("://") || value.starts_with("http:") || value.starts_with("https:") => {
+                self.fault("pointer", &value, "no URL is fetched", "the JSON, a path, or `artifact:NAME`");
+                None
+            }
             None => Some(PointerSource::File(workspace.join(value))),
         }
     }
@@ -526,11 +532,12 @@ impl Reader<'_> {
     }
 }
 
-/// Hides what stands before an `@` in a URL.
-fn without_credentials(text: &str) -> String {
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
-        _ => text.to_owned(),
+/// Returns an input's value without what may be a credential, where it may be an address.
+fn without_credentials(name: &str, value: &str) -> String {
+    const ADDRESSES: [&str; 4] = ["endpoint-url", "pointer", "repository", "store"];
+    match ADDRESSES.contains(&name) || value.contains(':') {
+        true => sanitize::address(value),
+        false => value.to_owned(),
     }
 }
 

@@ -51,7 +51,8 @@ impl FromStr for Location {
             }
             return Ok(Self::Directory(PathBuf::from(path)));
         }
-        match text.split_once("://") {
+        let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+        match text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
             Some((scheme, _)) => Err(format!("the scheme `{scheme}` is not known")),
             None => Err("it has no scheme".to_owned()),
         }

@@ -17,7 +17,9 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
@@ -34,6 +36,7 @@ use futures::StreamExt as _;
 use super::{Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
+use crate::sanitize;
 
 /// A connection that is not there by then is not coming.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,6 +107,7 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build());
+    let is_default = credentials.is_none();
     if let Some(credentials) = credentials {
         // Their source keeps and renews them itself.
         loader = loader.credentials_provider(credentials).identity_cache(IdentityCache::no_cache());
@@ -115,7 +119,33 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
         let here = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
         loader = loader.region(here.or_else(ProfileFileRegionProvider::new()));
     }
-    loader.load().await
+    let shared = loader.load().await;
+    match shared.credentials_provider().filter(|_| is_default) {
+        Some(found) => shared.into_builder().credentials_provider(CredentialsSource::new(Hidden(found))).build(),
+        None => shared,
+    }
+}
+
+/// Credentials from the usual AWS sources, which may be files and services; the store may repeat them.
+#[derive(Debug)]
+struct Hidden(CredentialsSource);
+
+impl ProvideCredentials for Hidden {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let credentials = self.0.provide_credentials().await?;
+            let keys = [credentials.access_key_id(), credentials.secret_access_key()];
+            keys.into_iter().chain(credentials.session_token()).for_each(sanitize::hide);
+            Ok(credentials)
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.0.fallback_on_interrupt()
+    }
 }
 
 /// Returns an HTTP client with one TLS provider, ring, that honours HTTPS_PROXY and NO_PROXY.

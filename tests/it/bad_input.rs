@@ -180,6 +180,38 @@ fn a_value_of_somebody_elses_making_cannot_draw_on_the_terminal() {
     assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
 }
 
+#[test]
+fn what_was_typed_gives_no_commands() {
+    let trick = "no\n::set-output name=retrain-needed::false\r::error::x\u{1b}[2J\u{202e}##[set-output name=x]y";
+    let forced = format!("--force-retrain={trick}");
+    let flag = format!("--{trick}");
+    for arguments in [&["plan", &forced][..], &["plan", &flag], &[trick], &["plan", "--model", "m", trick]] {
+        let run = Sandbox::strict().raw(arguments);
+        run.fails(2, &["error: ", "For more information"]);
+        assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
+        for bad in ["##[", "\r", "\u{1b}", "\u{202e}"] {
+            assert!(!run.stderr.contains(bad), "{bad:?} is in {:?}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn names_in_the_json_are_no_commands() {
+    let sandbox = Sandbox::with_project();
+    let names = ["data/##[set-output name=retrain-needed]false", "data/n\u{202e}\u{7f}\u{e0041}"];
+    names.iter().for_each(|name| sandbox.write(name, "1"));
+    sandbox.write("models/model.bin", "weights");
+    assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
+    names.iter().for_each(|name| sandbox.write(name, "2"));
+    let plan = sandbox.run("plan", &[]);
+    for bad in ["##[", "\u{202e}", "\u{7f}", "\u{e0041}"] {
+        assert!(!plan.stdout.contains(bad), "{}", plan.stdout);
+    }
+    let changes = plan.json()["changes"].as_array().unwrap().clone();
+    let changed: Vec<&str> = changes.iter().map(|change| change["path"].as_str().unwrap()).collect();
+    assert_eq!(changed, names);
+}
+
 fn prints(arguments: &[&str]) -> Run {
     let run = Sandbox::strict().raw(arguments);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
@@ -196,6 +228,8 @@ fn help_and_version_are_printed() {
         assert!(help.contains("--model") && help.contains("--store") && help.contains("--json"), "{help}");
     }
     assert!(help.contains("Exit codes:"), "{help}");
+    let help = prints(&["resolve", "--help"]).stdout;
+    assert!(help.contains("$GITHUB_TOKEN or $GH_TOKEN"), "{help}");
 }
 
 #[test]

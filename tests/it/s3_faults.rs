@@ -250,6 +250,15 @@ fn a_denied_write_fails_and_nothing_is_visible() {
 }
 
 #[test]
+fn a_long_message_of_the_store_is_cut() {
+    let scene = Scene::new();
+    scene.fault(Method::GET, POINTERS, 1.., Fault::Says("no ".repeat(1 << 20)));
+    let run = scene.sandbox.run("plan", &[]);
+    run.fails(1, &["403 AccessDenied: no no no", "…", "hint:"]);
+    assert!(run.stderr.len() < 2000, "{} bytes", run.stderr.len());
+}
+
+#[test]
 fn a_wrong_secret_key_is_told_as_that() {
     let mut scene = Scene::new();
     scene.sandbox.env("AWS_SECRET_ACCESS_KEY", "another");

@@ -117,6 +117,24 @@ fn credentials_in_a_url_are_not_shown() {
     values.extend([("store", "s3://KEY:hunter2@bucket"), ("endpoint-url", "https://user:hunter2@host")]);
     let error = check(Verb::Run, &values).unwrap_err();
     assert!(error.to_string().contains("s3://***@bucket") && !error.to_string().contains("hunter2"), "{error}");
+    for (name, value) in [
+        ("endpoint-url", "user:hunter2@host:9000"),
+        ("endpoint-url", "//user:hunter2@host"),
+        ("endpoint-url", "http:/user:hunter2@host"),
+        ("endpoint-url", "http://user%3Ahunter2%40host"),
+        ("endpoint-url", "https://host/?token=hunter2"),
+        ("endpoint-url", "https://host#hunter2"),
+        ("store", "user:hunter2@bucket"),
+        ("store", "user:hunter2@s3://bucket"),
+        ("store", "https://host/bucket?token=hunter2"),
+        ("pointer", "http://user:hunter2@host/pointer.json"),
+        ("pointer", "https:/user:hunter2@host/pointer.json"),
+        ("namespace", "https://user:hunter2@host/owner/name"),
+        ("data-paths", "../x\n/https://user:hunter2@host/owner/name"),
+    ] {
+        let error = check(Verb::Run, &[GOOD, &[(name, value)]].concat()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}`")) && !error.contains("hunter2"), "{value}: {error}");
+    }
 }
 
 #[test]

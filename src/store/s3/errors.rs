@@ -6,6 +6,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::{Key, StoreError, StoreErrorKind as Kind};
+use crate::sanitize;
 
 /// Turns any SDK error into a store error with a reason and, where one is known, a hint.
 pub(super) fn translate<E>(
@@ -20,8 +21,8 @@ where
     match &error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
-            let code = service.err().code().unwrap_or_default().to_owned();
-            let said = service.err().message().unwrap_or_default().to_owned();
+            let code = sanitize::message(service.err().code().unwrap_or_default());
+            let said = sanitize::message(service.err().message().unwrap_or_default());
             answered(action, key, bucket, status, &code, &said)
         }
         SdkError::TimeoutError(_) => {
@@ -93,6 +94,12 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         let refused = StoreError::new(Kind::Unauthenticated, action, key, reason);
         return refused.hint(own.hints().join("; "));
     }
+    if all.contains("custom endpoint") {
+        // Not with the reason: it repeats the URL, and with it the credentials that do not belong there.
+        return StoreError::new(Kind::Other, action, key, "the endpoint is no base URL").hint(
+            "check `endpoint-url`, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, and `endpoint_url` in the AWS configuration",
+        );
+    }
     // A metadata service that is there and refuses is one way to have none.
     if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
         let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));
@@ -116,9 +123,9 @@ fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a crate::Error> {
     causes(error).into_iter().find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns the innermost cause, which is the one that says what happened.
+/// Returns the innermost cause, which is the one that says what happened; a server may have worded it.
 pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    causes(error).pop().map(ToString::to_string).unwrap_or_default()
+    causes(error).pop().map(|cause| sanitize::message(&cause.to_string())).unwrap_or_default()
 }
 
 /// Returns the error and its causes, the innermost last.

@@ -35,6 +35,7 @@ pub(super) const NAMES: &[&str] = &[
     "</details>",
     "www.evil.example",
     "a@evil.example GH-12 0123456789abcdef0123456789abcdef01234567",
+    "xmpp:a@evil.example mailto:a@evil.example",
     "::stop-commands::x",
     "#!comment",
     "tab\there",
@@ -64,6 +65,8 @@ pub(super) fn summary_is_tables(step: &Step) {
         for markup in ["<", "](", "`", "@", "://", "www."] {
             assert!(!inside.contains(markup), "{markup} in {line:?}");
         }
+        // GitHub reads the entity as the character when it looks for addresses.
+        assert_eq!(inside.matches("&#64;").count(), inside.matches("&#64;\u{200b}").count(), "{line:?}");
         if is_row() {
             assert!([3, 4].contains(&line.matches('|').count()), "{line:?}");
         }

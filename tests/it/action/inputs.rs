@@ -1,6 +1,8 @@
 //! Inputs in all the spellings and forms in which runners hand them over, and failures because of them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::runner::{HOST_TEMP, HOST_WORKSPACE, Runner, State};
 
@@ -29,6 +31,33 @@ fn lines_are_trimmed_and_comments_and_blanks_skipped() {
     assert_eq!(runner.main().output("fingerprint"), plain.output("fingerprint"));
     runner.input("data-paths", "data/**\n!data/b.csv");
     assert_ne!(runner.main().output("data-hash"), plain.output("data-hash"));
+}
+
+#[test]
+fn variables_that_are_not_utf_8_are_not_taken_for_none() {
+    let runner = Runner::trained().next_job();
+    runner.train("weights");
+    let bad = OsStr::from_bytes(b"read\xff");
+    for (phase, names) in [
+        ("restore", &["INPUT_POINTER"][..]),
+        ("save", &["ACTIONS_CACHE_MODE"]),
+        ("plan", &["INPUT_DATA-PATHS", "GITHUB_REF", "ML_CACHE_STORE", "AWS_REGION", "STATE_x"]),
+        ("", &["INPUT_MODEL"]),
+    ] {
+        let (mut command, files) =
+            runner.command(phase, runner.input_variables(phase, &runner.inputs_of()), &State::new());
+        command.envs(names.iter().map(|name| (name, bad)));
+        let output = command.output().unwrap();
+        let step = files.read(output.status.code(), &[output.stdout, output.stderr]);
+        step.fails(2, &["not UTF-8", "hint:"]);
+        step.fails(2, names);
+        step.has_all_outputs();
+        assert_eq!(step.pick(["retrain-needed", "restored", "saved"]), ["true", "false", "false"]);
+    }
+    let (mut command, files) =
+        runner.command("plan", runner.input_variables("plan", &runner.inputs_of()), &State::new());
+    let output = command.env("LESS_TERMCAP", bad).output().unwrap();
+    files.read(output.status.code(), &[output.stdout, output.stderr]).succeeds();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tokens, keys and signatures stay secret on every way to GitHub and AWS, whatever is answered: refusals and
 //! nonsense that repeat what was sent, redirects, connections that break.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use ml_cache::github::archive;
@@ -280,6 +281,65 @@ fn nothing_is_shown_while_a_promotion_is_proven() {
     let step = way.step(&json!([]));
     assert_eq!(step.output("reason"), "hit", "{}", step.log);
     way.look_into_stores(&way.runner.stored());
+}
+
+#[test]
+fn nothing_is_shown_of_a_token_that_is_repeated_in_another_spelling() {
+    const TOKEN: &str = "canary+git\"hub/token?6Zq7";
+    let (double, deploy, _) = later_job(TOKEN);
+    let mut way = Way::new(double, deploy, "restore", &by_run(TOKEN));
+    way.canaries.add("github-token", TOKEN);
+    for spelling in [
+        "canary%2Bgit%22hub/token%3F6Zq7",
+        "canary%2bgit%22hub/token%3f6Zq7",
+        "canary%2Bgit%22hub%2Ftoken%3F6Zq7",
+        r#"canary+git\"hub/token?6Zq7"#,
+        r#"canary+git\"hub\/token?6Zq7"#,
+    ] {
+        let answer = json!({"status": 403, "body": {"message": format!("not with {spelling}")}});
+        let step = way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
+        step.fails(1, &["not with ***"]);
+    }
+}
+
+#[test]
+fn nothing_is_shown_of_a_token_where_a_message_is_cut() {
+    let (double, deploy, _) = later_job(GITHUB_TOKEN);
+    let mut way = Way::new(double, deploy, "restore", &by_run(GITHUB_TOKEN));
+    for before in [480, 490, 496] {
+        let message = format!("{}{{{{bearer}}}}", "-".repeat(before));
+        for answer in
+            [json!({"status": 403, "body": {"message": message}}), json!({"status": 200, "body": {"id": message}})]
+        {
+            let step = way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
+            step.fails(1, &["-----"]);
+            assert!(!step.log.lines().any(|line| line.contains("-ghs_")), "{}", step.log);
+        }
+    }
+}
+
+#[test]
+fn the_command_line_takes_its_token_from_the_environment() {
+    let (_double, mut deploy, _) = later_job(GITHUB_TOKEN);
+    let store = deploy.inputs_of()["store"].clone();
+    deploy.env("GITHUB_REPOSITORY", "acme/serving");
+    let line = ["resolve", "--model", "fraud", "--store", &store, "--repository", REPOSITORY, "--run-id", "1001"];
+    let resolve = |variables: &[(&str, &str)], more: &[&str]| {
+        let (mut command, files) = deploy.command("", BTreeMap::new(), &State::new());
+        let output = command.args(line).args(more).envs(variables.iter().copied()).output().unwrap();
+        files.read(output.status.code(), &[output.stdout, output.stderr])
+    };
+    for (variables, more) in [
+        (&[("GITHUB_TOKEN", GITHUB_TOKEN)][..], &[][..]),
+        (&[("GH_TOKEN", GITHUB_TOKEN)], &[]),
+        (&[("GITHUB_TOKEN", GITHUB_TOKEN), ("GH_TOKEN", "unknown")], &[]),
+        (&[("GITHUB_TOKEN", ""), ("GH_TOKEN", GITHUB_TOKEN)], &[]),
+        (&[("GITHUB_TOKEN", "unknown")], &["--github-token", GITHUB_TOKEN]),
+    ] {
+        resolve(variables, more).succeeds();
+    }
+    resolve(&[], &[]).fails(2, &["`run-id` needs a `github-token`"]);
+    resolve(&[("GH_TOKEN", "unknown")], &[]).fails(1, &["401"]);
 }
 
 #[test]

@@ -88,6 +88,8 @@ impl Endpoint {
 pub enum Fault {
     /// An S3 error with this status and code; the request is not carried out.
     Answer(u16, &'static str),
+    /// The same with 403, and this for a message.
+    Says(String),
     /// A redirect with this status to another host.
     Moved(u16, String),
     /// The connection is reset before a PUT is carried out, or in the middle of a GET's body.
@@ -325,6 +327,9 @@ impl Inner {
         if let Some(Fault::Answer(status, code)) = fault {
             return error(status, code);
         }
+        if let Some(Fault::Says(message)) = fault {
+            return error_saying(403, "AccessDenied", &message);
+        }
         if let Some(Fault::Moved(status, host)) = &fault {
             let mut response = error(*status, "PermanentRedirect");
             response.headers_mut().insert(LOCATION, format!("{host}{}", parts.uri).parse().unwrap());
@@ -377,8 +382,12 @@ async fn reset(cut: &Notify) -> HttpResponse {
 }
 
 fn error(status: u16, code: &str) -> HttpResponse {
+    error_saying(status, code, "as the test wants it")
+}
+
+fn error_saying(status: u16, code: &str, message: &str) -> HttpResponse {
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
     let mut response = HttpResponse::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
