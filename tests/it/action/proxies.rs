@@ -75,26 +75,33 @@ fn roles_artifacts_and_the_store_go_through_the_proxy_too() {
 
 #[test]
 fn a_tunnel_is_asked_for_and_the_proxy_sees_no_token() {
-    for variable in ["HTTPS_PROXY", "https_proxy"] {
-        let proxy = Listener::start(Manner::Refuses);
-        let (_double, mut deploy, _) = later_job(TOKEN);
-        deploy.env(variable, &proxy.url);
-        deploy.env("GITHUB_API_URL", "https://api.github.invalid");
-        deploy.env("ACTIONS_RESULTS_URL", "https://results.github.invalid/");
-        deploy.step_with("restore", &by_run(TOKEN)).fails(1, &["the GitHub API cannot be reached"]);
-        let save = deploy.next_job();
-        save.train("weights");
-        save.write("data/a.csv", "1");
-        save.write("src/train.py", "1");
-        let save = save.step_with("save", &[("github-token", "")]);
-        save.succeeds();
-        assert!(save.log.contains("cannot reach the results service"), "{}", save.log);
-        let heads = proxy.connections();
-        for host in ["api.github.invalid:443", "results.github.invalid:443"] {
-            assert!(heads.iter().any(|head| head.starts_with(&format!("CONNECT {host} "))), "{heads:?}");
-        }
-        for head in &heads {
-            assert!(head.starts_with("CONNECT ") && !head.to_lowercase().contains("authorization"), "{head}");
-        }
+    asks_for_a_tunnel("HTTPS_PROXY");
+}
+
+#[test]
+fn a_tunnel_is_asked_for_in_lower_case_too() {
+    asks_for_a_tunnel("https_proxy");
+}
+
+fn asks_for_a_tunnel(variable: &str) {
+    let proxy = Listener::start(Manner::Refuses);
+    let (_double, mut deploy, _) = later_job(TOKEN);
+    deploy.env(variable, &proxy.url);
+    deploy.env("GITHUB_API_URL", "https://api.github.invalid");
+    deploy.env("ACTIONS_RESULTS_URL", "https://results.github.invalid/");
+    deploy.step_with("restore", &by_run(TOKEN)).fails(1, &["the GitHub API cannot be reached"]);
+    let save = deploy.next_job();
+    save.train("weights");
+    save.write("data/a.csv", "1");
+    save.write("src/train.py", "1");
+    let save = save.step_with("save", &[("github-token", "")]);
+    save.succeeds();
+    assert!(save.log.contains("cannot reach the results service"), "{}", save.log);
+    let heads = proxy.connections();
+    for host in ["api.github.invalid:443", "results.github.invalid:443"] {
+        assert!(heads.iter().any(|head| head.starts_with(&format!("CONNECT {host} "))), "{heads:?}");
+    }
+    for head in &heads {
+        assert!(head.starts_with("CONNECT ") && !head.to_lowercase().contains("authorization"), "{head}");
     }
 }
