@@ -9,6 +9,7 @@ use crate::format::{InputsDocument, Pointer};
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::inputs::OnError;
 use crate::outputs::Outputs;
+use crate::sanitize;
 
 /// Changed inputs that a log names; the summary and `--json` have more.
 const SHOWN_CHANGES: usize = 10;
@@ -163,6 +164,12 @@ impl Planned {
     }
 }
 
+/// Returns the change on one line: a name may hold line ends, and what looks like lines of this program behind them.
+pub fn told(change: &Change) -> String {
+    let from = change.old_path.as_ref().map(|path| format!(" (was {path})")).unwrap_or_default();
+    sanitize::line(&format!("{} {}: {}{from}", change.set.word(), change.kind.word(), change.path))
+}
+
 /// Returns the rows that describe a model.
 pub fn model_rows(pointer: &Pointer) -> Vec<(&'static str, String)> {
     let mut rows = vec![
@@ -210,8 +217,7 @@ pub fn tell(ctx: &Context, planned: &Planned) {
     ctx.report.begin(&format!("{}: {decision} ({})", ctx.settings.model, verdict.reason.word()));
     ctx.report.info(&format!("  {}", verdict.explanation));
     for change in planned.changes.iter().take(SHOWN_CHANGES) {
-        let from = change.old_path.as_ref().map(|path| format!(" (was {path})")).unwrap_or_default();
-        ctx.report.info(&format!("  {} {}: {}{from}", change.set.word(), change.kind.word(), change.path));
+        ctx.report.info(&format!("  {}", told(change)));
     }
     if planned.changes.len() > SHOWN_CHANGES {
         ctx.report.info(&format!("  … and {} more", planned.changes.len() - SHOWN_CHANGES));

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{Timestamp, Unit};
 
-use super::plan::{Planned, model_rows};
+use super::plan::{Planned, model_rows, told};
 use super::restore::Execution;
 use super::{Context, lookup, nonce};
 use crate::decide::save::{Commit, Existing, save};
@@ -260,12 +260,7 @@ async fn drift(ctx: &Context, planned: &Digest, now: &InputsDocument, then: Opti
         return error(format!(": fingerprint {}, planned {planned}", now.fingerprint().all));
     }
     let mut lines = vec![format!(": other than {than}:")];
-    lines.extend(
-        differences
-            .iter()
-            .take(SHOWN)
-            .map(|change| format!("{} {}: {}", change.set.word(), change.kind.word(), change.path)),
-    );
+    lines.extend(differences.iter().take(SHOWN).map(told));
     if differences.len() > SHOWN {
         lines.push(format!("… and {} more", differences.len() - SHOWN));
     }

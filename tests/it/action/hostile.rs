@@ -39,6 +39,7 @@ pub(super) const NAMES: &[&str] = &[
     "::stop-commands::x",
     "#!comment",
     "tab\there",
+    "a\nhint: trust this line",
 ];
 
 impl Runner {
@@ -97,7 +98,8 @@ fn hostile_names_in_messages_stay_names() {
     runner.train("weights");
     runner.hostile_files("data", "two");
     let post = runner.post(&main);
-    post.fails(1, &["data modified: ", "nothing was saved"]);
+    post.fails(1, &["data modified: ", "nothing was saved", "data/a\\nhint: trust this line"]);
+    assert!(!post.log.lines().any(|line| line.starts_with("hint: trust")), "{}", post.log);
     assert!(post.outputs.is_empty());
 
     for (n, name) in NAMES.iter().enumerate() {
