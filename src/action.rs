@@ -124,6 +124,8 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             finish_plan(&ctx, files, &planned, &planned.outputs(), decision)
         }
         Phase::Main => {
+            // An earlier job may have left one on a runner that keeps its directories.
+            drop(shelf.take());
             let planned = plan::observe(&ctx).await?;
             plan::tell(&ctx, &planned);
             let mut outputs = planned.outputs();
@@ -180,8 +182,9 @@ async fn post(ctx: Context, environment: &Environment, files: &FileCommands, she
                 return Ok(());
             }
             ctx.report.warn(
-                "this runner hands no state to the end of the job, so it is not known whether the inputs are still those \
-                 that were planned: if a step of the job changes them, use the actions `plan` and `save` instead",
+                "there is no state of the plan, because the first step failed or this runner hands none over, so it is not \
+                 known whether the inputs are still those that were planned: if a step of the job changes them, use the \
+                 actions `plan` and `save` instead",
             );
             Basis::of(&ctx, &planned, None, None)
         }

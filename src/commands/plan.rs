@@ -9,7 +9,6 @@ use crate::format::{InputsDocument, Pointer};
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::inputs::OnError;
 use crate::outputs::Outputs;
-use crate::sanitize;
 
 /// Changed inputs that a log names; the summary and `--json` have more.
 const SHOWN_CHANGES: usize = 10;
@@ -167,7 +166,8 @@ impl Planned {
 /// Returns the change on one line: a name may hold line ends, and what looks like lines of this program behind them.
 pub fn told(change: &Change) -> String {
     let from = change.old_path.as_ref().map(|path| format!(" (was {path})")).unwrap_or_default();
-    sanitize::line(&format!("{} {}: {}{from}", change.set.word(), change.kind.word(), change.path))
+    let told = format!("{} {}: {}{from}", change.set.word(), change.kind.word(), change.path);
+    told.replace('\n', "\\n").replace('\r', "\\r")
 }
 
 /// Returns the rows that describe a model.

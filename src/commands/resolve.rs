@@ -193,44 +193,47 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Claim> {
     })?;
     let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
-    let (mut pointers, mut others) = (Vec::new(), Vec::new());
+    let (mut pointers, mut expired) = (Vec::new(), None);
     for artifact in artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)) {
+        if artifact.expired {
+            expired = Some(artifact);
+            continue;
+        }
         let bytes = rest.pointer_in(repository, artifact).await?;
-        // Names of models that differ only in what an artifact's name cannot hold share its prefix.
-        match Pointer::parse(&bytes) {
-            Ok(pointer) if pointer.namespace == settings.namespace && pointer.model == settings.model => {
+        match Pointer::parse(&bytes).ok().filter(|pointer| pointer.namespace == settings.namespace) {
+            Some(pointer) if pointer.model == settings.model => {
+                if settings.fingerprint == Some(pointer.fingerprint) {
+                    return Ok(Claim::Bytes(bytes));
+                }
                 pointers.push((pointer.fingerprint, bytes));
             }
-            _ => others.push(bytes),
+            // Names of models that differ only in what an artifact's name cannot hold share its prefix.
+            Some(pointer) if artifact::prefix(pointer.model.as_str()) == *name => {}
+            // Whoever reads it says what is wrong with it.
+            _ => return Ok(Claim::Bytes(bytes)),
         }
     }
-    let meant = match (settings.fingerprint, pointers.first()) {
-        (Some(asked), _) => pointers.iter().position(|(found, _)| *found == asked),
-        // The legs of a matrix may each have trained this model from inputs of their own.
-        (None, Some((newest, _))) => match pointers.iter().find(|(other, _)| other != newest) {
-            Some((other, _)) => {
-                let several = format!("saved this model from more than one set of inputs: {newest} and {other}");
-                return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
-                    "say which one is meant by `fingerprint`, or by the `artifact-name` of the job that trained it",
-                ));
-            }
-            None => None,
-        },
-        (None, None) => None,
-    };
-    // Where none is of the right model or fingerprint, whoever reads the newest one says what is wrong.
-    let bytes = pointers.into_iter().map(|(_, bytes)| bytes).nth(meant.unwrap_or(0)).or(others.into_iter().next());
-    Ok(match (bytes, artifacts.len()) {
-        (Some(bytes), _) => Claim::Bytes(bytes),
-        (None, MAX_ITEMS..) => Claim::Missing(format!(
+    // The legs of a matrix may each have trained this model from inputs of their own.
+    let newest = pointers.first().map(|(newest, _)| *newest);
+    let other = pointers.iter().map(|(other, _)| *other).find(|other| Some(*other) != newest);
+    if let (Some(newest), Some(other), None) = (newest, other, settings.fingerprint) {
+        let several = format!("saved this model from more than one set of inputs: {newest} and {other}");
+        return Err(Error::failed(format!("run {run} of `{repository}` {several}"))
+            .hint("say which one is meant by `fingerprint`, or by the `artifact-name` of the job that trained it"));
+    }
+    match (pointers.into_iter().next(), expired, artifacts.len()) {
+        // Where none has the fingerprint that was asked for, whoever reads the newest one says so.
+        (Some((_, bytes)), _, _) => Ok(Claim::Bytes(bytes)),
+        (None, Some(expired), _) => rest.pointer_in(repository, expired).await.map(Claim::Bytes),
+        (None, None, MAX_ITEMS..) => Ok(Claim::Missing(format!(
             "run {run} of `{repository}` has no artifact `{name}` among its newest {MAX_ITEMS}, and no others are looked \
              at: hand over its `pointer` or `fingerprint` instead"
-        )),
-        (None, _) => Claim::Missing(format!(
+        ))),
+        (None, None, _) => Ok(Claim::Missing(format!(
             "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model has none, so name the one \
              that trained it, or leave `run-id` out"
-        )),
-    })
+        ))),
+    }
 }
 
 /// Returns the pointer if the store itself says the same.

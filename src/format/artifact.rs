@@ -7,6 +7,12 @@
 /// must not count it.
 const ADOPTED: &str = "adopted";
 
+/// Returns what the names of a model's artifacts begin with, where the user gave none.
+pub fn prefix(model: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    format!("ml-cache-{}", model.chars().map(safe).collect::<String>())
+}
+
 /// Returns the name for a run's artifact.
 pub fn name(given: Option<&str>, prefix: &str, adopted: bool, attempt: u64, random: u32) -> String {
     let adopted = if adopted { format!("-{ADOPTED}") } else { String::new() };

@@ -175,7 +175,7 @@ impl ProvideCredentials for Provider {
 impl Provider {
     /// Returns credentials that are good for a while. A renewal that fails does no harm as long as the old ones are.
     async fn credentials(&self) -> Result<Credentials> {
-        // Whoever comes meanwhile waits for the same renewal.
+        // Whoever comes meanwhile waits, and finds what was renewed.
         let mut held = self.held.lock().await;
         let now = SystemTime::now();
         let mut good = held.as_mut().filter(|held| now < held.last_use);

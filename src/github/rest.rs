@@ -216,11 +216,11 @@ impl Rest {
     /// repository at all.
     ///
     /// # Errors
-    /// An API that fails, or refuses the token.
+    /// An API that fails, or limits the requests: a moment later it may have another answer.
     pub async fn default_branch(&self, repository: &str) -> Result<std::result::Result<String, Error>> {
         match self.request::<Repository>(&format!("/repos/{repository}"), &[]).await {
             Ok(repository) => Ok(Ok(repository.default_branch)),
-            Err(Fault::Missing(error) | Fault::Unreachable(error)) => Ok(Err(error)),
+            Err(Fault::Missing(error) | Fault::Refused(error) | Fault::Unreachable(error)) => Ok(Err(error)),
             Err(fault) => Err(fault.into()),
         }
     }
@@ -385,6 +385,8 @@ impl Rest {
                 Fault::Lasting(unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))))
             }),
             404 => Err(Fault::Missing(answer.explain(&what))),
+            403 if answer.is_exhausted() => Err(Fault::Lasting(answer.explain(&what))),
+            300..=399 | 401 | 403 => Err(Fault::Refused(answer.explain(&what))),
             _ => Err(Fault::Lasting(answer.explain(&what))),
         }
     }
@@ -445,6 +447,8 @@ enum Fault {
     Throttled(Error, Duration),
     /// There is no such thing for this token.
     Missing(Error),
+    /// It is not for this token, or elsewhere.
+    Refused(Error),
     /// It will not.
     Lasting(Error),
 }
@@ -455,6 +459,7 @@ impl From<Fault> for Error {
         | Fault::Passing(error)
         | Fault::Throttled(error, _)
         | Fault::Missing(error)
+        | Fault::Refused(error)
         | Fault::Lasting(error)) = fault;
         error
     }
@@ -485,7 +490,7 @@ impl Answer {
                 error.hint("the token's rate limit is used up; try again later, or give another `github-token`")
             }
             300..=399 => error.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
-            401 => error.hint("the `github-token` is not valid"),
+            401 => error.hint("the `github-token` is not valid; on the command line it may be that of GITHUB_TOKEN or GH_TOKEN"),
             403 => error.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
             404 => error.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),
             _ => error,

@@ -11,7 +11,7 @@ use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Patterns, Sources, WhenEmpty, patterns};
-use crate::format::{Digest, ModelName, Namespace};
+use crate::format::{Digest, ModelName, Namespace, artifact};
 use crate::github::RunContext;
 use crate::github::event::short_ref;
 use crate::github::oidc::Role;
@@ -102,9 +102,7 @@ impl Settings {
 
     /// Returns what the names of this model's artifacts begin with.
     pub fn artifact_prefix(&self) -> String {
-        let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
-        let default = || format!("ml-cache-{}", self.model.as_str().chars().map(safe).collect::<String>());
-        self.artifact_name.clone().unwrap_or_else(default)
+        self.artifact_name.clone().unwrap_or_else(|| artifact::prefix(self.model.as_str()))
     }
 }
 
@@ -170,8 +168,8 @@ pub fn resolve(
     );
     let on_error = reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
     let destination = reader.destination(&workspace);
-    // The image says that it is one.
-    if environment.is_true("ML_CACHE_CONTAINER") {
+    // The image says that it is one. What somebody does with it by hand is their own business.
+    if run.is_some() && environment.is_true("ML_CACHE_CONTAINER") {
         if let Some(Location::Directory(directory)) = &store {
             reader.check_outlives("store", directory, "`s3://bucket/prefix`, or a directory below the workspace");
         }

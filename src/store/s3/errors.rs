@@ -92,7 +92,7 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
     if let Some(own) = own(error) {
         let reason = format!("the credentials could not be renewed: {}", own.explanation());
         let refused = StoreError::new(Kind::Unauthenticated, action, key, reason);
-        return refused.hint(own.hints().join("; "));
+        return if own.hints().is_empty() { refused } else { refused.hint(own.hints().join("; ")) };
     }
     if all.contains("custom endpoint") {
         // Not with the reason: it repeats the URL, and with it the credentials that do not belong there.

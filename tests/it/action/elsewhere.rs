@@ -80,17 +80,20 @@ fn an_api_that_fails_does_not_choose_the_branch() {
     saved(&runner);
     known(&double, "reader");
     let deploy = serving(&runner);
-    for status in [500, 403, 401] {
-        double.control("faults", &json!([{"path": "/repos/", "action": {"status": status}}]));
+    for (status, headers) in [(500, json!({})), (403, json!({"x-ratelimit-remaining": "0"})), (429, json!({}))] {
+        double.control("faults", &json!([{"path": "/repos/", "action": {"status": status, "headers": headers}}]));
         let step = restore(&deploy, &[("github-token", "reader")]);
         step.fails(1, &[&format!("answered {status}"), "hint:", "`ref`"]);
         assert!(!deploy.path("models").exists());
     }
-    // One that does not know the repository is what every job's own token meets.
-    double.control("faults", &json!([{"path": "/repos/", "action": {"status": 404}}]));
-    let step = restore(&deploy, &[("github-token", "reader")]);
-    step.succeeds();
-    assert!(step.log.contains("`main` and `master` are tried") && !step.log.contains("::warning::"), "{}", step.log);
+    // One that does not know the repository is what every job's own token meets; the others will not get better either.
+    for status in [404, 403, 401, 301] {
+        double.control("faults", &json!([{"path": "/repos/", "action": {"status": status}}]));
+        let step = restore(&deploy, &[("github-token", "reader")]);
+        step.succeeds();
+        assert!(step.log.contains("`main` and `master` are tried"), "{}", step.log);
+        assert!(!step.log.contains("::warning::"), "{}", step.log);
+    }
 }
 
 #[test]
@@ -128,4 +131,25 @@ fn an_artifact_name_that_a_skipped_job_left_empty_is_told_or_made_up_for_by_a_fi
     deploy.step_with("restore", &empty).fails(2, &["it names no artifact", "`fingerprint`"]);
     deploy.step_with("restore", &[&empty[..], &[("fingerprint", save.output("fingerprint"))]].concat()).succeeds();
     assert_eq!(deploy.read("models/model.bin"), "weights");
+}
+
+#[test]
+fn an_older_artifact_that_has_expired_does_not_hide_the_newer_one() {
+    let (double, deploy, name) = later_job("reader");
+    let old = json!({"repository": REPOSITORY, "run_id": 1001, "name": "ml-cache-fraud-1-0badcafe", "expired": true, "files": {}});
+    double.control("state", &json!({"artifacts": [old]}));
+    deploy.step_with("restore", &by_run("reader")).succeeds();
+    assert_eq!(deploy.read("models/model.bin"), "weights", "{name}");
+}
+
+#[test]
+fn a_forged_artifact_beside_the_honest_one_is_refused() {
+    let (double, deploy, _) = later_job("reader");
+    let forged = json!({
+        "repository": REPOSITORY, "run_id": 1001, "name": "ml-cache-fraud-1-0badcafe",
+        "files": {"pointer.json": "{\"schema\":\"ml-cache/pointer/v9\"}"},
+    });
+    double.control("state", &json!({"artifacts": [forged]}));
+    deploy.step_with("restore", &by_run("reader")).fails(1, &["the pointer is refused"]);
+    assert!(!deploy.path("models").exists());
 }

@@ -63,7 +63,7 @@ fn a_training_is_saved_once_and_leaves_nothing_for_a_later_job() {
     let post = job.step("post");
     post.succeeds();
     assert_eq!(job.runner.pointers().len(), 1);
-    assert!(!post.log.contains("hands no state"), "{}", post.log);
+    assert!(!post.log.contains("no state of the plan"), "{}", post.log);
     // Nothing is left but what the runner reads.
     let left: Vec<_> = fs::read_dir(&job.shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "statecmd.txt" || name.to_string_lossy().ends_with(".zst")), "{left:?}");
@@ -76,6 +76,6 @@ fn without_any_state_it_is_said_what_is_not_known() {
     runner.train("weights");
     let post = runner.step_after("post", &State::new());
     post.succeeds();
-    assert!(post.log.contains("::warning::this runner hands no state to the end of the job"), "{}", post.log);
+    assert!(post.log.contains("::warning::there is no state of the plan"), "{}", post.log);
     assert_eq!(runner.pointers().len(), 1);
 }
