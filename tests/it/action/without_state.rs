@@ -68,14 +68,3 @@ fn a_training_is_saved_once_and_leaves_nothing_for_a_later_job() {
     let left: Vec<_> = fs::read_dir(&job.shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "statecmd.txt" || name.to_string_lossy().ends_with(".zst")), "{left:?}");
 }
-
-#[test]
-fn without_any_state_it_is_said_what_is_not_known() {
-    let runner = Runner::new();
-    runner.main().succeeds();
-    runner.train("weights");
-    let post = runner.step_after("post", &State::new());
-    post.succeeds();
-    assert!(post.log.contains("::warning::there is no state of the plan"), "{}", post.log);
-    assert_eq!(runner.pointers().len(), 1);
-}
