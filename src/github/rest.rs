@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -191,7 +191,7 @@ impl Rest {
         if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             return Err(no_url());
         }
-        if HeaderValue::from_str(token).is_err() {
+        if !token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             return Err(Error::bad_input("`github-token` holds characters that no token has, such as a line end"));
         }
         let http = http::client()?;

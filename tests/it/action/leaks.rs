@@ -369,7 +369,7 @@ fn tokens_that_cannot_be_sent_are_not_shown() {
         for step in [asked, runner.main()] {
             assert_ne!(step.code, 0, "{}", step.log);
             step.has_all_outputs();
-            // One that only has a line end behind it is sent without, and the last one as it is: both are masked.
+            // One that only has a line end behind it is sent without, and masked.
             let mut shown = step.raw.lines().filter(|line| !line.starts_with("::add-mask::"));
             assert!(!shown.any(|line| line.contains("canary")), "{token:?}: {}", step.log);
             assert!(!step.log.contains("panicked"), "{token:?}: {}", step.log);
