@@ -121,7 +121,7 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
     let settings = &ctx.settings;
     let fingerprint = if settings.fingerprint.is_some() {
         settings.fingerprint
-    } else if settings.sources.data.has_includes() || settings.sources.training.has_includes() {
+    } else if settings.has_sources() {
         let inputs = ctx.observe_inputs().await?.fingerprint();
         outputs.inputs = Some(inputs);
         Some(inputs.all)

@@ -96,8 +96,12 @@ impl Settings {
     /// Returns whether it is said which model is meant, by a pointer, a run, a fingerprint or inputs; if not, the
     /// latest one is.
     pub fn names_a_model(&self) -> bool {
-        let has_sources = self.sources.data.has_includes() || self.sources.training.has_includes();
-        self.pointer.is_some() || self.run_id.is_some() || self.fingerprint.is_some() || has_sources
+        self.pointer.is_some() || self.run_id.is_some() || self.fingerprint.is_some() || self.has_sources()
+    }
+
+    /// Returns whether there are inputs to compute a fingerprint from.
+    pub fn has_sources(&self) -> bool {
+        self.sources.data.has_includes() || self.sources.training.has_includes()
     }
 
     /// Returns what the names of this model's artifacts begin with.
