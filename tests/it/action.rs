@@ -31,7 +31,7 @@ use std::process::Stdio;
 use runner::{Runner, State};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::cli::{handles_signals, noise, snapshot, wait_until};
+use crate::support::cli::{noise, snapshot, wait_until_stoppable};
 
 #[test]
 fn a_job_trains_once_and_later_jobs_restore() {
@@ -244,7 +244,7 @@ fn a_step_that_is_cancelled_sets_its_outputs() {
         let cancelled = || {
             let (mut command, files) = runner.command(phase, inputs.clone(), &State::new());
             let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            wait_until(|| handles_signals(&child));
+            wait_until_stoppable(&child);
             kill_process(Pid::from_child(&child), signal).unwrap();
             let output = child.wait_with_output().unwrap();
             files.read(output.status.code(), &[output.stdout, output.stderr])

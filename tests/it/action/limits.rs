@@ -38,11 +38,9 @@ fn limits_in_other_words_are_told_as_limits_and_long_ones_waited_for_by_nobody()
         (403, json!({"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT"})),
     ] {
         let (double, deploy) = limited(status, &headers, json!({}));
-        let started = Instant::now();
         let step = restore(&deploy);
         step.fails(1, &["secondary rate limit", "hint: the token's rate limit is used up; try again later"]);
-        assert!(started.elapsed() < Duration::from_secs(10), "nobody waits: {:?}", started.elapsed());
-        assert_eq!(requests(&double, "/actions/runs/1001").len(), 1);
+        assert_eq!(requests(&double, "/actions/runs/1001").len(), 1, "nobody waits to ask again");
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{MIB, Sandbox};
 use crate::kill::stall::Stall;
-use crate::support::cli::{Run, assert_same, handles_signals, noise, snapshot, wait_until};
+use crate::support::cli::{Run, assert_same, is_running, noise, snapshot, wait_until, wait_until_stoppable};
 use crate::support::s3::Endpoint;
 
 /// What a person who cancels may wait; the runner itself kills after ten seconds.
@@ -58,7 +58,7 @@ fn a_restore_that_is_asked_to_stop_changes_nothing() {
             sandbox.heavy_model(2);
             let before = snapshot(&sandbox.work());
             let child = sandbox.begin("restore", &[]);
-            wait_until(|| !sandbox.stages().is_empty());
+            wait_until(|| !sandbox.stages().is_empty() || !is_running(child.id()));
             let run = try_stop(child, signal)?;
             assert_same(&snapshot(&sandbox.work()), &before, signal.1);
             Some(run)
@@ -145,8 +145,8 @@ fn a_training_that_does_not_listen_is_ended() {
     for signal in SIGNALS {
         let sandbox = Sandbox::with_project();
         stop(begin_training(&sandbox, "echo $$ > pid; trap '' INT TERM"), signal);
-        let pid = sandbox.read("pid").trim().to_owned();
-        wait_until(|| !is_running(&pid));
+        let pid: u32 = sandbox.read("pid").trim().parse().unwrap();
+        wait_until(|| !is_running(pid));
     }
 }
 
@@ -157,25 +157,20 @@ fn the_processes_of_a_training_end_with_it() {
         let sandbox = Sandbox::with_project();
         let script = "sh -c 'echo $$ > pid; while :; do sleep 0.05; done' & while [ ! -s pid ]; do sleep 0.01; done";
         let mut child = begin_training(&sandbox, script);
-        let pid = sandbox.read("pid").trim().to_owned();
+        let pid: u32 = sandbox.read("pid").trim().parse().unwrap();
         // The output of whatever lives on would keep this test waiting, so only the process is watched.
         kill_process(Pid::from_child(&child), signal.0).unwrap();
         let status = child.wait().unwrap();
         let lives_on = (0..200).all(|_| {
             thread::sleep(Duration::from_millis(5));
-            is_running(&pid)
+            is_running(pid)
         });
         if lives_on {
-            let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
+            let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
         }
         assert_eq!(status.code(), Some(signal.2));
         assert!(!lives_on, "a process of the training was left behind");
     }
-}
-
-fn is_running(pid: &str) -> bool {
-    // A process that nobody has waited for is no longer running.
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
@@ -185,7 +180,7 @@ fn hashing_stops_too() {
     for signal in SIGNALS {
         until_in_time(|| {
             let child = sandbox.begin("plan", &[]);
-            wait_until(|| handles_signals(&child));
+            wait_until_stoppable(&child);
             try_stop(child, signal)
         });
     }
@@ -202,12 +197,12 @@ fn a_restore_that_waits_for_another_one_stops_too() {
     other.lock().unwrap();
     for signal in SIGNALS {
         let child = sandbox.begin("restore", &[]);
-        wait_until(|| handles_signals(&child));
+        wait_until_stoppable(&child);
         stop(child, signal);
         assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
     }
     let child = sandbox.begin("restore", &[]);
-    wait_until(|| handles_signals(&child));
+    wait_until_stoppable(&child);
     assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
     other.unlock().unwrap();
     assert_eq!(Run::of(child.wait_with_output().unwrap()).json()["restored"], true);

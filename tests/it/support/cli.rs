@@ -256,8 +256,17 @@ pub fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the process handles SIGINT and SIGTERM by now.
-pub fn handles_signals(child: &Child) -> bool {
+/// Whether a process is there and at work; one that nobody has waited for yet is not.
+pub fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Waits until a process handles SIGINT and SIGTERM, or has ended.
+pub fn wait_until_stoppable(child: &Child) {
+    wait_until(|| handles_signals(child) || !is_running(child.id()));
+}
+
+fn handles_signals(child: &Child) -> bool {
     const BOTH: u64 = 1 << (2 - 1) | 1 << (15 - 1);
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap_or("0");
