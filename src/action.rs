@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::commands::save::Basis;
 use crate::commands::{Context, plan, resolve, restore, save};
+use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::inputs::MAX_DOCUMENT_BYTES;
+use crate::format::pointer::Forced;
 use crate::format::{Digest, InputsDocument};
 use crate::github::RunContext;
 use crate::github::file_command::FileCommands;
@@ -54,6 +56,8 @@ struct State {
     /// Nonce of the pointer that was there.
     base: Option<String>,
     planned_at: Timestamp,
+    /// Who forced the training: asked again, GitHub may have another answer, or none.
+    forced: Option<Forced>,
     /// The inputs document, for naming what changed: its file and its digest.
     document: Option<(PathBuf, Digest)>,
 }
@@ -110,9 +114,14 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
     let workspace = workspace(environment)?;
     let run = RunContext::of(environment);
     let raw = raw_inputs(environment, &workspace);
-    let settings = inputs::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
+    let mut settings = inputs::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
+    let shelf = Shelf::find(environment, files, &settings);
+    let state = if phase == Phase::Post { State::find(environment, &shelf) } else { None };
+    if let Some(state) = &state {
+        settings.force = ForceRules::default();
+        settings.policy.force.clone_from(&state.forced);
+    }
     let ctx = Context::open(phase.verb(), settings, run, report, environment).await?;
-    let shelf = Shelf::find(environment, files, &ctx.settings);
     match phase {
         Phase::Plan => {
             let planned = plan::observe(&ctx).await?;
@@ -146,14 +155,12 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
         Phase::Restore => finish(&ctx, files, &restore::execute(&ctx).await?),
         Phase::Resolve => finish(&ctx, files, &resolve::execute(&ctx).await?),
         Phase::Save => finish(&ctx, files, &save::execute(&ctx, Basis::default()).await?),
-        Phase::Post => post(ctx, environment, files, &shelf).await,
+        Phase::Post => post(&ctx, state, files).await,
     }
 }
 
 /// Saves what was trained between the main step and the end of the job.
-async fn post(ctx: Context, environment: &Environment, files: &FileCommands, shelf: &Shelf) -> Result<()> {
-    let given = environment.get(&format!("STATE_{STATE}")).map(str::to_owned);
-    let state: Option<State> = given.or_else(|| shelf.take()).and_then(|text| serde_json::from_str(&text).ok());
+async fn post(ctx: &Context, state: Option<State>, files: &FileCommands) -> Result<()> {
     let basis = match state {
         Some(state) if state.restored => {
             ctx.report.info(&format!("{}: restored in this job, nothing to save", ctx.settings.model));
@@ -176,7 +183,7 @@ async fn post(ctx: Context, environment: &Environment, files: &FileCommands, she
         }
         None => {
             // Some runners give post steps no state. What matters can be observed again.
-            let planned = plan::observe(&ctx).await?;
+            let planned = plan::observe(ctx).await?;
             if !planned.verdict.retrain {
                 ctx.report.info(&format!("{}: a model of these inputs is stored, nothing to save", ctx.settings.model));
                 return Ok(());
@@ -186,11 +193,11 @@ async fn post(ctx: Context, environment: &Environment, files: &FileCommands, she
                  known whether the inputs are still those that were planned: if a step of the job changes them, use the \
                  actions `plan` and `save` instead",
             );
-            Basis::of(&ctx, &planned, None, None)
+            Basis::of(ctx, &planned, None, None)
         }
     };
-    let execution = save::execute(&ctx, basis).await?;
-    add_summary(&ctx, files, &execution.summary);
+    let execution = save::execute(ctx, basis).await?;
+    add_summary(ctx, files, &execution.summary);
     Ok(())
 }
 
@@ -241,12 +248,20 @@ fn save_state(
         looked: planned.looked,
         base: base.map(|found| found.pointer.nonce.clone()),
         planned_at: ctx.now,
+        forced: ctx.settings.policy.force.clone(),
         document: shelf.temp.as_deref().and_then(|temp| keep_document(temp, &planned.document)),
     };
     let text =
         serde_json::to_string(&state).map_err(|error| Error::failed("cannot keep the state").caused_by(error))?;
     shelf.put(&text)?;
     files.save_state(STATE, &text)
+}
+
+impl State {
+    fn find(environment: &Environment, shelf: &Shelf) -> Option<Self> {
+        let given = environment.get(&format!("STATE_{STATE}")).map(str::to_owned);
+        serde_json::from_str(&given.or_else(|| shelf.take())?).ok()
+    }
 }
 
 /// Where the main step leaves things for the post step of the same job.

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::decide::{Access, force, scope};
+use crate::decide::force::{self, ForceRules};
+use crate::decide::{Access, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint;
@@ -63,7 +64,7 @@ impl Context {
     /// Opens the store and removes what a killed restore may have left in the workspace.
     ///
     /// # Errors
-    /// A store that cannot be opened, a role that cannot be assumed.
+    /// A store that cannot be opened; a GitHub API that has to be asked and fails.
     pub async fn open(
         verb: Verb,
         mut settings: Settings,
@@ -73,16 +74,11 @@ impl Context {
     ) -> Result<Self> {
         // Before anything is hashed: a pattern such as `**` would take the remains for inputs.
         stage::tidy(&settings.workspace);
-        let credentials = match &settings.role {
-            Some(role) => Some(oidc::assume(role.clone(), store::http_client(), report.mask()).await?),
-            None => None,
-        };
+        let role = settings.role.clone();
+        let credentials = role.map(|role| oidc::credentials(role, store::http_client(), report.mask())).transpose()?;
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs);
-        // GitHub knows a repository by its name in any case.
-        let is_own = |name: &String| run.as_ref().is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
-        let is_foreign = settings.repository.as_ref().is_some_and(|name| !is_own(name));
-        let access = if is_foreign { scope::foreign(own) } else { own };
+        let access = if foreign_repository(&settings, run.as_ref()).is_some() { scope::foreign(own) } else { own };
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {
             Some(Secret(token)) => {
@@ -93,9 +89,12 @@ impl Context {
             }
             None => None,
         };
-        let message = message(&settings, run.as_ref(), rest.as_ref(), report).await;
-        settings.policy.force = force::forced(&settings.force, run.as_ref(), message.as_deref());
-        let heads = heads(&settings, run.as_ref(), &access, is_foreign, rest.as_ref(), report).await?;
+        // A step that comes after the decision knows it.
+        if settings.policy.force.is_none() {
+            let message = message(&settings.force, run.as_ref(), rest.as_ref(), report).await;
+            settings.policy.force = force::forced(&settings.force, run.as_ref(), message.as_deref());
+        }
+        let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
         Ok(Self { verb, settings, run, access, store, results, rest, heads, report, progress, now: Timestamp::now() })
@@ -104,6 +103,11 @@ impl Context {
     /// Returns the short name of the ref whose head this run reads and moves.
     pub fn ref_name(&self) -> &str {
         self.run.as_ref().map_or(LOCAL_REF, RunContext::ref_name)
+    }
+
+    /// Returns the repository whose models are meant, where it is not the run's own.
+    pub fn foreign_repository(&self) -> Option<&str> {
+        foreign_repository(&self.settings, self.run.as_ref())
     }
 
     /// Returns the run's number, 0 outside of GitHub Actions.
@@ -129,24 +133,30 @@ impl Context {
     }
 }
 
+/// GitHub knows a repository by its name in any case.
+fn foreign_repository<'a>(settings: &'a Settings, run: Option<&RunContext>) -> Option<&'a str> {
+    let is_own = |name: &str| run.is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
+    settings.repository.as_deref().filter(|name| !is_own(name))
+}
+
 /// Returns where the latest model may be found.
 async fn heads(
+    verb: Verb,
     settings: &Settings,
     run: Option<&RunContext>,
     access: &Access,
-    is_foreign: bool,
     rest: Option<&Rest>,
     report: Report,
 ) -> Result<Vec<(Scope, String)>> {
     if let Some(name) = &settings.git_ref {
         return Ok(access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect());
     }
-    if is_foreign && settings.names_a_model() {
+    let foreign = foreign_repository(settings, run);
+    if foreign.is_some() && settings.names_a_model() {
         return Ok(Vec::new());
     }
     let mut heads = Vec::new();
-    let default = if is_foreign {
-        let name = settings.repository.as_deref().unwrap_or_default();
+    let default = if let Some(name) = foreign {
         let known = match rest {
             // An API that fails must not decide which model is the newest.
             Some(rest) => rest.default_branch(name).await.map_err(|error| {
@@ -166,12 +176,12 @@ async fn heads(
         heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
         run.and_then(|run| run.default_branch.clone())
     };
-    match default {
-        Some(name) => heads.push((Scope::Trusted, name)),
-        None if is_foreign && !access.reads.is_empty() => {
-            heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned())))
-        }
-        None => {}
+    // A namespace does not say which repository it is of, nor what that one calls its default branch.
+    let is_own = run.is_some_and(|run| run.repository.eq_ignore_ascii_case(&settings.namespace.to_string()));
+    let is_known = if foreign.is_some() { default.is_some() } else { is_own || !verb.only_reads() };
+    heads.extend(default.map(|name| (Scope::Trusted, name)));
+    if !is_known {
+        heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned())));
     }
     heads.retain(|(scope, _)| access.reads.contains(scope));
     heads.dedup();
@@ -180,8 +190,8 @@ async fn heads(
 
 /// Returns the message of the commit that caused the run, where it may force a training. The payload of
 /// a pull request does not have it.
-async fn message(settings: &Settings, run: Option<&RunContext>, rest: Option<&Rest>, report: Report) -> Option<String> {
-    let run = run.filter(|_| settings.force.message.is_some())?;
+async fn message(rules: &ForceRules, run: Option<&RunContext>, rest: Option<&Rest>, report: Report) -> Option<String> {
+    let run = run.filter(|_| rules.message.is_some())?;
     let Some(request) = &run.pull_request else { return run.message.clone() };
     let unknown = |error: &Error| report.warn_of("the message of the pull request's last commit is not known", error);
     match rest {

@@ -101,12 +101,13 @@ async fn command(
         Verb::Verify => verify::execute(&ctx).await?,
         Verb::Auto => return Err(Error::bad_input("`auto` is the root action, not a command")),
     };
-    if arguments.json {
-        let mut stdout = std::io::stdout().lock();
-        let shown = sanitize::json(&outputs.json().to_string());
-        writeln!(stdout, "{shown}").map_err(|error| Error::failed("cannot print").caused_by(error))?;
-    }
-    Ok(())
+    let result = match (arguments.verb, outputs.pointer_text()) {
+        _ if arguments.json => outputs.json().to_string(),
+        (Verb::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),
+        _ => return Ok(()),
+    };
+    writeln!(std::io::stdout().lock(), "{}", sanitize::json(&result))
+        .map_err(|error| Error::failed("cannot print").caused_by(error))
 }
 
 fn print_usage(text: &str, code: u8) -> ExitCode {

@@ -58,6 +58,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Returns the pointer exactly as it is stored, so that its digest can be compared.
+    pub fn pointer_text(&self) -> Option<String> {
+        String::from_utf8(self.pointer.as_ref()?.to_bytes().ok()?).ok()
+    }
+
     /// Returns every output as text; those without a value are empty or `0`.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let values = self.values();
@@ -66,8 +71,7 @@ impl Outputs {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        // The pointer exactly as it is stored, so that its digest can be compared.
-        let pointer = self.pointer.as_ref().and_then(|pointer| String::from_utf8(pointer.to_bytes().ok()?).ok());
+        let pointer = self.pointer_text();
         let value = |name: &str| match name {
             "pointer" => pointer.clone().unwrap_or_default(),
             name => values.get(name).map(text).unwrap_or_default(),

@@ -7,17 +7,20 @@ use super::plan::model_rows;
 use super::restore::Execution;
 use super::{Context, lookup};
 use crate::decide::Reason;
-use crate::decide::trust::usable;
-use crate::error::{Error, Result};
+use crate::decide::trust::{RunFacts, usable};
+use crate::error::{Error, Kind, Result};
 use crate::format::pointer::{MAX_BYTES, Reference};
 use crate::format::{Digest, Pointer, artifact};
-use crate::github::rest::MAX_ITEMS;
+use crate::github::rest::{MAX_ITEMS, Rest};
 use crate::github::summary::Summary;
 use crate::inputs::settings::PointerSource;
 use crate::outputs::Outputs;
 use crate::regular_file;
 use crate::store::layout;
 use crate::transfer::presence::Gaps;
+
+/// Runs that are asked for, of which one may have uploaded the artifact that is meant.
+const MAX_RUNS: usize = 10;
 
 /// A model that was found, or why none was.
 #[derive(Clone, Debug)]
@@ -46,7 +49,10 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
             outputs.fingerprint = Some(pointer.fingerprint);
             ctx.report.begin(&format!("{}: resolved", ctx.settings.model));
             ctx.report.table(&model_rows(&pointer));
-            ctx.report.info(&serde_json::to_string(&pointer).unwrap_or_default());
+            // On the command line it is what is printed.
+            if ctx.report.in_actions {
+                ctx.report.info(&serde_json::to_string(&pointer).unwrap_or_default());
+            }
             ctx.report.end();
             let explanation = format!("found in the scope `{}`", pointer.scope);
             let summary = Summary {
@@ -165,33 +171,86 @@ enum Claim {
 
 /// Returns the bytes of a pointer that somebody handed over.
 async fn claimed(ctx: &Context) -> Result<Claim> {
-    match (&ctx.settings.pointer, ctx.settings.run_id) {
-        (Some(PointerSource::Json(text)), _) => Ok(Claim::Bytes(text.clone().into_bytes())),
-        (Some(PointerSource::File(path)), _) => regular_file::read("pointer", path, MAX_BYTES).map(Claim::Bytes),
-        (Some(PointerSource::Artifact(name)), _) => match &ctx.results {
-            Ok(service) => service.download(name).await.map(Claim::Bytes),
-            Err(why) => Err(Error::failed(format!("cannot read the artifact `{name}`: {why}"))
-                .hint("pass the output `pointer` itself, or a `fingerprint`")),
-        },
-        (None, Some(run)) => of_run(ctx, run).await,
-        (None, None) => Ok(Claim::None),
+    let settings = &ctx.settings;
+    match (&settings.pointer, settings.run_id, ctx.foreign_repository()) {
+        (Some(PointerSource::Json(text)), ..) => Ok(Claim::Bytes(text.clone().into_bytes())),
+        (Some(PointerSource::File(path)), ..) => regular_file::read("pointer", path, MAX_BYTES).map(Claim::Bytes),
+        (Some(PointerSource::Artifact(name)), Some(run), _) => of_run(ctx, run, name).await,
+        (Some(PointerSource::Artifact(name)), None, Some(repository)) => of_name(ctx, repository, name).await,
+        (Some(PointerSource::Artifact(name)), None, None) => of_this_run(ctx, name).await,
+        (None, Some(run), _) => of_run(ctx, run, &settings.artifact_prefix()).await,
+        (None, None, _) => Ok(Claim::None),
     }
 }
 
-/// Returns the pointer that a trusted run uploaded.
-async fn of_run(ctx: &Context, run: u64) -> Result<Claim> {
+/// Returns the pointer that a job of this run uploaded.
+async fn of_this_run(ctx: &Context, name: &str) -> Result<Claim> {
+    let service = ctx.results.as_ref().map_err(|why| {
+        Error::failed(format!("cannot read the artifact `{name}`: {why}"))
+            .hint("pass the output `pointer` itself, or a `fingerprint`")
+    })?;
+    match service.download(name).await {
+        Ok(bytes) => Ok(Claim::Bytes(bytes)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(Claim::Missing(format!(
+            "{error}; its name is the output `artifact-name` of the step that saved, in a job that this one needs, and \
+             one of another run needs `run-id` as well"
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the API and the name of the repository's default branch, on which trust in its runs rests.
+async fn judge<'a>(ctx: &'a Context, repository: &str, input: &str) -> Result<(&'a Rest, String)> {
+    let rest = ctx.rest.as_ref().ok_or_else(|| {
+        Error::bad_input(format!("`{input}` needs a `github-token`"))
+            .hint("the token needs `actions: read` on that repository")
+    })?;
+    Ok((rest, rest.repository(repository).await?.default_branch))
+}
+
+/// Returns the pointer in the newest artifact of exactly this name that a trusted run uploaded: in one repository, any
+/// run may give its artifacts any name.
+async fn of_name(ctx: &Context, repository: &str, name: &str) -> Result<Claim> {
+    let settings = &ctx.settings;
+    let (rest, default_branch) = judge(ctx, repository, "pointer: artifact:NAME").await?;
+    let usable = |facts: &RunFacts| usable(facts, &default_branch, &settings.trusted_refs);
+    let (mut refused, mut asked) = (None, 0);
+    for artifact in rest.artifacts_named(repository, name).await?.iter().rev() {
+        let Some(run) = artifact.workflow_run.as_ref().and_then(|run| run.id) else { continue };
+        let mut verdict = artifact.hopeful_facts().map_or(Ok(()), |facts| usable(&facts));
+        if verdict.is_ok() && asked == MAX_RUNS {
+            break;
+        }
+        if verdict.is_ok() {
+            asked += 1;
+            verdict = usable(&rest.run(repository, run).await?.facts());
+        }
+        match verdict {
+            Ok(()) => return rest.pointer_in(repository, artifact).await.map(Claim::Bytes),
+            Err(why) => refused = refused.or(Some((run, why))),
+        }
+    }
+    match refused {
+        None => Ok(Claim::Missing(format!(
+            "`{repository}` has no artifact `{name}`; the whole name is needed, as in the output `artifact-name`"
+        ))),
+        Some((run, why)) => Err(Error::failed(format!(
+            "no run that is trusted uploaded the artifact `{name}` of `{repository}`; the newest is of run {run}: {why}"
+        ))
+        .hint("name the artifact of a successful run of a trusted branch, or name its branch in `trusted-refs`")),
+    }
+}
+
+/// Returns the pointer that a trusted run uploaded under a name, or a name that begins so.
+async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
     let settings = &ctx.settings;
     let repository = settings.repository.as_deref().unwrap_or_default();
-    let rest = ctx.rest.as_ref().ok_or_else(|| {
-        Error::bad_input("`run-id` needs a `github-token`").hint("the token needs `actions: read` on that repository")
-    })?;
+    let (rest, default_branch) = judge(ctx, repository, "run-id").await?;
     let facts = rest.run(repository, run).await?;
-    let default_branch = rest.repository(repository).await?.default_branch;
     usable(&facts.facts(), &default_branch, &settings.trusted_refs).map_err(|why| {
         Error::failed(format!("run {run} of `{repository}` cannot be used: {why}"))
             .hint("name a successful run of a trusted branch, or name its branch in `trusted-refs`")
     })?;
-    let name = &settings.artifact_prefix();
     let artifacts = rest.artifacts_of_run(repository, run).await?;
     let (mut pointers, mut expired) = (Vec::new(), None);
     for artifact in artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)) {
@@ -208,7 +267,7 @@ async fn of_run(ctx: &Context, run: u64) -> Result<Claim> {
                 pointers.push((pointer.fingerprint, bytes));
             }
             // Names of models that differ only in what an artifact's name cannot hold share its prefix.
-            Some(pointer) if artifact::prefix(pointer.model.as_str()) == *name => {}
+            Some(pointer) if artifact::prefix(pointer.model.as_str()) == name => {}
             // Whoever reads it says what is wrong with it.
             _ => return Ok(Claim::Bytes(bytes)),
         }

@@ -45,9 +45,15 @@ pub struct Role {
     arn: String,
     region: String,
     session: String,
-    request_url: String,
-    request_token: String,
+    request: Option<TokenRequest>,
     sts_endpoint: Option<String>,
+}
+
+/// Where a job asks for an OIDC token, and with what.
+#[derive(Clone)]
+struct TokenRequest {
+    url: String,
+    token: String,
 }
 
 impl std::fmt::Debug for Role {
@@ -63,19 +69,15 @@ struct TokenAnswer {
 }
 
 impl Role {
-    /// Collects what the environment has.
+    /// Collects what the environment has. Whether the job may ask for a token shows when it needs one: a job that only
+    /// says that it may not save needs none.
     ///
     /// # Errors
-    /// A job that was not given the right to ask for an OIDC token, or no known region.
+    /// No known region.
     pub fn from_environment(arn: &str, region: Option<&str>, environment: &Environment) -> Result<Self> {
-        let (Some(request_url), Some(request_token)) =
-            (environment.get("ACTIONS_ID_TOKEN_REQUEST_URL"), environment.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"))
-        else {
-            return Err(Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
-                "add `permissions: id-token: write` to the job, or to the caller of a reusable workflow; \
-                 pull requests from forks get none, and GitHub treats Dependabot's like them by default",
-            ));
-        };
+        let url = environment.get("ACTIONS_ID_TOKEN_REQUEST_URL");
+        let token = environment.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+        let request = url.zip(token).map(|(url, token)| TokenRequest { url: url.to_owned(), token: token.to_owned() });
         let region = region.or_else(|| environment.get("AWS_REGION")).or_else(|| environment.get("AWS_DEFAULT_REGION"));
         let region = region.ok_or_else(|| {
             Error::bad_input("`role-to-assume` needs a region")
@@ -85,8 +87,7 @@ impl Role {
             arn: arn.to_owned(),
             region: region.to_owned(),
             session: format!("GitHubActions-{}", environment.get("GITHUB_RUN_ID").unwrap_or("local")),
-            request_url: request_url.to_owned(),
-            request_token: request_token.to_owned(),
+            request,
             sts_endpoint: environment.get("AWS_ENDPOINT_URL_STS").map(str::to_owned),
         })
     }
@@ -96,16 +97,13 @@ impl Role {
     }
 }
 
-/// Assumes the role once, to fail early and clearly, and returns a source of credentials that
-/// assumes it again whenever they are about to expire. It keeps them itself, so that whoever asks it
-/// need not.
+/// Returns a source of credentials that assumes the role when it is first asked, and again whenever they are about to
+/// expire. It keeps them itself, so that whoever asks it need not.
 ///
 /// # Errors
-/// A token or a role that is refused.
-pub async fn assume(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<SharedCredentialsProvider> {
-    let provider = provider(role, client, mask)?;
-    provider.credentials().await?;
-    Ok(SharedCredentialsProvider::new(provider))
+/// A machine whose certificates cannot be used.
+pub fn credentials(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<SharedCredentialsProvider> {
+    provider(role, client, mask).map(SharedCredentialsProvider::new)
 }
 
 fn provider(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<Provider> {
@@ -177,6 +175,7 @@ impl Provider {
     async fn credentials(&self) -> Result<Credentials> {
         // Whoever comes meanwhile waits, and finds what was renewed.
         let mut held = self.held.lock().await;
+        let is_renewal = held.is_some();
         let now = SystemTime::now();
         let mut good = held.as_mut().filter(|held| now < held.last_use);
         if let Some(held) = good.as_ref().filter(|held| now < held.renew) {
@@ -198,6 +197,10 @@ impl Provider {
                 let now = SystemTime::now();
                 held.renew = now + PAUSE.min(held.end.duration_since(now).unwrap_or_default() / 4);
                 Ok(held.credentials.clone())
+            }
+            (Err(error), None) if is_renewal => {
+                let lost = Error::failed(format!("the credentials could not be renewed: {}", error.explanation()));
+                Err(error.hints().iter().fold(lost, |lost, hint| lost.hint(hint)))
             }
             (Err(error), None) => Err(error),
         }
@@ -259,16 +262,21 @@ impl Provider {
     }
 
     async fn token(&self) -> Result<String> {
-        let url = format!("{}&audience={}", self.role.request_url, self.role.audience());
+        let request = self.role.request.as_ref().ok_or_else(|| {
+            Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
+                "add `permissions: id-token: write` to the job, or to the caller of a reusable workflow; \
+                 pull requests from forks get none, and GitHub treats Dependabot's like them by default",
+            )
+        })?;
+        let url = format!("{}&audience={}", request.url, self.role.audience());
         let mut last = Error::failed("no answer");
         for attempt in 0..TRIES {
             if attempt > 0 {
                 let pause = Duration::from_millis(200 << attempt).mul_f64(rand::random::<f64>());
                 tokio::time::sleep(pause).await;
             }
-            let request =
-                self.http.get(&url).bearer_auth(&self.role.request_token).header("Accept", "application/json");
-            let response = match request.send().await {
+            let asked = self.http.get(&url).bearer_auth(&request.token).header("Accept", "application/json");
+            let response = match asked.send().await {
                 Ok(response) => response,
                 Err(error) => {
                     last = http::broken(&error);
@@ -304,8 +312,7 @@ mod tests {
             arn: "arn:aws:iam::123456789012:role/ml-cache".to_owned(),
             region: "eu-central-1".to_owned(),
             session: "test".to_owned(),
-            request_url: String::new(),
-            request_token: String::new(),
+            request: None,
             sts_endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
         };
         let provider = provider(role, aws_smithy_http_client::Builder::new().build_http(), |_| ()).unwrap();

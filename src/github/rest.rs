@@ -145,6 +145,35 @@ pub struct Artifact {
     /// Whether its bytes are gone.
     #[serde(default)]
     pub expired: bool,
+    /// What the list says of the run that uploaded it.
+    pub workflow_run: Option<Uploader>,
+}
+
+impl Artifact {
+    /// Returns what is known of its run without asking for it, and the best of the rest; `None` where nothing is.
+    pub fn hopeful_facts(&self) -> Option<RunFacts> {
+        let run = self.workflow_run.as_ref()?;
+        Some(RunFacts {
+            repository_id: Some(run.repository_id?),
+            head_repository_id: Some(run.head_repository_id?),
+            head_branch: Some(run.head_branch.clone()?),
+            event: "push".to_owned(),
+            conclusion: Some("success".to_owned()),
+        })
+    }
+}
+
+/// The run that uploaded an artifact, as lists tell of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Uploader {
+    /// Its number.
+    pub id: Option<u64>,
+    /// The repository that it belongs to.
+    pub repository_id: Option<u64>,
+    /// The repository whose code it ran.
+    pub head_repository_id: Option<u64>,
+    /// The branch it ran for.
+    pub head_branch: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -240,6 +269,17 @@ impl Rest {
     pub async fn artifacts_of_run(&self, repository: &str, run: u64) -> Result<Vec<Artifact>> {
         let route = format!("/repos/{repository}/actions/runs/{run}/artifacts");
         let mut found = self.pages(&route, &[], |answer: Artifacts| answer.artifacts).await?;
+        found.sort_by_key(|artifact| artifact.id);
+        Ok(found)
+    }
+
+    /// Returns a repository's artifacts of exactly this name, newest last, whoever uploaded them.
+    ///
+    /// # Errors
+    /// A repository that does not exist for this token, or an API that fails.
+    pub async fn artifacts_named(&self, repository: &str, name: &str) -> Result<Vec<Artifact>> {
+        let route = format!("/repos/{repository}/actions/artifacts");
+        let mut found = self.pages(&route, &[("name", name)], |answer: Artifacts| answer.artifacts).await?;
         found.sort_by_key(|artifact| artifact.id);
         Ok(found)
     }

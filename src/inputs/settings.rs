@@ -78,7 +78,7 @@ pub enum PointerSource {
     Json(String),
     /// A file.
     File(PathBuf),
-    /// An artifact of this run, by name.
+    /// An artifact by name: of this run, of the run that is named besides, or of the other repository that is.
     Artifact(String),
 }
 
@@ -200,12 +200,12 @@ pub fn resolve(
     let run_id = reader.parsed("run-id", "the number of a workflow run");
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
-    if pointer.is_some() && run_id.is_some() {
+    if pointer.as_ref().is_some_and(|pointer| !matches!(pointer, PointerSource::Artifact(_))) && run_id.is_some() {
         reader.fault(
             "run-id",
             raw.get("run-id").unwrap_or_default(),
             "`pointer` says already which model",
-            "one of the two",
+            "one of the two, or `pointer: artifact:NAME` besides",
         );
     }
 
@@ -214,32 +214,41 @@ pub fn resolve(
         check_credentials(environment, role_arn.is_some(), s3.region.is_some())?;
     }
     match (store, namespace, model) {
-        (Some(store), Some(namespace), Some(model)) if faults.is_empty() => Ok(Settings {
-            store,
-            workspace,
-            role: role_arn.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment)).transpose()?,
-            s3,
-            namespace,
-            model,
-            sources: Sources { data: exclude(data), training: exclude(training), extra },
-            when_empty: when_empty.unwrap_or_default(),
-            model_path,
-            destination,
-            fingerprint,
-            pointer,
-            repository: repository.or_else(|| run.filter(|_| run_id.is_some()).map(|run| run.repository.clone())),
-            run_id,
-            git_ref: raw.get("ref").map(|name| short_ref(name).to_owned()),
-            github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
-            artifact_name,
-            artifact_retention_days,
-            force,
-            policy,
-            promote,
-            on_error: on_error.unwrap_or(OnError::Fail),
-            fail_on_miss,
-            trusted_refs,
-        }),
+        (Some(store), Some(namespace), Some(model)) if faults.is_empty() => {
+            let mut settings = Settings {
+                store,
+                workspace,
+                role: role_arn
+                    .map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment))
+                    .transpose()?,
+                s3,
+                namespace,
+                model,
+                sources: Sources { data: exclude(data), training: exclude(training), extra },
+                when_empty: when_empty.unwrap_or_default(),
+                model_path,
+                destination,
+                fingerprint,
+                pointer,
+                repository: repository.or_else(|| run.filter(|_| run_id.is_some()).map(|run| run.repository.clone())),
+                run_id,
+                git_ref: raw.get("ref").map(|name| short_ref(name).to_owned()),
+                github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
+                artifact_name,
+                artifact_retention_days,
+                force,
+                policy,
+                promote,
+                on_error: on_error.unwrap_or(OnError::Fail),
+                fail_on_miss,
+                trusted_refs,
+            };
+            // Where nothing is saved, a name for the artifact can only say which one is meant.
+            if verb.only_reads() && !settings.names_a_model() {
+                settings.pointer = settings.artifact_name.clone().map(PointerSource::Artifact);
+            }
+            Ok(settings)
+        }
         _ => Err(complain(&faults)),
     }
 }

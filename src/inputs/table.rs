@@ -36,6 +36,11 @@ impl Verb {
         }
     }
 
+    /// Returns whether it only finds models, and neither plans a training nor saves.
+    pub fn only_reads(self) -> bool {
+        FINDERS.contains(&self)
+    }
+
     /// Returns what the verb does, in the imperative.
     pub fn about(self) -> &'static str {
         match self {
@@ -142,7 +147,7 @@ pub const INPUTS: &[Input] = &[
         "pointer",
         "",
         FINDERS,
-        "Pointer to the model: the JSON, a path, or `artifact:NAME` for an artifact of this run.",
+        "Pointer to the model: the JSON, a path, or `artifact:NAME` for an artifact of this run, of `run-id`, or of `repository`.",
     ),
     text("repository", "", FINDERS, "Another repository, as `owner/name`, whose trusted models are meant."),
     text(
@@ -167,7 +172,7 @@ pub const INPUTS: &[Input] = &[
         "artifact-name",
         "",
         ALL,
-        "Name of the pointer's artifact; by default made from the model, the attempt and a random suffix.",
+        "Name of the pointer's artifact; by default made from the model, the attempt and a random suffix. Where nothing is saved, the artifact that is meant.",
     ),
     text(
         "artifact-retention-days",

@@ -90,8 +90,7 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
 fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
     let all = causes(error).iter().map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ");
     if let Some(own) = own(error) {
-        let reason = format!("the credentials could not be renewed: {}", own.explanation());
-        let refused = StoreError::new(Kind::Unauthenticated, action, key, reason);
+        let refused = StoreError::new(Kind::Unauthenticated, action, key, own.explanation());
         return if own.hints().is_empty() { refused } else { refused.hint(own.hints().join("; ")) };
     }
     if all.contains("custom endpoint") {

@@ -80,10 +80,14 @@ fn a_message_of_a_schedule_does_not_force_again_and_again() {
 fn request(labels: &Value) -> Runner {
     let mut runner = later();
     runner.pull_request("acme/fraud-detection");
+    set_labels(&mut runner, labels);
+    runner
+}
+
+fn set_labels(runner: &mut Runner, labels: &Value) {
     let side = |sha: &str| json!({"repo": {"full_name": "acme/fraud-detection"}, "sha": sha});
     let (head, base) = (side("1".repeat(40).as_str()), side("2".repeat(40).as_str()));
     runner.event(&json!({"pull_request": {"number": 7, "head": head, "base": base, "labels": labels}}));
-    runner
 }
 
 #[test]
@@ -123,6 +127,21 @@ fn the_message_of_a_pull_request_is_asked_for() {
     assert!(step.log.contains("::warning::") && step.log.contains("`github-token` is empty"), "{}", step.log);
     runner.input("github-token", "job");
     forces(&runner, &runner.main(), "commit-message", "[retrain]");
+}
+
+/// Hours may lie between the two steps.
+#[test]
+fn what_forced_the_training_is_not_asked_for_again_when_it_is_over() {
+    let mut runner = request(&json!([{"name": "retrain"}]));
+    runner.input("force-retrain-label", "retrain");
+    let main = runner.main();
+    assert_eq!(main.output("reason"), "forced");
+    runner.train("forced weights");
+    set_labels(&mut runner, &json!([]));
+    let post = runner.post(&main);
+    post.succeeds();
+    assert!(post.summary.contains("Forced by"), "{} {}", post.log, post.summary);
+    assert_eq!(runner.pointers().iter().filter(|pointer| !pointer["forced"].is_null()).count(), 1);
 }
 
 #[test]

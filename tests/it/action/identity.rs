@@ -85,3 +85,33 @@ fn passing_faults_of_the_token_service_are_overcome() {
     runner.main().succeeds();
     assert!(!server.requests_to(Method::GET, "/pointers/").is_empty());
 }
+
+#[test]
+fn a_job_that_gets_no_token_may_still_say_that_it_saves_nothing() {
+    let (_double, server, mut runner) = job(&json!({}));
+    runner.pull_request("evil/fork");
+    runner.train("weights");
+    let save = runner.step("save");
+    save.succeeds();
+    assert!(save.log.contains("not saved"), "{}", save.log);
+    runner.step("plan").fails(1, &["cannot get an OIDC token", "id-token: write", "on-error: retrain"]);
+    runner.input("on-error", "retrain");
+    let plan = runner.step("plan");
+    plan.succeeds();
+    assert_eq!(plan.pick(["reason", "retrain-needed"]), ["store-unavailable", "true"]);
+    assert!(plan.log.contains("cannot get an OIDC token"), "{}", plan.log);
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn who_wants_to_train_when_the_store_is_out_of_reach_trains_when_the_role_is() {
+    for path in ["/oidc", "/sts"] {
+        let (double, server, mut runner) = job(&json!({"id-token": "write"}));
+        double.control("faults", &json!([{"path": path, "action": {"status": 403}}]));
+        runner.input("on-error", "retrain");
+        let main = runner.main();
+        main.succeeds();
+        assert_eq!(main.pick(["reason", "retrain-needed"]), ["store-unavailable", "true"], "{path} {}", main.log);
+        assert!(server.requests().is_empty());
+    }
+}

@@ -148,6 +148,78 @@ fn by_the_name_of_an_artifact() {
 }
 
 #[test]
+fn by_the_name_of_an_artifact_of_another_run_or_repository() {
+    let scene = Scene::new();
+    for (model, saved) in scene.all() {
+        let name = saved.output("artifact-name");
+        scene.resolves(&scene.later_job(saved), model, &[("artifact-name", name)], saved);
+        let (name, prefix) = (format!("artifact:{name}"), format!("artifact:ml-cache-{model}"));
+        let there = [("repository", REPOSITORY), ("github-token", "reader")];
+        for named in [("pointer", name.as_str()), ("artifact-name", saved.output("artifact-name"))] {
+            scene.resolves(&scene.elsewhere(), model, &[&[named][..], &there].concat(), saved);
+        }
+        for name in [&name, &prefix] {
+            let of_run = [&[("pointer", name.as_str()), ("run-id", &saved.run)][..], &there].concat();
+            scene.resolves(&scene.elsewhere(), model, &of_run, saved);
+        }
+    }
+}
+
+/// Whoever runs a workflow gives its artifacts any name.
+#[test]
+fn a_name_that_others_took_too_means_the_newest_artifact_of_a_trusted_run() {
+    let scene = Scene::new();
+    let rivals = [
+        json!({"id": 1003}),
+        json!({"id": 1004, "head_repository": "evil/fork"}),
+        json!({"id": 1005, "head_branch": "feature"}),
+        json!({"id": 1006, "event": "pull_request"}),
+        json!({"id": 1007, "conclusion": "failure"}),
+    ];
+    let saved: Vec<Saved> = rivals
+        .iter()
+        .map(|rival| {
+            let run = rival["id"].as_u64().unwrap();
+            let mut job = Runner::on_server(&scene.server);
+            job.write("data/a.csv", &format!("of run {run}"));
+            job.input("artifact-name", "the-model");
+            save(&scene.double, job, run, "fraud", &[&format!("weights of run {run}")])
+        })
+        .collect();
+    scene.double.control("state", &json!({"runs": rivals.map(run)}));
+    assert!(saved.iter().all(|saved| saved.output("artifact-name") == "the-model"));
+    let asked = [("pointer", "artifact:the-model"), ("repository", REPOSITORY), ("github-token", "reader")];
+    scene.resolves(&scene.elsewhere(), "fraud", &asked, &saved[0]);
+
+    scene.double.control("state", &json!({"runs": [run(json!({"id": 1003, "event": "workflow_run"}))]}));
+    scene.server.reset();
+    let asked = [&NO_PATHS[..], &asked].concat();
+    let step = scene.elsewhere().step_with("resolve", &asked);
+    step.fails(
+        1,
+        &["no run that is trusted uploaded the artifact `the-model`", "run 1007", "has not ended well", "hint:"],
+    );
+    assert!(scene.server.requests().is_empty(), "nothing is fetched");
+}
+
+#[test]
+fn a_name_that_no_artifact_has_is_a_miss() {
+    let scene = Scene::new();
+    let there = [("repository", REPOSITORY), ("github-token", "reader")];
+    for (job, where_) in [(scene.later_job(&scene.first), &[][..]), (scene.elsewhere(), &there)] {
+        for named in [("pointer", "artifact:other-name"), ("artifact-name", "other-name")] {
+            let asked = [&NO_PATHS[..], &[named], where_].concat();
+            job.step_with("resolve", &asked).fails(3, &["no artifact `other-name`", "hint:"]);
+            let step = job.step_with("resolve", &[&asked[..], &[("fail-on-miss", "false")]].concat());
+            step.succeeds();
+            assert_eq!(step.pick(["reason", "cache-hit", "retrain-needed"]), ["no-model", "false", "true"]);
+        }
+    }
+    let asked = [&NO_PATHS[..], &[("pointer", "artifact:other-name"), there[0], ("github-token", "")]].concat();
+    scene.elsewhere().step_with("resolve", &asked).fails(2, &["`pointer: artifact:NAME` needs a `github-token`"]);
+}
+
+#[test]
 fn by_a_run_of_another_repository() {
     let scene = Scene::new();
     for (model, saved) in scene.all() {
@@ -165,6 +237,18 @@ fn by_the_repository_alone_it_is_the_model_that_its_default_branch_used_last() {
             let inputs = [("repository", REPOSITORY), ("github-token", token)];
             scene.resolves(&scene.elsewhere(), model, &inputs, latest);
         }
+    }
+}
+
+#[test]
+fn by_the_namespace_alone_it_is_the_latest_of_its_main_branch_whatever_ones_own_is_called() {
+    let scene = Scene::new();
+    for (model, latest) in [("fraud", &scene.second), ("other", &scene.other)] {
+        let mut job = scene.elsewhere();
+        let repository = json!({"id": 99, "full_name": "acme/serving", "default_branch": "develop"});
+        job.event(&json!({"repository": repository}));
+        job.env("GITHUB_REF", "refs/heads/develop");
+        scene.resolves(&job, model, &[("namespace", REPOSITORY), ("github-token", "")], latest);
     }
 }
 

@@ -145,6 +145,17 @@ fn every_output_is_there_hit_or_miss() {
 }
 
 #[test]
+fn resolve_prints_the_pointer_alone() {
+    let sandbox = Sandbox::trained();
+    let printed = sandbox.raw(["resolve", "--model", "fraud"]);
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    assert_eq!(vec![serde_json::from_str::<Value>(&printed.stdout).unwrap()], sandbox.pointers());
+    assert_eq!(sandbox.run("resolve", &[]).json()["pointer"], sandbox.pointers()[0], "or among the outputs");
+    fs::write(sandbox.path("pointer.json"), printed.stdout).unwrap();
+    assert_eq!(sandbox.run("restore", &["--pointer", "pointer.json"]).json()["restored"], true);
+}
+
+#[test]
 fn verify_passes_and_names_what_is_damaged() {
     let sandbox = large_model();
     assert_eq!(sandbox.run("verify", &[]).json()["cache-hit"], true);
