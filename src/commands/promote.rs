@@ -115,7 +115,7 @@ async fn proof(
             facts: run.facts(),
             head_sha: run.head_sha,
             workflow: run.path,
-            called: run.referenced_workflows.into_iter().map(|called| called.path).collect(),
+            called: run.referenced_workflows.map(|called| called.into_iter().map(|one| one.path).collect()),
         };
         let refused = |fact: String| format!("run {}: {fact}", training.id);
         if let Err(fact) = trained_there(&training, pull, here) {

@@ -62,8 +62,8 @@ pub struct TrainingRun {
     pub head_sha: String,
     /// Its workflow file.
     pub workflow: Option<String>,
-    /// The workflow files that this one calls, as `owner/repo/path@ref`.
-    pub called: Vec<String>,
+    /// The workflow files that this one calls, as `owner/repo/path@ref`; `None` where the API does not say.
+    pub called: Option<Vec<Option<String>>>,
 }
 
 /// The model that is looked for.
@@ -171,13 +171,21 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
 /// # Errors
 /// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
 pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<String>, String> {
+    let called = run.called.as_ref().ok_or("it is not known which workflows it calls")?;
     let own = format!("{}/", here.repository);
-    // GitHub does not tell names of repositories apart by case.
-    let is_own = |name: &&String| name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own));
     let mut files = vec![here.workflow.clone()];
-    for name in run.called.iter().filter(is_own) {
-        let file = workflow_file(name).ok_or_else(|| format!("it is not clear which file `{name}` is"))?;
-        files.push(file[own.len()..].to_owned());
+    for name in called {
+        let name = name.as_deref().unwrap_or_default();
+        let unclear = || format!("it is not clear which file `{name}` is");
+        // Whatever does not name its repository may lie in this one.
+        if name.split('/').nth(2) != Some(".github") {
+            return Err(unclear());
+        }
+        // GitHub does not tell names of repositories apart by case.
+        if name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own)) {
+            let file = workflow_file(name).ok_or_else(unclear)?;
+            files.push(file[own.len()..].to_owned());
+        }
     }
     files.sort();
     files.dedup();

@@ -9,8 +9,8 @@ use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::{archive, http};
 use crate::decide::trust::RunFacts;
@@ -58,12 +58,12 @@ pub struct Run {
     /// Its number.
     pub id: u64,
     /// The event that caused it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub event: String,
     /// The branch it ran for.
     pub head_branch: Option<String>,
     /// The commit it ran for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub head_sha: String,
     /// `success` where it ended well.
     pub conclusion: Option<String>,
@@ -73,9 +73,8 @@ pub struct Run {
     pub repository: Option<RepositoryId>,
     /// The repository whose code it ran.
     pub head_repository: Option<RepositoryId>,
-    /// The workflow files that its own file calls.
-    #[serde(default)]
-    pub referenced_workflows: Vec<ReferencedWorkflow>,
+    /// The workflow files that its own file calls; where the API does not say, there may be any.
+    pub referenced_workflows: Option<Vec<ReferencedWorkflow>>,
 }
 
 impl Run {
@@ -95,7 +94,7 @@ impl Run {
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReferencedWorkflow {
     /// `owner/repo/path@ref`.
-    pub path: String,
+    pub path: Option<String>,
 }
 
 /// A pull request, as far as trust needs it.
@@ -140,10 +139,10 @@ pub struct Artifact {
     /// Its name.
     pub name: String,
     /// Size of the zip in bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub size_in_bytes: u64,
     /// Whether its bytes are gone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub expired: bool,
 }
 
@@ -415,6 +414,11 @@ impl Rest {
     }
 }
 
+/// Takes null for a field that is not there: one of them must not make a whole page of no use.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
 /// Escapes the components of a path.
 fn escaped(path: &str) -> String {
     let mut url = Url::parse("http://base").ok();
@@ -535,4 +539,36 @@ fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
 fn expired(artifact: &Artifact) -> Error {
     not_downloaded(artifact, "it has expired")
         .hint("the model is in the store for longer: leave `run-id` out for the latest one, or give a `fingerprint` instead of it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::trust::usable;
+
+    #[test]
+    fn a_field_without_a_value_spoils_no_page_and_says_nothing_good() {
+        let whole = r#"{"id":1,"event":"push","head_branch":"main","head_sha":"ab","conclusion":"success","path":"a.yml",
+            "repository":{"id":42},"head_repository":{"id":42},"referenced_workflows":[]}"#;
+        let nulls = r#"{"id":2,"event":null,"head_branch":null,"head_sha":null,"conclusion":null,"path":null,
+            "repository":null,"head_repository":null,"referenced_workflows":null}"#;
+        let odd = r#"{"id":4,"referenced_workflows":[{"path":null}]}"#;
+        let page = format!(r#"{{"workflow_runs":[{whole},{nulls},{{"id":3}},{odd}]}}"#);
+        let runs = serde_json::from_str::<Runs>(&page).unwrap().workflow_runs;
+        assert_eq!(usable(&runs[0].facts(), "main", &[]), Ok(()));
+        assert_eq!(runs[0].referenced_workflows.as_ref().map(Vec::len), Some(0));
+        for run in &runs[1..3] {
+            assert!(usable(&run.facts(), "main", &[]).is_err() && run.head_sha.is_empty());
+            assert!(run.referenced_workflows.is_none(), "it is not known to call nothing");
+        }
+        assert_eq!(runs[3].referenced_workflows.as_ref().unwrap()[0].path, None);
+
+        let page = r#"{"artifacts":[{"id":1,"name":"a","size_in_bytes":null,"expired":null,"workflow_run":null,
+            "created_at":null,"expires_at":null,"digest":null},{"id":2,"name":"b"}]}"#;
+        let artifacts = serde_json::from_str::<Artifacts>(page).unwrap().artifacts;
+        assert_eq!(
+            artifacts.iter().map(|found| (found.size_in_bytes, found.expired)).collect::<Vec<_>>(),
+            [(0, false); 2]
+        );
+    }
 }

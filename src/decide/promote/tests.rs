@@ -42,10 +42,10 @@ fn run() -> TrainingRun {
         },
         head_sha: HEAD.into(),
         workflow: Some(WORKFLOW.into()),
-        called: vec![
-            "Org/Repo/.github/workflows/shared.yml@refs/pull/7/merge".into(),
-            "other/repo/.github/workflows/shared.yml@v1".into(),
-        ],
+        called: Some(vec![
+            Some("Org/Repo/.github/workflows/shared.yml@refs/pull/7/merge".into()),
+            Some("other/repo/.github/workflows/shared.yml@v1".into()),
+        ]),
     }
 }
 
@@ -132,10 +132,17 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
 #[test]
 fn called_workflows_of_the_repository_are_compared_too() {
     assert_eq!(workflow_files(&run(), &here()).unwrap(), [".github/workflows/shared.yml", WORKFLOW]);
-    let unclear = TrainingRun { called: vec!["org/repo/.github/workflows/a.yml@b.yml".into()], ..run() };
-    let foreign = TrainingRun { called: vec!["other/models/.github/workflows/a.yml@b.yml".into()], ..run() };
-    assert!(workflow_files(&unclear, &here()).is_err());
+    let calling = |name: Option<&str>| TrainingRun { called: Some(vec![name.map(str::to_owned)]), ..run() };
+    let foreign = calling(Some("other/models/.github/workflows/a.yml@b.yml"));
     assert_eq!(workflow_files(&foreign, &here()).unwrap(), [WORKFLOW]);
+    assert_eq!(workflow_files(&TrainingRun { called: Some(Vec::new()), ..run() }, &here()).unwrap(), [WORKFLOW]);
+    for name in ["org/repo/.github/workflows/a.yml@b.yml", "./.github/workflows/a.yml", ".github/workflows/a.yml", ""] {
+        assert!(workflow_files(&calling(Some(name)), &here()).unwrap_err().contains("not clear"), "{name}");
+    }
+    assert!(workflow_files(&calling(None), &here()).unwrap_err().contains("not clear"));
+    // A run of which nothing is known may call anything.
+    let unknown = TrainingRun { called: None, ..run() };
+    assert!(workflow_files(&unknown, &here()).unwrap_err().contains("not known which workflows"));
 }
 
 #[test]

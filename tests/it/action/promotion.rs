@@ -185,6 +185,7 @@ fn a_proof_with_a_hole_promotes_nothing() {
         (with(&["runs", "0", "head_branch"], json!("another-branch-at-the-same-commit")), "for another branch"),
         (with(&["runs", "0", "head_repository"], json!("evil/fork")), "not from the repository itself"),
         (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
+        (with(&["runs", "0", "referenced_workflows"], Value::Null), "it is not known which workflows it calls"),
         (with(&["files", "1", "content"], json!("on: push # reviewed")), "is not the same in the commit"),
         (with(&["files"], json!([])), "is not the same in the commit"),
         (with(&["tokens", "job", "permissions"], json!({"metadata": "read"})), "403"),
@@ -232,6 +233,22 @@ fn a_called_workflow_of_the_repository_must_be_the_same_too() {
     }
     let (push, step) = pushed(&double, &request, &state);
     retrains(&push, &step, "shared.yml` is not the same");
+}
+
+/// GitHub gives null where it does not know what a run calls.
+#[test]
+fn a_run_of_which_little_is_known_does_not_hide_another_one() {
+    let (double, request) = trained();
+    let mut state = merged();
+    let mut other = state["runs"][0].clone();
+    other["id"] = json!(TRAINING + 9);
+    for name in ["referenced_workflows", "head_repository", "head_branch"] {
+        other[name] = Value::Null;
+    }
+    state["runs"].as_array_mut().unwrap().push(other);
+    let (_, step) = pushed(&double, &request, &state);
+    step.succeeds();
+    assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log);
 }
 
 #[test]
