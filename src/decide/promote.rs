@@ -62,8 +62,26 @@ pub struct TrainingRun {
     pub head_sha: String,
     /// Its workflow file.
     pub workflow: Option<String>,
-    /// The workflow files that this one calls, as `owner/repo/path@ref`; `None` where the API does not say.
-    pub called: Option<Vec<Option<String>>>,
+    /// The workflow files that this one calls; `None` where the API does not say.
+    pub called: Option<Vec<Called>>,
+}
+
+/// A workflow file that a run called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    /// `owner/repo/path@ref`, where the ref may mean another commit by now.
+    pub path: Option<String>,
+    /// The commit that it was taken from.
+    pub sha: Option<String>,
+}
+
+/// A file of the repository that a run followed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Followed {
+    /// Its path.
+    pub file: String,
+    /// The commit that it was taken from.
+    pub sha: String,
 }
 
 /// The model that is looked for.
@@ -165,26 +183,27 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     Ok(())
 }
 
-/// Returns the files of the repository that made the run what it was; each must be the same in the
-/// commit that was merged and in the one that merged it.
+/// Returns the files of the repository that made the run what it was; each must be the same in the commit that merged
+/// the pull request.
 ///
 /// # Errors
 /// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
-pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<String>, String> {
+pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, String> {
     let called = run.called.as_ref().ok_or("it is not known which workflows it calls")?;
     let own = format!("{}/", here.repository);
-    let mut files = vec![here.workflow.clone()];
-    for name in called {
-        let name = name.as_deref().unwrap_or_default();
-        let unclear = || format!("it is not clear which file `{name}` is");
+    let mut files = vec![Followed { file: here.workflow.clone(), sha: run.head_sha.clone() }];
+    for Called { path, sha } in called {
+        let path = path.as_deref().unwrap_or_default();
+        let unclear = || format!("it is not clear which file `{path}` is");
         // Whatever does not name its repository may lie in this one.
-        if name.split('/').nth(2) != Some(".github") {
+        if path.split('/').nth(2) != Some(".github") {
             return Err(unclear());
         }
         // GitHub does not tell names of repositories apart by case.
-        if name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own)) {
-            let file = workflow_file(name).ok_or_else(unclear)?;
-            files.push(file[own.len()..].to_owned());
+        if path.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own)) {
+            let file = workflow_file(path).ok_or_else(unclear)?[own.len()..].to_owned();
+            let sha = sha.clone().filter(|sha| !sha.is_empty()).ok_or_else(unclear)?;
+            files.push(Followed { file, sha });
         }
     }
     files.sort();

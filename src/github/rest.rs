@@ -95,6 +95,8 @@ impl Run {
 pub struct ReferencedWorkflow {
     /// `owner/repo/path@ref`.
     pub path: Option<String>,
+    /// The commit that it was taken from.
+    pub sha: Option<String>,
 }
 
 /// A pull request, as far as trust needs it.

@@ -221,18 +221,52 @@ fn a_pull_request_that_went_elsewhere_before_is_noticed() {
     retrains(&push, &step, "did not go to the same branch all the time");
 }
 
-#[test]
-fn a_called_workflow_of_the_repository_must_be_the_same_too() {
-    let (double, request) = trained();
+/// A merge whose training called another workflow of the repository, taken from one commit by a ref; these are that
+/// file's contents.
+fn calling(git_ref: &str, sha: &str, contents: &[(&str, &str)]) -> Value {
     let called = ".github/workflows/shared.yml";
-    let referenced = json!([{"path": format!("{REPOSITORY}/{called}@refs/pull/7/merge"), "sha": HEAD}]);
+    let referenced = json!([{"path": format!("{REPOSITORY}/{called}@{git_ref}"), "sha": sha}]);
     let mut state = with(&["runs", "0", "referenced_workflows"], referenced);
-    for (sha, content) in [(HEAD, "evil"), (MERGE, "good")] {
+    for (sha, content) in contents {
         let file = json!({"repository": REPOSITORY, "ref": sha, "path": called, "content": content});
         state["files"].as_array_mut().unwrap().push(file);
     }
-    let (push, step) = pushed(&double, &request, &state);
+    state
+}
+
+/// The trial merge that the run of the pull request was for.
+const TRIAL: &str = "3333333333333333333333333333333333333333";
+const STABLE: &str = "4444444444444444444444444444444444444444";
+
+#[test]
+fn a_called_workflow_of_the_repository_must_be_the_same_too() {
+    for (git_ref, sha, then) in [
+        ("refs/pull/7/merge", HEAD, "evil"),
+        // What the merged commit says does not count where another one was called, by a ref or by running again.
+        ("refs/pull/7/merge", TRIAL, "evil"),
+        ("better-features", STABLE, "evil"),
+        ("stable", STABLE, "evil"),
+    ] {
+        let (double, request) = trained();
+        let state = calling(git_ref, sha, &[(HEAD, "good"), (MERGE, "good"), (sha, then)]);
+        let (push, step) = pushed(&double, &request, &state);
+        retrains(&push, &step, "shared.yml` is not the same");
+    }
+    // A commit that nobody has any more proves nothing.
+    let (double, request) = trained();
+    let (push, step) = pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
     retrains(&push, &step, "shared.yml` is not the same");
+}
+
+#[test]
+fn a_called_workflow_that_is_the_merged_one_is_in_nobodys_way() {
+    for sha in [HEAD, TRIAL] {
+        let (double, request) = trained();
+        let state = calling("refs/pull/7/merge", sha, &[(sha, "good"), (MERGE, "good")]);
+        let (_, step) = pushed(&double, &request, &state);
+        step.succeeds();
+        assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log);
+    }
 }
 
 /// GitHub gives null where it does not know what a run calls.
