@@ -3,7 +3,7 @@
 //! The response types are our own: octocrab's lack fields that trust depends on, and take others
 //! for always present that may be null.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A server that wants to be left alone for longer than that has its way: the work fails.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// What helps whoever has asked too often.
+const LIMITED: &str = "the token's rate limit is used up; try again later, or give another `github-token`";
 /// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
@@ -408,9 +410,11 @@ impl Rest {
             }
         })?;
         let answer = Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes().to_vec() };
-        match (answer.status, answer.retry_after()) {
+        match (answer.status, answer.pause()) {
             (500.., _) => Err(Fault::Passing(answer.explain(what))),
             (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => Err(Fault::Throttled(answer.explain(what), pause)),
+            // It does not say for how long.
+            (429, None) if !answer.is_exhausted() => Err(Fault::Passing(answer.explain(what))),
             _ => Ok(answer),
         }
     }
@@ -492,9 +496,8 @@ impl Answer {
         }
         let error = Error::failed(said);
         match self.status {
-            403 | 429 if self.is_exhausted() => {
-                error.hint("the token's rate limit is used up; try again later, or give another `github-token`")
-            }
+            429 => error.hint(LIMITED),
+            403 if self.is_exhausted() => error.hint(LIMITED),
             300..=399 => error.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
             401 => error.hint("the `github-token` is not valid; on the command line it may be that of GITHUB_TOKEN or GH_TOKEN"),
             403 => error.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
@@ -505,13 +508,22 @@ impl Answer {
 
     /// Whether the token may ask for nothing more for a while.
     fn is_exhausted(&self) -> bool {
-        self.headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
-            || self.headers.contains_key("retry-after")
+        self.headers.contains_key("retry-after") || self.number("x-ratelimit-remaining") == Some(0)
     }
 
     /// Returns how long the server wants to be left alone.
-    fn retry_after(&self) -> Option<Duration> {
-        self.headers.get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    fn pause(&self) -> Option<Duration> {
+        if self.headers.contains_key("retry-after") {
+            return self.number("retry-after").map(Duration::from_secs);
+        }
+        self.number("x-ratelimit-remaining").filter(|left| *left == 0)?;
+        let reset = Duration::from_secs(self.number("x-ratelimit-reset")?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(reset.saturating_sub(now))
+    }
+
+    fn number(&self, header: &str) -> Option<u64> {
+        self.headers.get(header)?.to_str().ok()?.parse().ok()
     }
 }
 
