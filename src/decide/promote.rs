@@ -18,7 +18,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 /// The run that may take over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Here {
-    /// The repository's number.
+    /// The repository's number; 0 where it is not known.
     pub repository_id: u64,
     /// `owner/repo`.
     pub repository: String,
@@ -113,7 +113,15 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
     if !pull.is_merged {
         return Err("it is not merged".to_owned());
     }
-    if pull.base_repository_id != Some(here.repository_id) || pull.base_branch != here.default_branch {
+    if here.repository_id == 0 {
+        return Err("the runner does not say which repository this is (GITHUB_REPOSITORY_ID)".to_owned());
+    }
+    match pull.base_repository_id {
+        Some(base) if base == here.repository_id => {}
+        Some(_) => return Err("it was merged into another repository".to_owned()),
+        None => return Err("it is not known into which repository it was merged".to_owned()),
+    }
+    if pull.base_branch != here.default_branch {
         return Err(format!("it was merged into `{}`, not into the default branch", pull.base_branch));
     }
     if pull.head_repository_id != Some(here.repository_id) {

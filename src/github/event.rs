@@ -13,7 +13,7 @@ use crate::regular_file;
 pub struct RunContext {
     /// `owner/repo`.
     pub repository: String,
-    /// The repository's number; 0 where the runner does not say.
+    /// The repository's number; 0 where neither the runner nor the payload says.
     pub repository_id: u64,
     /// The full ref, such as `refs/heads/main` or `refs/pull/7/merge`.
     pub git_ref: String,
@@ -130,10 +130,18 @@ impl RunContext {
         let text = |name: &str| environment.get(name).unwrap_or_default().to_owned();
         let number = |name: &str| environment.get(name).and_then(|value| value.parse().ok());
         let payload = Payload::parse(payload.unwrap_or_default());
+        let repository = text("GITHUB_REPOSITORY");
         let place = if payload.0["merge_group"].is_object() { "/merge_group/head_commit" } else { "/head_commit" };
         Some(Self {
-            repository: text("GITHUB_REPOSITORY"),
-            repository_id: number("GITHUB_REPOSITORY_ID").unwrap_or(0),
+            repository_id: match environment.get("GITHUB_REPOSITORY_ID") {
+                Some(id) => id.parse().unwrap_or(0),
+                // Some runners leave it to the payload.
+                None if payload.text("/repository/full_name").as_ref() == Some(&repository) => {
+                    payload.number("/repository/id").unwrap_or(0)
+                }
+                None => 0,
+            },
+            repository,
             git_ref: text("GITHUB_REF"),
             sha: text("GITHUB_SHA"),
             event: text("GITHUB_EVENT_NAME"),
@@ -248,6 +256,22 @@ mod tests {
             let run = read(&format!(r#"{{"number":7,"pull_request":{{"head":{head}}},{more}}}"#));
             assert!(!run.pull_request.unwrap().same_repository, "{head} {more}");
         }
+    }
+
+    #[test]
+    fn the_payload_numbers_the_repository_where_the_runner_does_not() {
+        let payload = br#"{"repository":{"full_name":"o/r","id":42}}"#;
+        let id = |more: &[(&str, &str)], payload: &[u8]| {
+            RunContext::read(&environment(more), Some(payload)).unwrap().repository_id
+        };
+        let own = ("GITHUB_REPOSITORY", "o/r");
+        assert_eq!(id(&[own], payload), 42);
+        assert_eq!(id(&[own, ("GITHUB_REPOSITORY_ID", "7")], payload), 7);
+        assert_eq!(id(&[own, ("GITHUB_REPOSITORY_ID", "x")], payload), 0);
+        assert_eq!(id(&[("GITHUB_REPOSITORY", "o/other")], payload), 0);
+        assert_eq!(id(&[], payload), 0);
+        assert_eq!(id(&[own], br#"{"repository":{"full_name":"o/r","id":"42"}}"#), 0);
+        assert_eq!(id(&[], br#"{"repository":{"id":42}}"#), 0);
     }
 
     #[test]

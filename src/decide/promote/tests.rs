@@ -96,14 +96,20 @@ fn only_this_merge_of_an_own_branch_counts() {
     for (bad, why) in [
         (PullFacts { is_merged: false, ..pull() }, "not merged"),
         (PullFacts { base_branch: "release".into(), ..pull() }, "`release`"),
-        (PullFacts { base_repository_id: Some(43), ..pull() }, "default branch"),
-        (PullFacts { base_repository_id: None, ..pull() }, "default branch"),
+        (PullFacts { base_repository_id: Some(43), ..pull() }, "merged into another repository"),
+        (PullFacts { base_repository_id: None, ..pull() }, "not known into which repository"),
         (PullFacts { head_repository_id: Some(43), ..pull() }, "fork"),
         (PullFacts { head_repository_id: None, ..pull() }, "fork"),
         (PullFacts { merge_sha: Some(HEAD.into()), ..pull() }, "another commit"),
         (PullFacts { merge_sha: None, ..pull() }, "another commit"),
     ] {
         assert!(merged_here(&bad, &here()).unwrap_err().contains(why), "{bad:?}");
+    }
+    // Two numbers that are not known are not the same.
+    let nowhere = Here { repository_id: 0, ..here() };
+    for id in [Some(42), Some(0), None] {
+        let pull = PullFacts { base_repository_id: id, head_repository_id: id, ..pull() };
+        assert!(merged_here(&pull, &nowhere).unwrap_err().contains("GITHUB_REPOSITORY_ID"), "{id:?}");
     }
 }
 

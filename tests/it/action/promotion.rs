@@ -152,6 +152,26 @@ fn nothing_is_promoted_unless_it_is_asked_for() {
     assert!(!asked.contains("/pulls"), "{asked}");
 }
 
+#[test]
+fn a_runner_that_does_not_number_the_repository_leaves_it_to_the_payload() {
+    for (payload, why) in [
+        (json!({}), None),
+        (json!({"repository": {"full_name": REPOSITORY, "default_branch": "main"}}), Some("GITHUB_REPOSITORY_ID")),
+    ] {
+        let (double, request) = trained();
+        double.control("state", &merged());
+        let mut push = push(&request);
+        push.env("GITHUB_API_URL", &double.url);
+        push.env("GITHUB_REPOSITORY_ID", "");
+        push.event(&payload);
+        let step = push.main();
+        match why {
+            None => assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log),
+            Some(why) => retrains(&push, &step, why),
+        }
+    }
+}
+
 /// Changes one fact of an honest merge.
 fn with(path: &[&str], value: Value) -> Value {
     let mut state = merged();
