@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::save::{keep_inputs, now, put};
 use super::{Context, lookup, nonce};
 use crate::decide::promote::{
-    Here, PullFacts, Rivals, TrainingRun, Wanted, is_due, merged_here, same_pointer, trained_there, without_rivals,
-    workflow_files,
+    Called, Followed, Here, PullFacts, Rivals, TrainingRun, Wanted, is_due, merged_here, same_pointer, trained_there,
+    without_rivals, workflow_files,
 };
 use crate::error::{Error, Result};
 use crate::format::pointer::{MAX_BYTES, Promotion, schema_for};
@@ -115,7 +115,9 @@ async fn proof(
             facts: run.facts(),
             head_sha: run.head_sha,
             workflow: run.path,
-            called: run.referenced_workflows.into_iter().map(|called| called.path).collect(),
+            called: run
+                .referenced_workflows
+                .map(|called| called.into_iter().map(|one| Called { path: one.path, sha: one.sha }).collect()),
         };
         let refused = |fact: String| format!("run {}: {fact}", training.id);
         if let Err(fact) = trained_there(&training, pull, here) {
@@ -129,8 +131,9 @@ async fn proof(
                 continue;
             }
         };
-        if let Some(file) = changed(files, rest, pull, here, &mut compared).await? {
-            why = refused(format!("`{file}` is not the same in the commit that was merged and in {}", here.sha));
+        if let Some(Followed { file, sha }) = changed(files, rest, here, &mut compared).await? {
+            why =
+                refused(format!("`{file}` is not the same in the commit that it followed, {sha}, and in {}", here.sha));
             continue;
         }
         why = refused("it has no artifact with the pointer that is in the store".to_owned());
@@ -163,23 +166,22 @@ async fn proof(
 /// Returns the first of the workflow files that the merge left different. Most runs of a commit share their
 /// files, so each is asked for once: `compared` says of a file whether it is the same.
 async fn changed(
-    files: Vec<String>,
+    files: Vec<Followed>,
     rest: &Rest,
-    pull: &PullFacts,
     here: &Here,
-    compared: &mut BTreeMap<String, bool>,
-) -> Result<Option<String>> {
-    for file in files {
-        let same = match compared.get(&file) {
+    compared: &mut BTreeMap<Followed, bool>,
+) -> Result<Option<Followed>> {
+    for followed in files {
+        let same = match compared.get(&followed) {
             Some(same) => *same,
             None => {
-                let then = rest.file_id(&here.repository, &file, &pull.head_sha).await?;
-                then.is_some() && then == rest.file_id(&here.repository, &file, &here.sha).await?
+                let then = rest.file_id(&here.repository, &followed.file, &followed.sha).await?;
+                then.is_some() && then == rest.file_id(&here.repository, &followed.file, &here.sha).await?
             }
         };
-        compared.insert(file.clone(), same);
+        compared.insert(followed.clone(), same);
         if !same {
-            return Ok(Some(file));
+            return Ok(Some(followed));
         }
     }
     Ok(None)

@@ -18,7 +18,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 /// The run that may take over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Here {
-    /// The repository's number.
+    /// The repository's number; 0 where it is not known.
     pub repository_id: u64,
     /// `owner/repo`.
     pub repository: String,
@@ -62,8 +62,26 @@ pub struct TrainingRun {
     pub head_sha: String,
     /// Its workflow file.
     pub workflow: Option<String>,
-    /// The workflow files that this one calls, as `owner/repo/path@ref`.
-    pub called: Vec<String>,
+    /// The workflow files that this one calls; `None` where the API does not say.
+    pub called: Option<Vec<Called>>,
+}
+
+/// A workflow file that a run called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    /// `owner/repo/path@ref`, where the ref may mean another commit by now.
+    pub path: Option<String>,
+    /// The commit that it was taken from.
+    pub sha: Option<String>,
+}
+
+/// A file of the repository that a run followed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Followed {
+    /// Its path.
+    pub file: String,
+    /// The commit that it was taken from.
+    pub sha: String,
 }
 
 /// The model that is looked for.
@@ -95,7 +113,15 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
     if !pull.is_merged {
         return Err("it is not merged".to_owned());
     }
-    if pull.base_repository_id != Some(here.repository_id) || pull.base_branch != here.default_branch {
+    if here.repository_id == 0 {
+        return Err("the runner does not say which repository this is (GITHUB_REPOSITORY_ID)".to_owned());
+    }
+    match pull.base_repository_id {
+        Some(base) if base == here.repository_id => {}
+        Some(_) => return Err("it was merged into another repository".to_owned()),
+        None => return Err("it is not known into which repository it was merged".to_owned()),
+    }
+    if pull.base_branch != here.default_branch {
         return Err(format!("it was merged into `{}`, not into the default branch", pull.base_branch));
     }
     if pull.head_repository_id != Some(here.repository_id) {
@@ -165,19 +191,28 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     Ok(())
 }
 
-/// Returns the files of the repository that made the run what it was; each must be the same in the
-/// commit that was merged and in the one that merged it.
+/// Returns the files of the repository that made the run what it was; each must be the same in the commit that merged
+/// the pull request.
 ///
 /// # Errors
 /// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
-pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<String>, String> {
+pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, String> {
+    let called = run.called.as_ref().ok_or("it is not known which workflows it calls")?;
     let own = format!("{}/", here.repository);
-    // GitHub does not tell names of repositories apart by case.
-    let is_own = |name: &&String| name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own));
-    let mut files = vec![here.workflow.clone()];
-    for name in run.called.iter().filter(is_own) {
-        let file = workflow_file(name).ok_or_else(|| format!("it is not clear which file `{name}` is"))?;
-        files.push(file[own.len()..].to_owned());
+    let mut files = vec![Followed { file: here.workflow.clone(), sha: run.head_sha.clone() }];
+    for Called { path, sha } in called {
+        let path = path.as_deref().unwrap_or_default();
+        let unclear = || format!("it is not clear which file `{path}` is");
+        // Whatever does not name its repository may lie in this one.
+        if path.split('/').nth(2) != Some(".github") {
+            return Err(unclear());
+        }
+        // GitHub does not tell names of repositories apart by case.
+        if path.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own)) {
+            let file = workflow_file(path).ok_or_else(unclear)?[own.len()..].to_owned();
+            let sha = sha.clone().filter(|sha| !sha.is_empty()).ok_or_else(unclear)?;
+            files.push(Followed { file, sha });
+        }
     }
     files.sort();
     files.dedup();

@@ -34,18 +34,26 @@ pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String]) -> 
     if !TRUSTED_EVENTS.contains(&run.event.as_str()) {
         return Err(format!("runs of the event `{}` are not trusted", run.event));
     }
-    match &run.head_branch {
-        Some(branch) if branch == default_branch || is_named(&format!("refs/heads/{branch}"), trusted_refs) => {}
-        branch => {
-            let trusted = [&[default_branch.to_owned()], trusted_refs].concat().join(", ");
-            let shown = branch.as_deref().unwrap_or("unknown");
-            return Err(format!("the run's branch `{shown}` is not among those that are trusted: {trusted}"));
-        }
+    let branch = run.head_branch.as_deref();
+    let target = if run.event == "merge_group" { branch.and_then(merged_into) } else { branch };
+    if !target.is_some_and(|name| name == default_branch || is_named(&format!("refs/heads/{name}"), trusted_refs)) {
+        let trusted = [&[default_branch.to_owned()], trusted_refs].concat().join(", ");
+        let shown = branch.unwrap_or("unknown");
+        return Err(format!("the run's branch `{shown}` is not among those that are trusted: {trusted}"));
     }
     match run.conclusion.as_deref() {
         Some("success") => Ok(()),
         conclusion => Err(format!("the run has not ended well ({})", conclusion.unwrap_or("it is still running"))),
     }
+}
+
+/// Returns where an entry of a merge queue goes; what it trains is trusted as far as that is. Its own branch has the
+/// name `gh-readonly-queue/<base>/pr-<number>-<commit>`.
+fn merged_into(queued: &str) -> Option<&str> {
+    let (base, entry) = queued.strip_prefix("gh-readonly-queue/")?.rsplit_once('/')?;
+    let (number, sha) = entry.strip_prefix("pr-")?.split_once('-')?;
+    let is_entry = number.parse::<u64>().is_ok() && sha.bytes().all(|byte| byte.is_ascii_hexdigit()) && !sha.is_empty();
+    is_entry.then_some(base)
 }
 
 #[cfg(test)]
@@ -66,6 +74,22 @@ mod tests {
         for (branch, is_good) in [("release/1.x", true), ("next", true), ("releases", false), ("v1", false)] {
             let run = RunFacts { head_branch: Some(branch.into()), ..good.clone() };
             assert_eq!(usable(&run, "main", &named).is_ok(), is_good, "{branch}");
+        }
+        for (branch, is_good) in [
+            ("gh-readonly-queue/main/pr-7-0a1b", true),
+            ("gh-readonly-queue/release/1.x/pr-7-0a1b", true),
+            ("gh-readonly-queue/feature/pr-7-0a1b", false),
+            ("gh-readonly-queue/main/x/pr-7-0a1b", false),
+            ("gh-readonly-queue/main/pr-7", false),
+            ("gh-readonly-queue/main", false),
+            ("gh-readonly-queue/main/0a1b", false),
+            ("main", false),
+        ] {
+            let run = RunFacts { head_branch: Some(branch.into()), event: "merge_group".into(), ..good.clone() };
+            assert_eq!(usable(&run, "main", &named).is_ok(), is_good, "{branch}");
+            // Anybody who may push can give a branch such a name.
+            let pushed = RunFacts { event: "push".into(), ..run };
+            assert_eq!(usable(&pushed, "main", &named).is_ok(), branch == "main", "{branch}");
         }
         for bad in [
             RunFacts { head_repository_id: Some(43), ..good.clone() },

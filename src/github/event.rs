@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::environment::Environment;
 use crate::format::pointer::Producer;
@@ -13,7 +13,7 @@ use crate::regular_file;
 pub struct RunContext {
     /// `owner/repo`.
     pub repository: String,
-    /// The repository's number; 0 where the runner does not say.
+    /// The repository's number; 0 where neither the runner nor the payload says.
     pub repository_id: u64,
     /// The full ref, such as `refs/heads/main` or `refs/pull/7/merge`.
     pub git_ref: String,
@@ -72,54 +72,37 @@ pub enum CacheMode {
     None,
 }
 
-#[derive(Deserialize)]
-struct Payload {
-    repository: Option<Repository>,
-    pull_request: Option<PullRequestPayload>,
-    merge_group: Option<MergeGroup>,
-    head_commit: Option<Commit>,
-}
+/// The event's payload. Each thing is looked for by itself, so that what is odd in one place hides nothing else.
+struct Payload(Value);
 
-#[derive(Deserialize)]
-struct Commit {
-    message: Option<String>,
-}
+impl Payload {
+    fn parse(bytes: &[u8]) -> Self {
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        Self(serde_json::from_slice(text).unwrap_or_default())
+    }
 
-#[derive(Deserialize)]
-struct Label {
-    name: String,
-}
+    fn text(&self, place: &str) -> Option<String> {
+        self.0.pointer(place)?.as_str().map(str::to_owned)
+    }
 
-#[derive(Deserialize)]
-struct Repository {
-    default_branch: Option<String>,
-}
+    fn number(&self, place: &str) -> Option<u64> {
+        self.0.pointer(place)?.as_u64()
+    }
 
-#[derive(Deserialize)]
-struct PullRequestPayload {
-    number: u64,
-    head: Side,
-    base: Side,
-    #[serde(default)]
-    labels: Vec<Label>,
-}
-
-#[derive(Deserialize)]
-struct Side {
-    repo: Option<SideRepository>,
-    #[serde(default)]
-    sha: String,
-}
-
-#[derive(Deserialize, PartialEq)]
-struct SideRepository {
-    full_name: String,
-}
-
-#[derive(Deserialize)]
-struct MergeGroup {
-    base_ref: Option<String>,
-    head_commit: Option<Commit>,
+    /// A pull request is always one of the repository that the event is of.
+    fn pull_request(&self) -> Option<PullRequest> {
+        self.0.get("pull_request")?.as_object()?;
+        let repository = |place: &str| self.text(&format!("{place}/full_name"));
+        let head = repository("/pull_request/head/repo");
+        let base = repository("/pull_request/base/repo").or_else(|| repository("/repository"));
+        let labels = self.0.pointer("/pull_request/labels").and_then(Value::as_array);
+        Some(PullRequest {
+            number: self.number("/pull_request/number").or_else(|| self.number("/number"))?,
+            same_repository: head.is_some() && head == base,
+            head_sha: self.text("/pull_request/head/sha").unwrap_or_default(),
+            labels: labels.into_iter().flatten().filter_map(|label| Some(label["name"].as_str()?.to_owned())).collect(),
+        })
+    }
 }
 
 /// GitHub's payloads have 25 MB at most.
@@ -138,18 +121,27 @@ impl RunContext {
         Self::read(environment, payload.as_deref())
     }
 
-    /// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. A payload that is missing or not
-    /// understood leaves its fields empty, which never widens what a run may do.
+    /// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. What the payload lacks, or says
+    /// in another way than GitHub, stays empty, which never widens what a run may do.
     pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<Self> {
         if !environment.is_true("GITHUB_ACTIONS") && environment.get("GITHUB_EVENT_NAME").is_none() {
             return None;
         }
         let text = |name: &str| environment.get(name).unwrap_or_default().to_owned();
         let number = |name: &str| environment.get(name).and_then(|value| value.parse().ok());
-        let payload: Option<Payload> = payload.and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let mut run = Self {
-            repository: text("GITHUB_REPOSITORY"),
-            repository_id: number("GITHUB_REPOSITORY_ID").unwrap_or(0),
+        let payload = Payload::parse(payload.unwrap_or_default());
+        let repository = text("GITHUB_REPOSITORY");
+        let place = if payload.0["merge_group"].is_object() { "/merge_group/head_commit" } else { "/head_commit" };
+        Some(Self {
+            repository_id: match environment.get("GITHUB_REPOSITORY_ID") {
+                Some(id) => id.parse().unwrap_or(0),
+                // Some runners leave it to the payload.
+                None if payload.text("/repository/full_name").as_ref() == Some(&repository) => {
+                    payload.number("/repository/id").unwrap_or(0)
+                }
+                None => 0,
+            },
+            repository,
             git_ref: text("GITHUB_REF"),
             sha: text("GITHUB_SHA"),
             event: text("GITHUB_EVENT_NAME"),
@@ -165,23 +157,11 @@ impl RunContext {
                 Some("write-only") => CacheMode::WriteOnly,
                 _ => CacheMode::ReadWrite,
             },
-            ..Self::default()
-        };
-        if let Some(payload) = payload {
-            run.default_branch = payload.repository.and_then(|repository| repository.default_branch);
-            run.message = payload.head_commit.and_then(|commit| commit.message);
-            if let Some(group) = payload.merge_group {
-                run.merge_base_ref = group.base_ref;
-                run.message = group.head_commit.and_then(|commit| commit.message);
-            }
-            run.pull_request = payload.pull_request.map(|request| PullRequest {
-                number: request.number,
-                same_repository: request.head.repo.is_some() && request.head.repo == request.base.repo,
-                head_sha: request.head.sha,
-                labels: request.labels.into_iter().map(|label| label.name).collect(),
-            });
-        }
-        Some(run)
+            default_branch: payload.text("/repository/default_branch"),
+            message: payload.text(&format!("{place}/message")),
+            merge_base_ref: payload.text("/merge_group/base_ref"),
+            pull_request: payload.pull_request(),
+        })
     }
 
     /// Returns the short name of the ref whose head this run moves: a branch, `tags/<tag>`, or
@@ -243,6 +223,55 @@ mod tests {
             let request = run.pull_request.unwrap();
             assert_eq!((request.number, request.same_repository), (7, same));
         }
+    }
+
+    #[test]
+    fn what_is_odd_hides_nothing_else() {
+        let read = |payload: &str| RunContext::read(&environment(&[]), Some(payload.as_bytes())).unwrap();
+        let repository = r#""repository":{"full_name":"o/r","default_branch":"main"}"#;
+        let own = r#"{"repo":{"full_name":"o/r"},"sha":"ab"}"#;
+        for odd in [
+            r#""head_commit":"ab""#,
+            r#""head_commit":{"message":7}"#,
+            r#""pull_request":[]"#,
+            r#""pull_request":{"head":null}"#,
+            r#""merge_group":{"base_ref":{}}"#,
+        ] {
+            let run = read(&format!("\u{feff}{{{odd},{repository}}}"));
+            assert_eq!(run.default_branch.as_deref(), Some("main"), "{odd}");
+            assert_eq!((run.message, run.pull_request, run.merge_base_ref), (None, None, None), "{odd}");
+        }
+        for (request, labels) in [
+            (format!(r#"{{"number":7,"head":{own},"base":{own},"labels":null}}"#), 0),
+            (format!(r#"{{"number":7,"head":{own},"labels":[{{"name":"retrain"}},{{"name":null}},"x"]}}"#), 1),
+            (format!(r#"{{"head":{own},"base":{{"repo":null}}}}"#), 0),
+        ] {
+            let run = read(&format!(r#"{{"number":7,"pull_request":{request},{repository}}}"#));
+            let found = run.pull_request.unwrap();
+            assert_eq!((found.number, found.same_repository, &*found.head_sha), (7, true, "ab"), "{request}");
+            assert_eq!(found.labels.len(), labels, "{request}");
+        }
+        // Nothing of it makes a fork one's own.
+        for (head, more) in [("null", repository), (r#"{"repo":{}}"#, repository), ("null", r#""number":7"#)] {
+            let run = read(&format!(r#"{{"number":7,"pull_request":{{"head":{head}}},{more}}}"#));
+            assert!(!run.pull_request.unwrap().same_repository, "{head} {more}");
+        }
+    }
+
+    #[test]
+    fn the_payload_numbers_the_repository_where_the_runner_does_not() {
+        let payload = br#"{"repository":{"full_name":"o/r","id":42}}"#;
+        let id = |more: &[(&str, &str)], payload: &[u8]| {
+            RunContext::read(&environment(more), Some(payload)).unwrap().repository_id
+        };
+        let own = ("GITHUB_REPOSITORY", "o/r");
+        assert_eq!(id(&[own], payload), 42);
+        assert_eq!(id(&[own, ("GITHUB_REPOSITORY_ID", "7")], payload), 7);
+        assert_eq!(id(&[own, ("GITHUB_REPOSITORY_ID", "x")], payload), 0);
+        assert_eq!(id(&[("GITHUB_REPOSITORY", "o/other")], payload), 0);
+        assert_eq!(id(&[], payload), 0);
+        assert_eq!(id(&[own], br#"{"repository":{"full_name":"o/r","id":"42"}}"#), 0);
+        assert_eq!(id(&[], br#"{"repository":{"id":42}}"#), 0);
     }
 
     #[test]

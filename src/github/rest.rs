@@ -3,14 +3,14 @@
 //! The response types are our own: octocrab's lack fields that trust depends on, and take others
 //! for always present that may be null.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::{archive, http};
 use crate::decide::trust::RunFacts;
@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A server that wants to be left alone for longer than that has its way: the work fails.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// What helps whoever has asked too often.
+const LIMITED: &str = "the token's rate limit is used up; try again later, or give another `github-token`";
 /// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
@@ -58,12 +60,12 @@ pub struct Run {
     /// Its number.
     pub id: u64,
     /// The event that caused it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub event: String,
     /// The branch it ran for.
     pub head_branch: Option<String>,
     /// The commit it ran for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub head_sha: String,
     /// `success` where it ended well.
     pub conclusion: Option<String>,
@@ -73,9 +75,8 @@ pub struct Run {
     pub repository: Option<RepositoryId>,
     /// The repository whose code it ran.
     pub head_repository: Option<RepositoryId>,
-    /// The workflow files that its own file calls.
-    #[serde(default)]
-    pub referenced_workflows: Vec<ReferencedWorkflow>,
+    /// The workflow files that its own file calls; where the API does not say, there may be any.
+    pub referenced_workflows: Option<Vec<ReferencedWorkflow>>,
 }
 
 impl Run {
@@ -95,7 +96,9 @@ impl Run {
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReferencedWorkflow {
     /// `owner/repo/path@ref`.
-    pub path: String,
+    pub path: Option<String>,
+    /// The commit that it was taken from.
+    pub sha: Option<String>,
 }
 
 /// A pull request, as far as trust needs it.
@@ -140,10 +143,10 @@ pub struct Artifact {
     /// Its name.
     pub name: String,
     /// Size of the zip in bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub size_in_bytes: u64,
     /// Whether its bytes are gone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub expired: bool,
     /// What the list says of the run that uploaded it.
     pub workflow_run: Option<Uploader>,
@@ -447,12 +450,19 @@ impl Rest {
             }
         })?;
         let answer = Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes().to_vec() };
-        match (answer.status, answer.retry_after()) {
+        match (answer.status, answer.pause()) {
             (500.., _) => Err(Fault::Passing(answer.explain(what))),
             (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => Err(Fault::Throttled(answer.explain(what), pause)),
+            // It does not say for how long.
+            (429, None) if !answer.is_exhausted() => Err(Fault::Passing(answer.explain(what))),
             _ => Ok(answer),
         }
     }
+}
+
+/// Takes null for a field that is not there: one of them must not make a whole page of no use.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// Escapes the components of a path.
@@ -526,9 +536,8 @@ impl Answer {
         }
         let error = Error::failed(said);
         match self.status {
-            403 | 429 if self.is_exhausted() => {
-                error.hint("the token's rate limit is used up; try again later, or give another `github-token`")
-            }
+            429 => error.hint(LIMITED),
+            403 if self.is_exhausted() => error.hint(LIMITED),
             300..=399 => error.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
             401 => error.hint("the `github-token` is not valid; on the command line it may be that of GITHUB_TOKEN or GH_TOKEN"),
             403 => error.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
@@ -539,13 +548,22 @@ impl Answer {
 
     /// Whether the token may ask for nothing more for a while.
     fn is_exhausted(&self) -> bool {
-        self.headers.get("x-ratelimit-remaining").is_some_and(|left| left.as_bytes() == b"0")
-            || self.headers.contains_key("retry-after")
+        self.headers.contains_key("retry-after") || self.number("x-ratelimit-remaining") == Some(0)
     }
 
     /// Returns how long the server wants to be left alone.
-    fn retry_after(&self) -> Option<Duration> {
-        self.headers.get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    fn pause(&self) -> Option<Duration> {
+        if self.headers.contains_key("retry-after") {
+            return self.number("retry-after").map(Duration::from_secs);
+        }
+        self.number("x-ratelimit-remaining").filter(|left| *left == 0)?;
+        let reset = Duration::from_secs(self.number("x-ratelimit-reset")?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(reset.saturating_sub(now))
+    }
+
+    fn number(&self, header: &str) -> Option<u64> {
+        self.headers.get(header)?.to_str().ok()?.parse().ok()
     }
 }
 
@@ -575,4 +593,36 @@ fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
 fn expired(artifact: &Artifact) -> Error {
     not_downloaded(artifact, "it has expired")
         .hint("the model is in the store for longer: leave `run-id` out for the latest one, or give a `fingerprint` instead of it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::trust::usable;
+
+    #[test]
+    fn a_field_without_a_value_spoils_no_page_and_says_nothing_good() {
+        let whole = r#"{"id":1,"event":"push","head_branch":"main","head_sha":"ab","conclusion":"success","path":"a.yml",
+            "repository":{"id":42},"head_repository":{"id":42},"referenced_workflows":[]}"#;
+        let nulls = r#"{"id":2,"event":null,"head_branch":null,"head_sha":null,"conclusion":null,"path":null,
+            "repository":null,"head_repository":null,"referenced_workflows":null}"#;
+        let odd = r#"{"id":4,"referenced_workflows":[{"path":null}]}"#;
+        let page = format!(r#"{{"workflow_runs":[{whole},{nulls},{{"id":3}},{odd}]}}"#);
+        let runs = serde_json::from_str::<Runs>(&page).unwrap().workflow_runs;
+        assert_eq!(usable(&runs[0].facts(), "main", &[]), Ok(()));
+        assert_eq!(runs[0].referenced_workflows.as_ref().map(Vec::len), Some(0));
+        for run in &runs[1..3] {
+            assert!(usable(&run.facts(), "main", &[]).is_err() && run.head_sha.is_empty());
+            assert!(run.referenced_workflows.is_none(), "it is not known to call nothing");
+        }
+        assert_eq!(runs[3].referenced_workflows.as_ref().unwrap()[0].path, None);
+
+        let page = r#"{"artifacts":[{"id":1,"name":"a","size_in_bytes":null,"expired":null,"workflow_run":null,
+            "created_at":null,"expires_at":null,"digest":null},{"id":2,"name":"b"}]}"#;
+        let artifacts = serde_json::from_str::<Artifacts>(page).unwrap().artifacts;
+        assert_eq!(
+            artifacts.iter().map(|found| (found.size_in_bytes, found.expired)).collect::<Vec<_>>(),
+            [(0, false); 2]
+        );
+    }
 }

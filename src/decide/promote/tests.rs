@@ -5,6 +5,8 @@ use crate::format::pointer::{ForceSource, Forced, Producer};
 
 const SHA: &str = "89abcdef0123456789abcdef0123456789abcdef";
 const HEAD: &str = "0123456789abcdef0123456789abcdef01234567";
+/// The trial merge that the run of the pull request was for.
+const TRIAL: &str = "456789abcdef0123456789abcdef0123456789ab";
 const WORKFLOW: &str = ".github/workflows/train.yml";
 
 fn here() -> Here {
@@ -42,11 +44,15 @@ fn run() -> TrainingRun {
         },
         head_sha: HEAD.into(),
         workflow: Some(WORKFLOW.into()),
-        called: vec![
-            "Org/Repo/.github/workflows/shared.yml@refs/pull/7/merge".into(),
-            "other/repo/.github/workflows/shared.yml@v1".into(),
-        ],
+        called: Some(vec![
+            called("Org/Repo/.github/workflows/shared.yml@refs/pull/7/merge"),
+            called("other/repo/.github/workflows/shared.yml@v1"),
+        ]),
     }
+}
+
+fn called(path: &str) -> Called {
+    Called { path: Some(path.into()), sha: Some(TRIAL.into()) }
 }
 
 /// A pull request's pointer as its own run wrote it.
@@ -90,14 +96,20 @@ fn only_this_merge_of_an_own_branch_counts() {
     for (bad, why) in [
         (PullFacts { is_merged: false, ..pull() }, "not merged"),
         (PullFacts { base_branch: "release".into(), ..pull() }, "`release`"),
-        (PullFacts { base_repository_id: Some(43), ..pull() }, "default branch"),
-        (PullFacts { base_repository_id: None, ..pull() }, "default branch"),
+        (PullFacts { base_repository_id: Some(43), ..pull() }, "merged into another repository"),
+        (PullFacts { base_repository_id: None, ..pull() }, "not known into which repository"),
         (PullFacts { head_repository_id: Some(43), ..pull() }, "fork"),
         (PullFacts { head_repository_id: None, ..pull() }, "fork"),
         (PullFacts { merge_sha: Some(HEAD.into()), ..pull() }, "another commit"),
         (PullFacts { merge_sha: None, ..pull() }, "another commit"),
     ] {
         assert!(merged_here(&bad, &here()).unwrap_err().contains(why), "{bad:?}");
+    }
+    // Two numbers that are not known are not the same.
+    let nowhere = Here { repository_id: 0, ..here() };
+    for id in [Some(42), Some(0), None] {
+        let pull = PullFacts { base_repository_id: id, head_repository_id: id, ..pull() };
+        assert!(merged_here(&pull, &nowhere).unwrap_err().contains("GITHUB_REPOSITORY_ID"), "{id:?}");
     }
 }
 
@@ -130,12 +142,35 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
 }
 
 #[test]
-fn called_workflows_of_the_repository_are_compared_too() {
-    assert_eq!(workflow_files(&run(), &here()).unwrap(), [".github/workflows/shared.yml", WORKFLOW]);
-    let unclear = TrainingRun { called: vec!["org/repo/.github/workflows/a.yml@b.yml".into()], ..run() };
-    let foreign = TrainingRun { called: vec!["other/models/.github/workflows/a.yml@b.yml".into()], ..run() };
-    assert!(workflow_files(&unclear, &here()).is_err());
-    assert_eq!(workflow_files(&foreign, &here()).unwrap(), [WORKFLOW]);
+fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() {
+    let followed = |called: Option<Vec<Called>>| {
+        let files = workflow_files(&TrainingRun { called, ..run() }, &here())?;
+        Ok::<_, String>(files.into_iter().map(|followed| (followed.file, followed.sha)).collect::<Vec<_>>())
+    };
+    let own = (WORKFLOW.to_owned(), HEAD.to_owned());
+    let shared = |sha: &str| (".github/workflows/shared.yml".to_owned(), sha.to_owned());
+    assert_eq!(followed(run().called).unwrap(), [shared(TRIAL), own.clone()]);
+    // A ref of its own is the file of that commit, whatever the ref is called.
+    let stable = Called { sha: Some(SHA.into()), ..called("org/repo/.github/workflows/shared.yml@stable") };
+    let twice = [run().called.unwrap(), vec![stable]].concat();
+    assert_eq!(followed(Some(twice)).unwrap(), [shared(TRIAL), shared(SHA), own.clone()]);
+    for foreign in [Vec::new(), vec![called("other/models/.github/workflows/a.yml@b.yml")]] {
+        assert_eq!(followed(Some(foreign)).unwrap(), std::slice::from_ref(&own));
+    }
+    let local = called("org/repo/.github/workflows/a.yml@main");
+    for unclear in [
+        called("org/repo/.github/workflows/a.yml@b.yml"),
+        called("./.github/workflows/a.yml"),
+        called(".github/workflows/a.yml"),
+        called(""),
+        Called { path: None, ..local.clone() },
+        Called { sha: None, ..local.clone() },
+        Called { sha: Some(String::new()), ..local },
+    ] {
+        assert!(followed(Some(vec![unclear.clone()])).unwrap_err().contains("not clear"), "{unclear:?}");
+    }
+    // A run of which nothing is known may call anything.
+    assert!(followed(None).unwrap_err().contains("not known which workflows"));
 }
 
 #[test]

@@ -297,6 +297,14 @@ pub(super) fn run(more: Value) -> Value {
     run
 }
 
+/// The API may say null instead, and nothing here asks for it.
+#[test]
+fn a_run_by_number_need_not_say_what_it_calls() {
+    let (double, deploy, _) = later_job("reader");
+    double.control("state", &json!({"runs": [run(json!({"referenced_workflows": null}))]}));
+    restores(&deploy, &by_run("reader"));
+}
+
 #[test]
 fn runs_that_are_not_trusted_name_no_model() {
     for (more, needle) in [

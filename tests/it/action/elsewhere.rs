@@ -44,6 +44,22 @@ fn a_run_of_a_named_branch_is_trusted_by_pattern_too() {
 }
 
 #[test]
+fn a_run_of_the_merge_queue_is_trusted_as_far_as_what_it_is_merged_into() {
+    for (base, good) in [("main", true), ("feature", false)] {
+        let (double, deploy, _) = later_job("reader");
+        let branch = format!("gh-readonly-queue/{base}/pr-7-6f1e2d3c4b5a69788796a5b4c3d2e1f001122334");
+        double.control("state", &json!({"runs": [run(json!({"event": "merge_group", "head_branch": branch}))]}));
+        let step = deploy.step_with("restore", &by_run("reader"));
+        if good {
+            step.succeeds();
+            assert_eq!(deploy.read("models/model.bin"), "weights");
+        } else {
+            step.fails(1, &["is not among those that are trusted: main"]);
+        }
+    }
+}
+
+#[test]
 fn models_whose_names_look_alike_in_an_artifact_are_not_mixed_up() {
     let (double, runner) = job();
     let mut japan = runner.next_job();

@@ -1,6 +1,6 @@
 //! Limits of the REST API: of requests, of items on a page, of what a token may do, and of its patience.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -33,6 +33,7 @@ fn a_token_that_is_used_up_is_told_as_that_and_not_tried_again() {
 fn limits_in_other_words_are_told_as_limits_and_long_ones_waited_for_by_nobody() {
     for (status, headers) in [
         (429, json!({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "4102444800"})),
+        (429, json!({"x-ratelimit-remaining": "0"})),
         (429, json!({"retry-after": "3600"})),
         (403, json!({"retry-after": "61"})),
         (403, json!({"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT"})),
@@ -56,6 +57,33 @@ fn a_server_that_wants_a_moment_gets_it() {
     // But not for ever.
     let (double, deploy) = limited(429, &json!({"retry-after": "0"}), json!({}));
     restore(&deploy).fails(1, &["secondary rate limit", "hint: the token's rate limit is used up"]);
+    assert_eq!(questions_for_the_run(&double), 3);
+}
+
+#[test]
+fn a_limit_that_ends_soon_is_waited_for() {
+    for status in [403, 429] {
+        let reset = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4;
+        let headers = json!({"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset.to_string()});
+        let (double, deploy) = limited(status, &headers, json!({"times": 1}));
+        restore(&deploy).succeeds();
+        assert!(SystemTime::now() >= UNIX_EPOCH + Duration::from_secs(reset));
+        assert_eq!(questions_for_the_run(&double), 2);
+    }
+    // While the token has requests left, that is no reason to wait.
+    let headers = json!({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "0"});
+    let (double, deploy) = limited(403, &headers, json!({}));
+    restore(&deploy).fails(1, &["secondary rate limit", "`actions: read`"]);
+    assert_eq!(questions_for_the_run(&double), 1);
+}
+
+#[test]
+fn a_limit_of_unknown_length_may_pass() {
+    let (double, deploy) = limited(429, &json!({}), json!({"times": 2}));
+    restore(&deploy).succeeds();
+    assert_eq!(questions_for_the_run(&double), 3);
+    let (double, deploy) = limited(429, &json!({}), json!({}));
+    restore(&deploy).fails(1, &["answered 429", "hint: the token's rate limit is used up"]);
     assert_eq!(questions_for_the_run(&double), 3);
 }
 

@@ -152,6 +152,26 @@ fn nothing_is_promoted_unless_it_is_asked_for() {
     assert!(!asked.contains("/pulls"), "{asked}");
 }
 
+#[test]
+fn a_runner_that_does_not_number_the_repository_leaves_it_to_the_payload() {
+    for (payload, why) in [
+        (json!({}), None),
+        (json!({"repository": {"full_name": REPOSITORY, "default_branch": "main"}}), Some("GITHUB_REPOSITORY_ID")),
+    ] {
+        let (double, request) = trained();
+        double.control("state", &merged());
+        let mut push = push(&request);
+        push.env("GITHUB_API_URL", &double.url);
+        push.env("GITHUB_REPOSITORY_ID", "");
+        push.event(&payload);
+        let step = push.main();
+        match why {
+            None => assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log),
+            Some(why) => retrains(&push, &step, why),
+        }
+    }
+}
+
 /// Changes one fact of an honest merge.
 fn with(path: &[&str], value: Value) -> Value {
     let mut state = merged();
@@ -185,6 +205,7 @@ fn a_proof_with_a_hole_promotes_nothing() {
         (with(&["runs", "0", "head_branch"], json!("another-branch-at-the-same-commit")), "for another branch"),
         (with(&["runs", "0", "head_repository"], json!("evil/fork")), "not from the repository itself"),
         (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
+        (with(&["runs", "0", "referenced_workflows"], Value::Null), "it is not known which workflows it calls"),
         (with(&["files", "1", "content"], json!("on: push # reviewed")), "is not the same in the commit"),
         (with(&["files"], json!([])), "is not the same in the commit"),
         (with(&["tokens", "job", "permissions"], json!({"metadata": "read"})), "403"),
@@ -220,18 +241,68 @@ fn a_pull_request_that_went_elsewhere_before_is_noticed() {
     retrains(&push, &step, "did not go to the same branch all the time");
 }
 
-#[test]
-fn a_called_workflow_of_the_repository_must_be_the_same_too() {
-    let (double, request) = trained();
+/// A merge whose training called another workflow of the repository, taken from one commit by a ref; these are that
+/// file's contents.
+fn calling(git_ref: &str, sha: &str, contents: &[(&str, &str)]) -> Value {
     let called = ".github/workflows/shared.yml";
-    let referenced = json!([{"path": format!("{REPOSITORY}/{called}@refs/pull/7/merge"), "sha": HEAD}]);
+    let referenced = json!([{"path": format!("{REPOSITORY}/{called}@{git_ref}"), "sha": sha}]);
     let mut state = with(&["runs", "0", "referenced_workflows"], referenced);
-    for (sha, content) in [(HEAD, "evil"), (MERGE, "good")] {
+    for (sha, content) in contents {
         let file = json!({"repository": REPOSITORY, "ref": sha, "path": called, "content": content});
         state["files"].as_array_mut().unwrap().push(file);
     }
-    let (push, step) = pushed(&double, &request, &state);
+    state
+}
+
+/// The trial merge that the run of the pull request was for.
+const TRIAL: &str = "3333333333333333333333333333333333333333";
+const STABLE: &str = "4444444444444444444444444444444444444444";
+
+#[test]
+fn a_called_workflow_of_the_repository_must_be_the_same_too() {
+    for (git_ref, sha, then) in [
+        ("refs/pull/7/merge", HEAD, "evil"),
+        // What the merged commit says does not count where another one was called, by a ref or by running again.
+        ("refs/pull/7/merge", TRIAL, "evil"),
+        ("better-features", STABLE, "evil"),
+        ("stable", STABLE, "evil"),
+    ] {
+        let (double, request) = trained();
+        let state = calling(git_ref, sha, &[(HEAD, "good"), (MERGE, "good"), (sha, then)]);
+        let (push, step) = pushed(&double, &request, &state);
+        retrains(&push, &step, "shared.yml` is not the same");
+    }
+    // A commit that nobody has any more proves nothing.
+    let (double, request) = trained();
+    let (push, step) = pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
     retrains(&push, &step, "shared.yml` is not the same");
+}
+
+#[test]
+fn a_called_workflow_that_is_the_merged_one_is_in_nobodys_way() {
+    for sha in [HEAD, TRIAL] {
+        let (double, request) = trained();
+        let state = calling("refs/pull/7/merge", sha, &[(sha, "good"), (MERGE, "good")]);
+        let (_, step) = pushed(&double, &request, &state);
+        step.succeeds();
+        assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log);
+    }
+}
+
+/// GitHub gives null where it does not know what a run calls.
+#[test]
+fn a_run_of_which_little_is_known_does_not_hide_another_one() {
+    let (double, request) = trained();
+    let mut state = merged();
+    let mut other = state["runs"][0].clone();
+    other["id"] = json!(TRAINING + 9);
+    for name in ["referenced_workflows", "head_repository", "head_branch"] {
+        other[name] = Value::Null;
+    }
+    state["runs"].as_array_mut().unwrap().push(other);
+    let (_, step) = pushed(&double, &request, &state);
+    step.succeeds();
+    assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log);
 }
 
 #[test]
