@@ -213,7 +213,7 @@ async fn judge<'a>(ctx: &'a Context, repository: &str, input: &str) -> Result<(&
 async fn of_name(ctx: &Context, repository: &str, name: &str) -> Result<Claim> {
     let settings = &ctx.settings;
     let (rest, default_branch) = judge(ctx, repository, "pointer: artifact:NAME").await?;
-    let usable = |facts: &RunFacts| usable(facts, &default_branch, &settings.trusted_refs);
+    let usable = |facts: &RunFacts| usable(facts, &default_branch, &settings.trusted_refs, &ctx.access.reads);
     let (mut refused, mut asked) = (None, 0);
     for artifact in rest.artifacts_named(repository, name).await?.iter().rev() {
         let Some(run) = artifact.workflow_run.as_ref().and_then(|run| run.id) else { continue };
@@ -247,7 +247,7 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
     let repository = settings.repository.as_deref().unwrap_or_default();
     let (rest, default_branch) = judge(ctx, repository, "run-id").await?;
     let facts = rest.run(repository, run).await?;
-    usable(&facts.facts(), &default_branch, &settings.trusted_refs).map_err(|why| {
+    usable(&facts.facts(), &default_branch, &settings.trusted_refs, &ctx.access.reads).map_err(|why| {
         Error::failed(format!("run {run} of `{repository}` cannot be used: {why}"))
             .hint("name a successful run of a trusted branch, or name its branch in `trusted-refs`")
     })?;

@@ -4,6 +4,7 @@
 //! `main` too. So every fact about the run must say that it is trusted.
 
 use super::scope::{TRUSTED_EVENTS, is_named};
+use crate::format::Scope;
 
 /// What the API says of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,13 +21,14 @@ pub struct RunFacts {
     pub conclusion: Option<String>,
 }
 
-/// Decides whether the run's artifacts may be used by a reader who trusts the default branch and `trusted_refs`.
+/// Decides whether the run's artifacts may be used by a reader who trusts the default branch and `trusted_refs`, and who
+/// reads these scopes: of a branch that it reads anyway it may also name a run.
 ///
 /// The API does not tell tags from branches, so only branches count.
 ///
 /// # Errors
 /// The first fact that says no, as a sentence without a full stop.
-pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String]) -> Result<(), String> {
+pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String], reads: &[Scope]) -> Result<(), String> {
     match (run.repository_id, run.head_repository_id) {
         (Some(own), Some(head)) if own == head => {}
         _ => return Err("the run's code is not from the repository itself".to_owned()),
@@ -36,7 +38,10 @@ pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String]) -> 
     }
     let branch = run.head_branch.as_deref();
     let target = if run.event == "merge_group" { branch.and_then(merged_into) } else { branch };
-    if !target.is_some_and(|name| name == default_branch || is_named(&format!("refs/heads/{name}"), trusted_refs)) {
+    let is_read = branch.is_some_and(|name| reads.contains(&Scope::Branch(name.to_owned())));
+    if !is_read
+        && !target.is_some_and(|name| name == default_branch || is_named(&format!("refs/heads/{name}"), trusted_refs))
+    {
         let trusted = [&[default_branch.to_owned()], trusted_refs].concat().join(", ");
         let shown = branch.unwrap_or("unknown");
         return Err(format!("the run's branch `{shown}` is not among those that are trusted: {trusted}"));
@@ -70,10 +75,10 @@ mod tests {
             conclusion: Some("success".into()),
         };
         let named = ["release/*".to_owned(), "refs/heads/next".to_owned(), "refs/tags/v1".to_owned()];
-        assert_eq!(usable(&good, "main", &[]), Ok(()));
+        assert_eq!(usable(&good, "main", &[], &[]), Ok(()));
         for (branch, is_good) in [("release/1.x", true), ("next", true), ("releases", false), ("v1", false)] {
             let run = RunFacts { head_branch: Some(branch.into()), ..good.clone() };
-            assert_eq!(usable(&run, "main", &named).is_ok(), is_good, "{branch}");
+            assert_eq!(usable(&run, "main", &named, &[Scope::Trusted]).is_ok(), is_good, "{branch}");
         }
         for (branch, is_good) in [
             ("gh-readonly-queue/main/pr-7-0a1b", true),
@@ -86,10 +91,22 @@ mod tests {
             ("main", false),
         ] {
             let run = RunFacts { head_branch: Some(branch.into()), event: "merge_group".into(), ..good.clone() };
-            assert_eq!(usable(&run, "main", &named).is_ok(), is_good, "{branch}");
+            assert_eq!(usable(&run, "main", &named, &[Scope::Trusted]).is_ok(), is_good, "{branch}");
             // Anybody who may push can give a branch such a name.
             let pushed = RunFacts { event: "push".into(), ..run };
-            assert_eq!(usable(&pushed, "main", &named).is_ok(), branch == "main", "{branch}");
+            assert_eq!(usable(&pushed, "main", &named, &[Scope::Trusted]).is_ok(), branch == "main", "{branch}");
+        }
+        let own = RunFacts { head_branch: Some("feature/x".into()), ..good.clone() };
+        let reads = [Scope::Branch("feature/x".into()), Scope::Trusted];
+        assert_eq!(usable(&own, "main", &[], &reads), Ok(()));
+        assert!(usable(&own, "main", &[], &reads[1..]).is_err(), "a trusted run reads only what is trusted");
+        for bad in [
+            RunFacts { head_branch: Some("feature".into()), ..own.clone() },
+            RunFacts { event: "pull_request".into(), ..own.clone() },
+            RunFacts { head_repository_id: Some(43), ..own.clone() },
+            RunFacts { conclusion: None, ..own },
+        ] {
+            assert!(usable(&bad, "main", &[], &reads).is_err(), "{bad:?}");
         }
         for bad in [
             RunFacts { head_repository_id: Some(43), ..good.clone() },
@@ -104,7 +121,7 @@ mod tests {
             RunFacts { conclusion: Some("failure".into()), ..good.clone() },
             RunFacts { conclusion: None, ..good.clone() },
         ] {
-            assert!(usable(&bad, "main", &named).is_err(), "{bad:?}");
+            assert!(usable(&bad, "main", &named, &[Scope::Trusted]).is_err(), "{bad:?}");
         }
     }
 }

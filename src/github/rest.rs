@@ -609,10 +609,10 @@ mod tests {
         let odd = r#"{"id":4,"referenced_workflows":[{"path":null}]}"#;
         let page = format!(r#"{{"workflow_runs":[{whole},{nulls},{{"id":3}},{odd}]}}"#);
         let runs = serde_json::from_str::<Runs>(&page).unwrap().workflow_runs;
-        assert_eq!(usable(&runs[0].facts(), "main", &[]), Ok(()));
+        assert_eq!(usable(&runs[0].facts(), "main", &[], &[]), Ok(()));
         assert_eq!(runs[0].referenced_workflows.as_ref().map(Vec::len), Some(0));
         for run in &runs[1..3] {
-            assert!(usable(&run.facts(), "main", &[]).is_err() && run.head_sha.is_empty());
+            assert!(usable(&run.facts(), "main", &[], &[]).is_err() && run.head_sha.is_empty());
             assert!(run.referenced_workflows.is_none(), "it is not known to call nothing");
         }
         assert_eq!(runs[3].referenced_workflows.as_ref().unwrap()[0].path, None);

@@ -59,6 +59,26 @@ fn a_run_of_the_merge_queue_is_trusted_as_far_as_what_it_is_merged_into() {
     }
 }
 
+/// Its models are in a scope that it reads anyway.
+#[test]
+fn a_job_of_a_branch_may_name_a_run_of_that_branch() {
+    let (double, mut runner) = job();
+    runner.env("GITHUB_REF", "refs/heads/feature/x");
+    saved(&runner);
+    known(&double, "reader");
+    double.control("state", &json!({"runs": [run(json!({"head_branch": "feature/x"}))]}));
+    let deploy = deployment(&runner);
+    deploy.step_with("restore", &by_run("reader")).succeeds();
+    assert_eq!(deploy.read("models/model.bin"), "weights");
+    for (name, value) in [("GITHUB_REF", "refs/heads/feature/y"), ("GITHUB_REF", "refs/heads/main")] {
+        let mut other = deployment(&runner);
+        other.env(name, value);
+        other.step_with("restore", &by_run("reader")).fails(1, &["branch `feature/x` is not among"]);
+    }
+    let elsewhere = serving(&runner);
+    elsewhere.step_with("restore", &by_run("reader")).fails(1, &["branch `feature/x` is not among"]);
+}
+
 #[test]
 fn models_whose_names_look_alike_in_an_artifact_are_not_mixed_up() {
     let (double, runner) = job();
