@@ -78,7 +78,11 @@ impl Context {
         let credentials = role.map(|role| oidc::credentials(role, store::http_client(), report.mask())).transpose()?;
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs);
-        let access = if foreign_repository(&settings, run.as_ref()).is_some() { scope::foreign(own) } else { own };
+        let is_foreign = foreign_repository(&settings, run.as_ref()).is_some();
+        if let Some(doubt) = run.as_ref().filter(|_| !is_foreign).and_then(|run| scope::doubt(run, &own)) {
+            report.warn(&doubt);
+        }
+        let access = if is_foreign { scope::foreign(own) } else { own };
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {
             Some(Secret(token)) => {

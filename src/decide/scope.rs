@@ -46,6 +46,19 @@ pub fn foreign(own: Access) -> Access {
     Access { own: Scope::Trusted, reads, read_only: Some("models of another repository are only read".to_owned()) }
 }
 
+/// Returns what a person should know of a run that may be one of the default branch, where nobody says which that is:
+/// its models go where no deployment looks, and nothing fails.
+pub fn doubt(run: &RunContext, access: &Access) -> Option<String> {
+    let may_be = ["push", "workflow_dispatch"].contains(&run.event.as_str()) && run.git_ref.starts_with("refs/heads/");
+    (may_be && run.default_branch.is_none() && access.own != Scope::Trusted).then(|| {
+        format!(
+            "the event's payload does not say which branch is the default one, so models of this run are filed under `{}` \
+             and not trusted: if they are to be, name the branch in `trusted-refs`",
+            access.own
+        )
+    })
+}
+
 fn scope_of(run: &RunContext, trusted_refs: &[String]) -> Scope {
     if TRUSTED_EVENTS.contains(&run.event.as_str()) && is_trusted_ref(run, trusted_refs) {
         return Scope::Trusted;
@@ -170,6 +183,23 @@ mod tests {
         }
         // GitHub starts these on the default branch only.
         assert_eq!(access(Some(&unknown("schedule")), &[]).own, Scope::Trusted);
+    }
+
+    #[test]
+    fn who_may_be_the_default_branch_and_is_not_trusted_is_told_so() {
+        let unknown = |event, git_ref| RunContext { default_branch: None, ..run(event, git_ref) };
+        let told = |run: &RunContext, trusted: &[String]| doubt(run, &access(Some(run), trusted)).is_some();
+        for (event, git_ref, wanted) in [
+            ("push", "refs/heads/main", true),
+            ("workflow_dispatch", "refs/heads/main", true),
+            ("push", "refs/tags/v1", false),
+            ("schedule", "refs/heads/main", false),
+            ("pull_request", "refs/pull/7/merge", false),
+        ] {
+            assert_eq!(told(&unknown(event, git_ref), &[]), wanted, "{event} {git_ref}");
+        }
+        assert!(!told(&unknown("push", "refs/heads/main"), &["main".to_owned()]));
+        assert!(!told(&run("push", "refs/heads/feature"), &[]));
     }
 
     #[test]

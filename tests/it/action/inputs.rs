@@ -184,6 +184,8 @@ fn a_payload_that_is_missing_or_nonsense_never_widens_rights() {
         runner.replace_event(payload);
         let main = runner.main();
         main.succeeds();
+        let warned = |line: &str| line.starts_with("::warning::") && line.contains("name the branch in `trusted-refs`");
+        assert!(main.log.lines().any(warned), "{}", main.log);
         runner.train("weights");
         runner.post(&main).succeeds();
         assert!(runner.objects("v1/trusted").is_empty(), "{payload:?}");
