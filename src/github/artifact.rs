@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -222,13 +222,12 @@ impl ResultsService {
         Ok(finalized.artifact_id)
     }
 
-    /// Returns the run's artifacts: all, which may be more than one answer can hold, or those of exactly this name.
+    /// Returns the run's artifacts.
     ///
     /// # Errors
     /// A service that refuses or cannot be reached.
-    pub async fn list(&self, name: Option<&str>) -> Result<Vec<Entry>> {
-        let request = name.map_or_else(|| json!({}), |name| json!({ "name_filter": name }));
-        match self.call::<Listed>(LIST, request).await {
+    pub async fn list(&self) -> Result<Vec<Entry>> {
+        match self.call::<Listed>(LIST, json!({})).await {
             Ok(listed) => Ok(listed.artifacts),
             // act's server resets the connection as long as there is no artifact at all.
             Err(Refusal::Other(_)) if self.is_act => Ok(Vec::new()),
@@ -241,13 +240,9 @@ impl ResultsService {
     /// # Errors
     /// No such artifact; an artifact that holds no pointer; a service that refuses.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
-        let mut found: Vec<Entry> = self.list(Some(name)).await?;
-        found.retain(|entry| entry.name == name);
-        if found.is_empty() {
-            found = self.list(None).await?;
-            found.retain(|entry| is_of(&entry.name, name));
-        }
-        found.sort_by_key(|entry| entry.database_id.parse::<u64>().unwrap_or(0));
+        let mut found: Vec<Entry> = self.list().await?;
+        found.retain(|entry| is_of(&entry.name, name));
+        found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
         let Some(entry) = found.pop() else {
             return Err(Error::not_found(format!("this run has no artifact `{name}`"))
                 .hint("pass the output `artifact-name` of the step that saved, in a job that this one needs"));
@@ -263,12 +258,11 @@ impl ResultsService {
         let signed: Signed = self.call("GetSignedArtifactURL", request).await?;
         self.hide_signature(&signed.signed_url);
         // The URL carries its own credential; the runtime token must not go along.
-        let get = || self.http.get(&signed.signed_url);
-        let answer = self.repeat("download", archive::MAX_BYTES, get, |_| true).await?;
-        if !answer.status.is_success() {
-            return Err(Error::failed(format!("cannot download the artifact `{name}`: {}", answer.status)));
+        let response = self.repeat("download", || self.http.get(&signed.signed_url)).await?;
+        if !response.status().is_success() {
+            return Err(Error::failed(format!("cannot download the artifact `{name}`: {}", response.status())));
         }
-        archive::unpack(&answer.body)
+        archive::unpack(&http::body(response, archive::MAX_BYTES).await?)
     }
 
     /// One block and its list: services other than GitHub's store nothing otherwise.
@@ -290,11 +284,12 @@ impl ResultsService {
             (format!("comp=block&blockid={encoded}"), "application/octet-stream", zip.to_vec()),
             ("comp=blocklist".to_owned(), "application/xml", list.into_bytes()),
         ] {
-            let put = || put(query.clone(), kind, body.clone());
-            let answer = self.repeat("upload", MAX_ANSWER, put, |_| true).await?;
-            if !answer.status.is_success() {
-                let status = answer.status;
-                return Err(Error::failed(format!("cannot upload the artifact: its storage answered {status}")));
+            let response = self.repeat("upload", || put(query.clone(), kind, body.clone())).await?;
+            if !response.status().is_success() {
+                return Err(Error::failed(format!(
+                    "cannot upload the artifact: its storage answered {}",
+                    response.status()
+                )));
             }
         }
         Ok(())
@@ -308,12 +303,15 @@ impl ResultsService {
                 request[field] = json!(id);
             }
         }
-        let post = || self.http.post(&url).bearer_auth(&self.token).json(&request);
-        let is_known = |body: &[u8]| serde_json::from_slice::<T>(body).is_ok();
-        let Answer { status, body } = self.repeat(method, MAX_ANSWER, post, is_known).await.map_err(Refusal::Other)?;
+        let response = self
+            .repeat(method, || self.http.post(&url).bearer_auth(&self.token).json(&request))
+            .await
+            .map_err(Refusal::Other)?;
+        let status = response.status();
         if status == StatusCode::CONFLICT {
             return Err(Refusal::Taken(Error::failed("an artifact of this name exists in this run already")));
         }
+        let body = http::body(response, MAX_ANSWER).await.map_err(Refusal::Other)?;
         if !status.is_success() {
             let said: Value = serde_json::from_slice(&body).unwrap_or_default();
             let said =
@@ -327,19 +325,12 @@ impl ResultsService {
             });
         }
         // Not with the reason: it would repeat values, and a signed URL is one.
-        let unknown = |_| Error::failed(format!("{method} failed: the answer is not of the known form"));
-        serde_json::from_slice(&body).map_err(|error| given_up(method, unknown(error)))
+        serde_json::from_slice(&body)
+            .map_err(|_| Refusal::Other(Error::failed(format!("{method} failed: the answer is not of the known form"))))
     }
 
-    /// Sends a request until it meets no passing fault: none of the service, no answer that breaks off, and none that is
-    /// not as it should be, such as a page of something in between.
-    async fn repeat(
-        &self,
-        what: &str,
-        limit: usize,
-        request: impl Fn() -> reqwest::RequestBuilder,
-        is_known: impl Fn(&[u8]) -> bool,
-    ) -> Result<Answer> {
+    /// Sends a request until it meets no passing fault.
+    async fn repeat(&self, what: &str, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Response> {
         let started = Instant::now();
         let mut last = Error::failed("no answer");
         let tries = if self.is_act && what == LIST { 1 } else { TRIES };
@@ -348,20 +339,18 @@ impl ResultsService {
                 let growth = if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
                 tokio::time::sleep(self.pause.mul_f64(1.5_f64.powf(growth))).await;
             }
-            match Answer::to(request(), limit).await {
-                Ok(answer) => {
-                    let passing = match answer.status {
-                        // The storage that the account has paid for is full.
-                        StatusCode::TOO_MANY_REQUESTS => !answer.says("insufficient usage"),
-                        // GitHub's front answers so to some finalize calls whose blob has not settled.
-                        StatusCode::FORBIDDEN => what == FINALIZE && !answer.says("insufficient usage"),
-                        status => status.is_server_error() || (status.is_success() && !is_known(&answer.body)),
-                    };
+            match request().send().await {
+                Ok(response) => {
+                    let status = response.status();
+                    // GitHub's front answers 403 to some finalize calls whose blob has not settled.
+                    let passing = status.is_server_error()
+                        || status == StatusCode::TOO_MANY_REQUESTS
+                        || (status == StatusCode::FORBIDDEN && what == FINALIZE);
                     if !passing || attempt + 1 == tries || started.elapsed() >= PATIENCE {
-                        return Ok(answer);
+                        return Ok(response);
                     }
                 }
-                Err(error) => last = error,
+                Err(error) => last = http::broken(&error),
             }
             if started.elapsed() >= PATIENCE {
                 break;
@@ -381,28 +370,6 @@ impl ResultsService {
         if let Some((_, signature)) = decoded {
             (self.mask)(&signature);
         }
-    }
-}
-
-/// An artifact whose end was not answered may be there or not, and its name cannot be used again.
-fn given_up(method: &str, error: Error) -> Refusal {
-    if method == FINALIZE { Refusal::Taken(error) } else { Refusal::Other(error) }
-}
-
-/// What a service answered.
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    async fn to(request: reqwest::RequestBuilder, limit: usize) -> Result<Self> {
-        let response = request.send().await.map_err(|error| http::broken(&error))?;
-        Ok(Self { status: response.status(), body: http::body(response, limit).await? })
-    }
-
-    fn says(&self, words: &str) -> bool {
-        String::from_utf8_lossy(&self.body).contains(words)
     }
 }
 

@@ -367,44 +367,10 @@ fn passing_faults_of_the_service_are_overcome() {
         json!([{"method": "POST", "path": "CreateArtifact", "times": 2, "action": {"status": 503}}]),
         json!([{"method": "PUT", "path": "comp=block", "nth": 1, "action": "reset"}]),
         json!([{"method": "POST", "path": "FinalizeArtifact", "nth": 1, "action": {"status": 403, "body": "Error from intermediary"}}]),
-        json!([{"path": "CreateArtifact", "nth": 1, "action": {"status": 200, "body": "<html>"}}]),
-        json!([{"path": "CreateArtifact", "nth": 1, "action": {"truncate": 9}}]),
-        json!([{"path": "FinalizeArtifact", "nth": 1, "action": {"status": 200, "body": "<html>"}}]),
-        json!([{"path": "FinalizeArtifact", "nth": 1, "action": {"truncate": 9}}]),
     ] {
         let (double, runner) = job();
         double.control("faults", &faults);
         assert!(!saved(&runner).output("artifact-name").is_empty(), "{faults}");
-    }
-}
-
-#[test]
-fn passing_faults_of_the_service_are_overcome_by_whoever_reads() {
-    let (double, runner) = job();
-    let pointer = format!("artifact:{}", saved(&runner).output("artifact-name"));
-    for (path, action) in [
-        ("ListArtifacts", json!({"status": 200, "body": "<html>"})),
-        ("ListArtifacts", json!({"truncate": 30})),
-        ("GetSignedArtifactURL", json!({"status": 200, "body": "<html>"})),
-        ("sig=", json!({"truncate": 30})),
-    ] {
-        let deploy = deployment(&runner);
-        double.control("faults", &json!([{"path": path, "nth": 1, "action": action}]));
-        restores(&deploy, &[("pointer", &pointer)]);
-        assert_eq!(double.look("faults")[0]["struck"], 1, "{path} {action}");
-    }
-}
-
-#[test]
-fn a_full_storage_is_not_asked_again() {
-    for status in [403, 429] {
-        let (double, runner) = job();
-        let body = json!({"msg": "Artifact storage quota: insufficient usage to create artifact"});
-        double.control("faults", &json!([{"path": "CreateArtifact", "action": {"status": status, "body": body}}]));
-        let save = saved(&runner);
-        assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
-        assert!(save.log.contains("insufficient usage"), "{}", save.log);
-        assert_eq!(double.look("requests?path=CreateArtifact").as_array().unwrap().len(), 1, "{status}");
     }
 }
 
