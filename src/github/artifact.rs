@@ -238,12 +238,10 @@ impl ResultsService {
         Ok(finalized.artifact_id)
     }
 
-    /// Returns the run's artifacts.
-    ///
-    /// # Errors
-    /// A service that refuses or cannot be reached.
-    pub async fn list(&self) -> Result<Vec<Entry>> {
-        match self.call::<Listed>(LIST, json!({})).await {
+    /// Returns the run's artifacts, all of them or those of one name.
+    async fn list(&self, name: Option<&str>) -> Result<Vec<Entry>> {
+        let request = name.map_or_else(|| json!({}), |name| json!({ "name_filter": name }));
+        match self.call::<Listed>(LIST, request).await {
             Ok(listed) => Ok(listed.artifacts),
             // act's server resets the connection as long as there is no artifact at all.
             Err(_) if self.is_act => Ok(Vec::new()),
@@ -256,7 +254,11 @@ impl ResultsService {
     /// # Errors
     /// No such artifact; an artifact that holds no pointer; a service that refuses.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
-        let mut found: Vec<Entry> = self.list().await?;
+        // The service filters by whole names only, and a run may have more artifacts than one answer can hold.
+        let mut found = self.list(Some(name)).await?;
+        if !found.iter().any(|entry| entry.name == name) {
+            found = self.list(None).await?;
+        }
         found.retain(|entry| is_of(&entry.name, name));
         found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
         let Some(entry) = found.pop() else {
