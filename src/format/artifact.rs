@@ -3,14 +3,25 @@
 //! `<prefix>[-adopted]-<attempt>-<8 hex digits>[-<8 hex digits>]`, or a name that the user gave in
 //! place of prefix, attempt and digits. Digits at the end are new wherever a name was taken.
 
+use super::Digest;
+
 /// Marks an artifact whose pointer another run had written: whoever asks which run saved a model
 /// must not count it.
 const ADOPTED: &str = "adopted";
 
+/// A longer name of a model is cut: with all that may follow, an artifact's name has up to 100 bytes.
+const MAX_MODEL: usize = 60;
+
 /// Returns what the names of a model's artifacts begin with, where the user gave none.
 pub fn prefix(model: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
-    format!("ml-cache-{}", model.chars().map(safe).collect::<String>())
+    let name: String = model.chars().map(safe).collect();
+    if name.len() <= MAX_MODEL {
+        return format!("ml-cache-{name}");
+    }
+    // Names that begin alike stay apart by a part of their digest.
+    let digest = Digest::of(model.as_bytes()).short();
+    format!("ml-cache-{}-{digest}", &name[..MAX_MODEL - digest.len() - 1])
 }
 
 /// Returns the name for a run's artifact.
@@ -44,6 +55,20 @@ pub fn is_own(name: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_of_a_model_is_cut_and_still_its_own() {
+        let (kept, long) = ("m".repeat(60), "m".repeat(100));
+        assert_eq!(prefix(&kept), format!("ml-cache-{kept}"));
+        let cut = prefix(&long);
+        assert_eq!(cut, prefix(&long));
+        for other in ["m".repeat(99), "m".repeat(47), format!("{}é", "m".repeat(98))] {
+            assert_ne!(cut, prefix(&other));
+            assert!(!is_of(&super::name(None, &cut, true, 2, 7), &prefix(&other)), "{other}");
+        }
+        let name = super::name(None, &cut, true, 999, 7);
+        assert!(is_of(&name, &cut) && name.len() + "-0badcafe".len() <= 100, "{name}");
+    }
 
     #[test]
     fn names_are_recognised_and_adopted_ones_are_not_own() {

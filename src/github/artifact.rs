@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ const MAX_ANSWER: usize = 4 << 20;
 const LIST: &str = "ListArtifacts";
 /// The method that ends an upload.
 const FINALIZE: &str = "FinalizeArtifact";
+/// What the service says where there is no room left; the official client asks no more either.
+const QUOTA: &str = "insufficient usage";
 
 /// The results service of this run.
 pub struct ResultsService {
@@ -115,19 +117,32 @@ struct Claims {
     scp: String,
 }
 
-/// What the service said instead of an answer.
-enum Refusal {
+/// What came instead of an answer that can be used.
+struct Refusal {
+    why: Error,
+    /// The next try may go better.
+    passes: bool,
     /// The name is taken, or burnt by a failed attempt: another one may do.
-    Taken(Error),
-    /// No name would do.
-    Other(Error),
+    is_taken: bool,
+}
+
+impl Refusal {
+    fn passing(why: Error) -> Self {
+        Self { why, passes: true, is_taken: false }
+    }
+
+    fn lasting(why: Error) -> Self {
+        Self { why, passes: false, is_taken: false }
+    }
+
+    fn taken(why: Error) -> Self {
+        Self { why, passes: false, is_taken: true }
+    }
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Taken(error) | Refusal::Other(error) => error,
-        }
+        refusal.why
     }
 }
 
@@ -182,11 +197,12 @@ impl ResultsService {
             match self.upload_as(&candidate, &zip, &digest, retention_days).await {
                 Ok(id) => return Ok(Uploaded { name: candidate, id, digest }),
                 // A failed attempt burns its name for the rest of the run, so the next one is new.
-                Err(Refusal::Taken(why)) => {
+                // So does an attempt whose answer was lost; readers take either of the two artifacts.
+                Err(refusal) if refusal.is_taken => {
                     candidate = format!("{name}-{:08x}", rand::random::<u32>());
-                    failed = failed.caused_by(why);
+                    failed = failed.caused_by(refusal.why);
                 }
-                Err(Refusal::Other(error)) => return Err(error),
+                Err(refusal) => return Err(refusal.why),
             }
         }
         Err(failed)
@@ -208,30 +224,28 @@ impl ResultsService {
         }
         let created: Created = self.call("CreateArtifact", request).await?;
         if !created.ok || created.signed_upload_url.is_empty() {
-            return Err(Refusal::Other(Error::failed("the results service accepted no artifact")));
+            return Err(Refusal::lasting(Error::failed("the results service accepted no artifact")));
         }
         self.hide_signature(&created.signed_upload_url);
-        self.put_blob(&created.signed_upload_url, zip).await.map_err(Refusal::Other)?;
+        self.put_blob(&created.signed_upload_url, zip).await?;
         let request = json!({ "name": name, "size": zip.len().to_string(), "hash": digest.to_string() });
         let finalized: Finalized = self.call(FINALIZE, request).await?;
         if !finalized.ok {
-            return Err(Refusal::Taken(Error::failed(format!(
+            return Err(Refusal::taken(Error::failed(format!(
                 "the results service did not accept `{name}` in the end"
             ))));
         }
         Ok(finalized.artifact_id)
     }
 
-    /// Returns the run's artifacts.
-    ///
-    /// # Errors
-    /// A service that refuses or cannot be reached.
-    pub async fn list(&self) -> Result<Vec<Entry>> {
-        match self.call::<Listed>(LIST, json!({})).await {
+    /// Returns the run's artifacts, all of them or those of one name.
+    async fn list(&self, name: Option<&str>) -> Result<Vec<Entry>> {
+        let request = name.map_or_else(|| json!({}), |name| json!({ "name_filter": name }));
+        match self.call::<Listed>(LIST, request).await {
             Ok(listed) => Ok(listed.artifacts),
             // act's server resets the connection as long as there is no artifact at all.
-            Err(Refusal::Other(_)) if self.is_act => Ok(Vec::new()),
-            Err(refusal) => Err(refusal.into()),
+            Err(_) if self.is_act => Ok(Vec::new()),
+            Err(refusal) => Err(refusal.why),
         }
     }
 
@@ -240,7 +254,11 @@ impl ResultsService {
     /// # Errors
     /// No such artifact; an artifact that holds no pointer; a service that refuses.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
-        let mut found: Vec<Entry> = self.list().await?;
+        // The service filters by whole names only, and a run may have more artifacts than one answer can hold.
+        let mut found = self.list(Some(name)).await?;
+        if !found.iter().any(|entry| entry.name == name) {
+            found = self.list(None).await?;
+        }
         found.retain(|entry| is_of(&entry.name, name));
         found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
         let Some(entry) = found.pop() else {
@@ -258,15 +276,18 @@ impl ResultsService {
         let signed: Signed = self.call("GetSignedArtifactURL", request).await?;
         self.hide_signature(&signed.signed_url);
         // The URL carries its own credential; the runtime token must not go along.
-        let response = self.repeat("download", || self.http.get(&signed.signed_url)).await?;
-        if !response.status().is_success() {
-            return Err(Error::failed(format!("cannot download the artifact `{name}`: {}", response.status())));
-        }
-        archive::unpack(&http::body(response, archive::MAX_BYTES).await?)
+        let get = || self.http.get(&signed.signed_url);
+        let zip = self
+            .repeat("download", archive::MAX_BYTES, get, |status, body| match status.is_success() {
+                true => Ok(body),
+                false => Err(refused(status, format!("cannot download the artifact `{name}`: {status}"))),
+            })
+            .await?;
+        archive::unpack(&zip)
     }
 
     /// One block and its list: services other than GitHub's store nothing otherwise.
-    async fn put_blob(&self, url: &str, zip: &[u8]) -> Result<()> {
+    async fn put_blob(&self, url: &str, zip: &[u8]) -> std::result::Result<(), Refusal> {
         let block = STANDARD.encode(format!("{:032x}", rand::random::<u128>()));
         let encoded = block.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         // The signature must stay exactly as it was given, so the query is only appended to.
@@ -284,13 +305,12 @@ impl ResultsService {
             (format!("comp=block&blockid={encoded}"), "application/octet-stream", zip.to_vec()),
             ("comp=blocklist".to_owned(), "application/xml", list.into_bytes()),
         ] {
-            let response = self.repeat("upload", || put(query.clone(), kind, body.clone())).await?;
-            if !response.status().is_success() {
-                return Err(Error::failed(format!(
-                    "cannot upload the artifact: its storage answered {}",
-                    response.status()
-                )));
-            }
+            let put = || put(query.clone(), kind, body.clone());
+            self.repeat("upload", MAX_ANSWER, put, |status, _| match status.is_success() {
+                true => Ok(()),
+                false => Err(refused(status, format!("cannot upload the artifact: its storage answered {status}"))),
+            })
+            .await?;
         }
         Ok(())
     }
@@ -303,60 +323,54 @@ impl ResultsService {
                 request[field] = json!(id);
             }
         }
-        let response = self
-            .repeat(method, || self.http.post(&url).bearer_auth(&self.token).json(&request))
-            .await
-            .map_err(Refusal::Other)?;
-        let status = response.status();
-        if status == StatusCode::CONFLICT {
-            return Err(Refusal::Taken(Error::failed("an artifact of this name exists in this run already")));
-        }
-        let body = http::body(response, MAX_ANSWER).await.map_err(Refusal::Other)?;
-        if !status.is_success() {
-            let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let said =
-                said.get("msg").and_then(Value::as_str).map_or_else(|| "no reason given".to_owned(), sanitize::message);
-            let refusal = Error::failed(format!("{method} failed: the results service answered {status}: {said}"));
-            // What cannot be finalized exists all the same, and cannot be seen or removed: only another
-            // name helps, unless the token is refused or the service is down.
-            return Err(match status.as_u16() {
-                400 | 403..=428 if method == FINALIZE => Refusal::Taken(refusal),
-                _ => Refusal::Other(refusal),
-            });
-        }
-        // Not with the reason: it would repeat values, and a signed URL is one.
-        serde_json::from_slice(&body)
-            .map_err(|_| Refusal::Other(Error::failed(format!("{method} failed: the answer is not of the known form"))))
+        let post = || self.http.post(&url).bearer_auth(&self.token).json(&request);
+        self.repeat(method, MAX_ANSWER, post, |status, body| {
+            if status == StatusCode::CONFLICT {
+                return Err(Refusal::taken(Error::failed("an artifact of this name exists in this run already")));
+            }
+            if !status.is_success() {
+                return Err(refused_call(method, status, &body));
+            }
+            // Not with the reason: it would repeat values, and a signed URL is one.
+            serde_json::from_slice(&body).map_err(|_| {
+                Refusal::passing(Error::failed(format!("{method} failed: the answer is not of the known form")))
+            })
+        })
+        .await
     }
 
-    /// Sends a request until it meets no passing fault.
-    async fn repeat(&self, what: &str, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Response> {
+    /// Sends a request until its whole answer is read and understood, or meets no passing fault.
+    async fn repeat<T>(
+        &self,
+        what: &str,
+        limit: usize,
+        request: impl Fn() -> RequestBuilder,
+        understand: impl Fn(StatusCode, Vec<u8>) -> std::result::Result<T, Refusal>,
+    ) -> std::result::Result<T, Refusal> {
         let started = Instant::now();
-        let mut last = Error::failed("no answer");
         let tries = if self.is_act && what == LIST { 1 } else { TRIES };
-        for attempt in 0..tries {
-            if attempt > 0 {
-                let growth = if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
-                tokio::time::sleep(self.pause.mul_f64(1.5_f64.powf(growth))).await;
-            }
-            match request().send().await {
+        let mut attempt = 1;
+        loop {
+            let answer = match request().send().await {
                 Ok(response) => {
                     let status = response.status();
-                    // GitHub's front answers 403 to some finalize calls whose blob has not settled.
-                    let passing = status.is_server_error()
-                        || status == StatusCode::TOO_MANY_REQUESTS
-                        || (status == StatusCode::FORBIDDEN && what == FINALIZE);
-                    if !passing || attempt + 1 == tries || started.elapsed() >= PATIENCE {
-                        return Ok(response);
-                    }
+                    http::body(response, limit).await.map(|body| (status, body))
                 }
-                Err(error) => last = http::broken(&error),
+                Err(error) => Err(http::broken(&error)),
+            };
+            let outcome = answer
+                .map_err(|why| {
+                    Refusal::passing(Error::failed(format!("cannot reach the results service ({what})")).caused_by(why))
+                })
+                .and_then(|(status, body)| understand(status, body));
+            match outcome {
+                Err(refusal) if refusal.passes && attempt < tries && started.elapsed() < PATIENCE => {}
+                outcome => return outcome,
             }
-            if started.elapsed() >= PATIENCE {
-                break;
-            }
+            let growth = if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
+            tokio::time::sleep(self.pause.mul_f64(1.5_f64.powf(growth))).await;
+            attempt += 1;
         }
-        Err(Error::failed(format!("cannot reach the results service ({what})")).caused_by(last))
     }
 
     /// Hides the credential in a signed URL, as it stands there and decoded.
@@ -370,6 +384,33 @@ impl ResultsService {
         if let Some((_, signature)) = decoded {
             (self.mask)(&signature);
         }
+    }
+}
+
+/// Returns what an answer other than success means.
+fn refused(status: StatusCode, message: String) -> Refusal {
+    let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    Refusal { why: Error::failed(message), passes, is_taken: false }
+}
+
+/// Returns what an answer other than success means to a method's call.
+fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Refusal {
+    let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    let said = said.get("msg").and_then(Value::as_str).map_or_else(|| "no reason given".to_owned(), sanitize::message);
+    let refusal = refused(status, format!("{method} failed: the results service answered {status}: {said}"));
+    if String::from_utf8_lossy(body).contains(QUOTA) {
+        let why =
+            refusal.why.hint("the account's storage for artifacts is used up, which GitHub counts every 6 to 12 hours");
+        return Refusal::lasting(why);
+    }
+    let code = status.as_u16();
+    Refusal {
+        // GitHub's front answers 403 to some finalize calls whose blob has not settled.
+        passes: refusal.passes || (method == FINALIZE && code == 403),
+        // What cannot be finalized exists all the same, and cannot be seen or removed: only another
+        // name helps, unless the token is refused or the service is down.
+        is_taken: method == FINALIZE && matches!(code, 400 | 403..=428),
+        ..refusal
     }
 }
 

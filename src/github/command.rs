@@ -15,9 +15,28 @@ pub struct Command<'a> {
 
 impl fmt::Display for Command<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = self.message.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-        write!(f, "::{}::{message}", self.name)
+        write!(f, "::{}::{}", self.name, data(self.message))
     }
+}
+
+/// `::set-output name=…::value`, which runners obey that have no file for outputs.
+#[derive(Clone, Copy, Debug)]
+pub struct SetOutput<'a> {
+    /// The output's name.
+    pub name: &'a str,
+    /// Any text.
+    pub value: &'a str,
+}
+
+impl fmt::Display for SetOutput<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = data(self.name).replace(':', "%3A").replace(',', "%2C");
+        write!(f, "::set-output name={name}::{}", data(self.value))
+    }
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 #[cfg(test)]
@@ -28,5 +47,11 @@ mod tests {
     fn a_message_stays_a_message() {
         let command = Command { name: "warning", message: "100%\n::set-output name=a::b\r" };
         assert_eq!(command.to_string(), "::warning::100%25%0A::set-output name=a::b%0D");
+    }
+
+    #[test]
+    fn an_output_stays_one() {
+        let command = SetOutput { name: "a,b:c\n", value: "{\"a\": 1}\r\n::error::100%" };
+        assert_eq!(command.to_string(), "::set-output name=a%2Cb%3Ac%0A::{\"a\": 1}%0D%0A::error::100%25");
     }
 }

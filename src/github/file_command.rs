@@ -3,10 +3,13 @@
 //! Source: actions/toolkit, packages/core/src/file-command.ts; parser: actions/runner,
 //! src/Runner.Worker/FileCommandManager.cs.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use super::command::SetOutput;
 use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
 use crate::regular_file;
@@ -15,6 +18,8 @@ use crate::regular_file;
 const MAX_SUMMARY: usize = 1 << 20;
 /// Outputs are never larger.
 const MAX_OUTPUT: usize = 64 << 20;
+/// The outputs that were printed, for want of a file to look them up in.
+static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Where a step's commands go.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +27,7 @@ pub struct FileCommands {
     output: Option<PathBuf>,
     state: Option<PathBuf>,
     summary: Option<PathBuf>,
+    in_actions: bool,
 }
 
 impl FileCommands {
@@ -37,19 +43,33 @@ impl FileCommands {
                 elsewhere()
             }
         };
-        Self { output: file("GITHUB_OUTPUT"), state: file("GITHUB_STATE"), summary: file("GITHUB_STEP_SUMMARY") }
+        Self {
+            output: file("GITHUB_OUTPUT"),
+            state: file("GITHUB_STATE"),
+            summary: file("GITHUB_STEP_SUMMARY"),
+            in_actions: environment.is_true("GITHUB_ACTIONS"),
+        }
     }
 
-    /// Sets an output of the step.
+    /// Sets an output of the step; by a command where the runner, such as an old one of GHES, has no file for it.
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn set_output(&self, name: &str, value: &str) -> Result<()> {
+        if self.output.is_none() && self.in_actions {
+            writeln!(std::io::stderr().lock(), "{}", SetOutput { name, value })
+                .map_err(|error| Error::failed(format!("cannot print the output `{name}`")).caused_by(error))?;
+            PRINTED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+            return Ok(());
+        }
         append_entry(self.output.as_deref(), name, value)
     }
 
     /// Returns whether the output was set.
     pub fn has_output(&self, name: &str) -> bool {
+        if PRINTED.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
+            return true;
+        }
         let read = |path: &PathBuf| regular_file::read("step's output", path, MAX_OUTPUT).ok();
         let bytes = self.output.as_ref().and_then(read).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);

@@ -88,7 +88,11 @@ impl Role {
             region: region.to_owned(),
             session: format!("GitHubActions-{}", environment.get("GITHUB_RUN_ID").unwrap_or("local")),
             request,
-            sts_endpoint: environment.get("AWS_ENDPOINT_URL_STS").map(str::to_owned),
+            // As the SDKs read them: the second is for every service.
+            sts_endpoint: ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]
+                .into_iter()
+                .find_map(|name| environment.get(name))
+                .map(str::to_owned),
         })
     }
 

@@ -13,6 +13,7 @@ mod leaks;
 mod limits;
 mod names;
 mod no_credentials;
+mod old_runner;
 mod promotion;
 mod protocol;
 mod proxies;

@@ -375,6 +375,60 @@ fn passing_faults_of_the_service_are_overcome() {
 }
 
 #[test]
+fn answers_that_break_off_or_are_not_of_the_known_form_are_asked_for_again() {
+    let page = json!({"status": 200, "body": "<html>one moment</html>"});
+    let (double, runner) = job();
+    double.control(
+        "faults",
+        &json!([
+            {"path": "CreateArtifact", "nth": 1, "action": page},
+            {"method": "PUT", "path": "comp=blocklist", "nth": 1, "action": {"status": 502, "body": "<html>"}},
+            {"path": "FinalizeArtifact", "nth": 1, "action": page},
+        ]),
+    );
+    let name = saved(&runner).output("artifact-name").to_owned();
+    assert!(!name.is_empty());
+    double.control(
+        "faults",
+        &json!([
+            {"path": "ListArtifacts", "nth": 1, "action": page},
+            {"path": "GetSignedArtifactURL", "nth": 1, "action": {"truncate": 5}},
+            {"method": "GET", "path": "sig=", "nth": 1, "action": {"truncate": 50}},
+        ]),
+    );
+    restores(&deployment(&runner), &[("pointer", &format!("artifact:{name}"))]);
+    let struck = double.look("faults").as_array().unwrap().iter().filter(|rule| rule["struck"] == 1).count();
+    assert_eq!(struck, 3, "{}", double.look("faults"));
+}
+
+#[test]
+fn an_artifact_whose_answer_was_lost_is_made_all_the_same() {
+    // What was done, and is not done again under the same name.
+    for method in ["CreateArtifact", "FinalizeArtifact"] {
+        let (double, mut runner) = job();
+        runner.input("artifact-name", "fraud-model");
+        double.control("state", &json!({"settings": {"refinalize": "refused"}}));
+        double.control("faults", &json!([{"path": method, "nth": 1, "action": {"truncate": 5}}]));
+        let save = saved(&runner);
+        assert!(save.output("artifact-name").starts_with("fraud-model-"), "{method}: {}", save.log);
+        restores(&deployment(&runner), &[("pointer", "artifact:fraud-model")]);
+    }
+}
+
+#[test]
+fn a_used_up_quota_is_told_at_once() {
+    let (double, runner) = job();
+    let body = json!({"code": "resource_exhausted", "msg": "insufficient usage to create artifact"});
+    double.control("faults", &json!([{"path": "CreateArtifact", "action": {"status": 429, "body": body}}]));
+    let save = saved(&runner);
+    assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
+    for told in ["insufficient usage", "hint: the account's storage for artifacts is used up"] {
+        assert!(save.log.contains(told), "{}", save.log);
+    }
+    assert_eq!(double.look("requests?path=CreateArtifact").as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn an_artifact_that_cannot_be_finalized_is_tried_as_long_as_it_may_help_and_the_reason_is_told() {
     // How it is refused, and how often it is then announced and finalized.
     for (status, announced, finalized) in [(401, 1, 1), (404, 3, 3), (503, 1, 5)] {

@@ -64,6 +64,20 @@ fn the_role_signs_the_requests_and_nothing_of_it_is_shown() {
 }
 
 #[test]
+fn sts_may_be_where_all_services_are_and_its_own_address_goes_first() {
+    for (every, own) in [("/sts/", ""), ("/nowhere/", "/sts/")] {
+        let (double, server, mut runner) = job(&json!({"id-token": "write"}));
+        let address = |path: &str| if path.is_empty() { String::new() } else { format!("{}{path}", double.url) };
+        runner.env("AWS_ENDPOINT_URL", &address(every));
+        runner.env("AWS_ENDPOINT_URL_STS", &address(own));
+        runner.main().succeeds();
+        assert_eq!(double.look("requests?path=/sts").as_array().unwrap().len(), 1, "{every} {own}");
+        // The input is the store's alone.
+        assert!(!server.requests_to(Method::GET, "/pointers/").is_empty());
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let (_double, server, runner) = job(&json!({}));
     runner.main().fails(1, &["cannot get an OIDC token", "id-token: write"]);

@@ -93,9 +93,12 @@ impl Way {
             // Nobody may wait where requests are repeated for long; through the API they are not.
             let through_api = self.inputs.iter().any(|(name, _)| *name == "github-token");
             let is_storage = path.contains("actions-results") && !through_api;
-            let is_repeated = path.contains("twirp") || is_storage || *path == "/oidc";
+            let is_call = path.contains("twirp");
+            let is_repeated = is_call || is_storage || *path == "/oidc";
             for mut action in self.actions() {
-                let times = if is_repeated && action["status"] != 401 && action["status"] != 200 { 1 } else { 100 };
+                // What cannot be read is asked for again where the service only talks in JSON.
+                let is_final = action["status"] == 401 || (action["status"] == 200 && !is_call);
+                let times = if is_repeated && !is_final { 1 } else { 100 };
                 if *path == "/sts" && action["status"].is_number() {
                     action["body"] = json!(STS_REFUSAL);
                 }

@@ -12,6 +12,24 @@ fn a_name_that_is_taken_gets_a_suffix() {
 }
 
 #[test]
+fn only_where_no_artifact_has_the_very_name_all_are_listed() {
+    let (double, runner) = job();
+    let name = saved(&runner).output("artifact-name").to_owned();
+    for (asked, filters) in
+        [(name.as_str(), vec![Some(name.as_str())]), ("ml-cache-fraud", vec![Some("ml-cache-fraud"), None])]
+    {
+        let before = double.look("requests?path=ListArtifacts").as_array().unwrap().len();
+        restores(&deployment(&runner), &[("pointer", &format!("artifact:{asked}"))]);
+        let requests = double.look("requests?path=ListArtifacts");
+        let sent: Vec<Option<&str>> = requests.as_array().unwrap()[before..]
+            .iter()
+            .map(|request| request["body"]["name_filter"].as_str())
+            .collect();
+        assert_eq!(sent, filters, "{asked}");
+    }
+}
+
+#[test]
 fn a_model_whose_name_begins_like_another_one_s_is_not_taken_for_it() {
     let (double, runner) = job();
     saved(&runner);
