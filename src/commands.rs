@@ -137,10 +137,8 @@ impl Context {
     }
 }
 
-/// GitHub knows a repository by its name in any case.
 fn foreign_repository<'a>(settings: &'a Settings, run: Option<&RunContext>) -> Option<&'a str> {
-    let is_own = |name: &str| run.is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
-    settings.repository.as_deref().filter(|name| !is_own(name))
+    settings.repository.as_deref().filter(|name| !run.is_some_and(|run| run.is_of(name)))
 }
 
 /// Returns where the latest model may be found.
@@ -181,7 +179,7 @@ async fn heads(
         run.and_then(|run| run.default_branch.clone())
     };
     // A namespace does not say which repository it is of, nor what that one calls its default branch.
-    let is_own = run.is_some_and(|run| run.repository.eq_ignore_ascii_case(&settings.namespace.to_string()));
+    let is_own = run.is_some_and(|run| run.is_of(&settings.namespace.to_string()));
     let is_known = if foreign.is_some() { default.is_some() } else { is_own || !verb.only_reads() };
     heads.extend(default.map(|name| (Scope::Trusted, name)));
     if !is_known {

@@ -262,8 +262,7 @@ impl ResultsService {
         found.retain(|entry| is_of(&entry.name, name));
         found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
         let Some(entry) = found.pop() else {
-            return Err(Error::not_found(format!("this run has no artifact `{name}`"))
-                .hint("pass the output `artifact-name` of the step that saved, in a job that this one needs"));
+            return Err(Error::not_found(format!("this run has no artifact `{name}`")));
         };
         if entry.size.parse::<usize>().is_ok_and(|size| size > archive::MAX_BYTES) {
             return Err(Error::failed(format!("the artifact `{}` is too large to hold a pointer", entry.name)));

@@ -164,6 +164,11 @@ impl RunContext {
         })
     }
 
+    /// Returns whether the run is one of this repository, whose name GitHub takes in any case.
+    pub fn is_of(&self, repository: &str) -> bool {
+        self.repository.eq_ignore_ascii_case(repository)
+    }
+
     /// Returns the short name of the ref whose head this run moves: a branch, `tags/<tag>`, or
     /// the branch of a pull request.
     pub fn ref_name(&self) -> &str {

@@ -401,8 +401,7 @@ impl Reader<'_> {
         if self.raw.get("namespace").is_some() {
             return self.parsed("namespace", ACCEPTED);
         }
-        let is_own = |name: &str| run.is_some_and(|run| run.repository.eq_ignore_ascii_case(name));
-        if let Some(name) = self.raw.get("repository").filter(|name| !is_own(name)) {
+        if let Some(name) = self.raw.get("repository").filter(|name| !run.is_some_and(|run| run.is_of(name))) {
             return name.parse().ok();
         }
         if let Some(run) = run.filter(|run| !run.repository.is_empty()) {

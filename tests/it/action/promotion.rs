@@ -112,12 +112,18 @@ fn trains(step: &Step, why: &str) {
     assert!(step.log.contains("nothing is promoted") && step.log.contains(why), "{why:?} is not in\n{}", step.log);
 }
 
+/// Demands that the merged model is restored, and nothing trained.
+#[track_caller]
+fn restores(step: &Step) {
+    step.succeeds();
+    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
+}
+
 #[test]
 fn a_merged_model_is_taken_over_with_its_lineage() {
     let (double, request) = trained();
     let (push, step) = pushed(&double, &request, &merged());
-    step.succeeds();
-    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
+    restores(&step);
     assert_eq!(push.read("models/model.bin"), "weights of the pull request");
     let pointer: Value = serde_json::from_str(step.output("pointer")).unwrap();
     assert_eq!(pointer["scope"], "trusted");
@@ -134,7 +140,7 @@ fn a_merged_model_is_taken_over_with_its_lineage() {
     let mut next = push.next_job();
     next.input("promote", "never");
     let step = next.main();
-    assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"]);
+    restores(&step);
     next.post(&step).succeeds();
 }
 
@@ -166,7 +172,7 @@ fn a_runner_that_does_not_number_the_repository_leaves_it_to_the_payload() {
         push.event(&payload);
         let step = push.main();
         match why {
-            None => assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log),
+            None => restores(&step),
             Some(why) => retrains(&push, &step, why),
         }
     }
@@ -284,8 +290,7 @@ fn a_called_workflow_that_is_the_merged_one_is_in_nobodys_way() {
         let (double, request) = trained();
         let state = calling("refs/pull/7/merge", sha, &[(sha, "good"), (MERGE, "good")]);
         let (_, step) = pushed(&double, &request, &state);
-        step.succeeds();
-        assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log);
+        restores(&step);
     }
 }
 
@@ -301,8 +306,7 @@ fn a_run_of_which_little_is_known_does_not_hide_another_one() {
     }
     state["runs"].as_array_mut().unwrap().push(other);
     let (_, step) = pushed(&double, &request, &state);
-    step.succeeds();
-    assert_eq!(step.pick(["reason", "restored"]), ["hit", "true"], "{}", step.log);
+    restores(&step);
 }
 
 #[test]
@@ -439,8 +443,7 @@ fn a_complete_model_in_a_bucket_is_promoted() {
     let server = Server::start();
     let (double, request) = trained_on(&server);
     let (push, step) = pushed(&double, &request, &merged());
-    step.succeeds();
-    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
+    restores(&step);
     assert_eq!(snapshot(&push.path("models")), snapshot(&request.path("models")));
     assert_eq!(server.objects("v1/trusted/").iter().filter(|(key, _)| key.contains("/pointers/")).count(), 1);
 }
