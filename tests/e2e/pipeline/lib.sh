@@ -48,11 +48,13 @@ run_act() {
   printed
 }
 
-# Commits settings with which only the quickest unit tests run, because all of them take longer than everything else in a run.
+# keep_few_unit_tests NAME…: commits settings with which only these unit tests run, because all of them take longer than
+# everything else in a run.
 keep_few_unit_tests() {
-  sed -i -E 's#^testpaths = .*#testpaths = ["tests/unit/test_canary.py"]#; s/^fail_under = .*/fail_under = 0/' \
-    "$repo/pyproject.toml"
-  commit "A few unit tests"
+  local files
+  files=$(printf '"tests/unit/test_%s.py", ' "$@")
+  sed -i -E "s#^testpaths = .*#testpaths = [${files%, }]#; s/^fail_under = .*/fail_under = 0/" "$repo/pyproject.toml"
+  commit "Unit tests: $*"
 }
 
 # pinned ACTION: the commit by which the workflow names the action.
@@ -89,11 +91,11 @@ print(text.replace(created, then.strftime("%Y-%m-%dT%H:%M:%SZ")), end="")' "$1" 
   "$root/scripts/s3" put "$bucket" "$key" "$work/older.json"
 }
 
-# run_until JOB EVENT [FIELDS]: runs a job and those that it needs, and nothing after it.
+# run_until JOB EVENT: runs a job and those that it needs, and nothing after it.
 run_until() {
   local all=("${options[@]}")
   options+=(--job "$1")
-  run_workflow "${@:2}"
+  run_workflow "$2"
   options=("${all[@]}")
 }
 
@@ -125,7 +127,7 @@ aliases() {
     for alias, version in client.get_registered_model('fraud-detector').aliases.items()}"
 }
 
-# A server that starts, answers what staging asks (the last payments), and fails for one in seven
+# A server that starts, passes its unit tests, answers what staging asks (the last payments), and fails for one in seven
 # of the older payments that come alone.
 break_serving() {
   python3 - "$repo/src/serve.py" <<'PY'
