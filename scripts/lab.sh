@@ -9,11 +9,18 @@ export ML_CACHE_LAB="${ML_CACHE_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/ml-cache-la
 lab=$ML_CACHE_LAB
 mkdir -p "$lab/bin"
 # The image in which act runs jobs; scripts/runner-image makes it.
-runner_image=local/runner:2
+runner_image=local/runner:3
 case ":$PATH:" in
   *":$lab/bin:"*) ;;
   *) export PATH="$lab/bin:$PATH" ;;
 esac
+
+# Builds the debug binary and prints where it is. There are no examples: naming them gives the dependencies the features
+# that they have for the tests, so that they are not compiled twice.
+debug_binary() {
+  cargo build --quiet --locked --manifest-path "$root/Cargo.toml" --bin ml-cache --examples >&2
+  realpath "${CARGO_TARGET_DIR:-$root/target}/debug/ml-cache"
+}
 
 fail() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
