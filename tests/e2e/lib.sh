@@ -149,7 +149,10 @@ run_workflow() {
 }
 
 # What steps printed, with their errors and warnings, and not the lines in which act repeats a step's script.
-printed() { sed -nE 's/^\[[^]]*\] +(\||❗|🚧|❓) +//p' "$log" >"$output"; }
+printed() {
+  sed -nE 's/^\[[^]]*\] +(\||❗|🚧|❓) +//p' "$log" >"$output"
+  install -D "$log" "$root/target/test-logs/runs/$case_name/$runs"
+}
 
 wrong() {
   printf '  %s, run %s: %s\n' "$case_name" "$runs" "$*" >&2

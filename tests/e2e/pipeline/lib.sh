@@ -101,6 +101,9 @@ run_until() {
   options=("${all[@]}")
 }
 
+# expect_not_begun JOB: the workflow did not begin the job of that name.
+expect_not_begun() { ! grep -qF "[ml-pipeline/$1" "$log" || wrong "the job should not begin: $1"; }
+
 # expect_served POINTER: production answers with that pointer's model.
 expect_served() { expect_same "the model in production" "$(production manifest)" "$(manifest "$1")"; }
 
