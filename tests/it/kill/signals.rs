@@ -16,12 +16,21 @@ use crate::support::s3::Endpoint;
 /// What a person who cancels may wait; the runner itself kills after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the process itself waits until its files are gone; what a busier machine leaves, the next command removes.
+const CLEAN_UP: Duration = Duration::from_millis(1500);
+
 const SIGNALS: [(Signal, &str, i32); 2] = [(Signal::INT, "INT", 130), (Signal::TERM, "TERM", 143)];
 
 /// Sends a signal and demands that the process ends soon with its code; `None` if it had ended
 /// by itself before, which a busy machine cannot rule out.
 #[track_caller]
-fn try_stop(child: Child, (signal, name, code): (Signal, &str, i32)) -> Option<Run> {
+fn try_stop(child: Child, signal: (Signal, &str, i32)) -> Option<Run> {
+    Some(try_timed_stop(child, signal)?.0)
+}
+
+/// The same, with the time that it took.
+#[track_caller]
+fn try_timed_stop(child: Child, (signal, name, code): (Signal, &str, i32)) -> Option<(Run, Duration)> {
     let started = Instant::now();
     kill_process(Pid::from_child(&child), signal).unwrap();
     let run = Run::of(child.wait_with_output().unwrap());
@@ -34,7 +43,7 @@ fn try_stop(child: Child, (signal, name, code): (Signal, &str, i32)) -> Option<R
     assert!(took < PATIENCE, "{took:?}");
     assert!(run.stderr.contains(&format!("stopped by SIG{name}")), "{}", run.stderr);
     assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
-    Some(run)
+    Some((run, took))
 }
 
 /// The same for a process that cannot have ended.
@@ -59,9 +68,13 @@ fn a_restore_that_is_asked_to_stop_changes_nothing() {
             let before = snapshot(&sandbox.work());
             let child = sandbox.begin("restore", &[]);
             wait_until(|| !sandbox.stages().is_empty() || !is_running(child.id()));
-            let run = try_stop(child, signal)?;
+            let (run, took) = try_timed_stop(child, signal)?;
+            let in_time = took < CLEAN_UP;
+            if !in_time {
+                sandbox.run("plan", &[]).json();
+            }
             assert_same(&snapshot(&sandbox.work()), &before, signal.1);
-            Some(run)
+            in_time.then_some(run)
         });
     }
 }
@@ -74,12 +87,14 @@ fn a_save_that_is_asked_to_stop_shows_nothing() {
             sandbox.heavy_model(1);
             let child = sandbox.begin("save", &[]);
             wait_until(|| !sandbox.objects("v1/blobs").is_empty());
-            let run = try_stop(child, signal)?;
+            let (run, took) = try_timed_stop(child, signal)?;
+            let in_time = took < CLEAN_UP;
             assert!(sandbox.pointers().is_empty() && sandbox.objects("v1/trusted").is_empty());
             sandbox.every_blob_is_whole(&mut HashSet::new());
-            assert!(sandbox.objects("incoming").is_empty(), "{:?}", sandbox.objects("incoming"));
+            let left = sandbox.objects("incoming");
+            assert!(left.is_empty() || !in_time, "{left:?}");
             assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
-            Some(run)
+            in_time.then_some(run)
         });
     }
 }
