@@ -9,7 +9,8 @@ mkdir -p "$pipeline" "$deployments"
 say() { printf '  %s, %s s: %s\n' "$case_name" "$SECONDS" "$*"; }
 
 # Every run has a fresh checkout, and mypy would look at all libraries again; it takes what it knows by their content.
-mypy_cache=MYPY_CACHE_DIR=/pipeline/mypy
+# Threads that wait for work in a loop take the processors from the cases beside this one.
+settings=(--env MYPY_CACHE_DIR=/pipeline/mypy --env OMP_WAIT_POLICY=passive)
 
 # What the README of the example asks to be set, and actions that cannot be fetched here.
 make_example() {
@@ -33,7 +34,7 @@ make_example() {
     --local-repository "actions/upload-artifact@$(pinned upload-artifact)=$actions/upload-artifact"
     --container-options "-v $pipeline:/pipeline -v $deployments:/deployments -v $root/tests/double:/opt/double:ro
       -v $lab/double:/opt/modules:ro -v $case_dir/interrupt:/interrupt:ro"
-    --env "$mypy_cache" --env ARTIFACT_MODULES=/opt/modules --env NODE_OPTIONS=--experimental-global-webcrypto
+    "${settings[@]}" --env ARTIFACT_MODULES=/opt/modules --env NODE_OPTIONS=--experimental-global-webcrypto
   )
 }
 
@@ -44,7 +45,7 @@ run_act() {
   run_child env -i PATH="$PATH" HOME="$work/home" DOCKER_HOST="${DOCKER_HOST-}" JOB_IMAGE="$runner_image" OFFLINE=1 \
     ML_CACHE_ACTION="$root" ML_CACHE_IMAGE="$ML_CACHE_E2E_IMAGE" ML_CACHE_STORE="s3://$bucket/cache" \
     S3_ENDPOINT_URL="$AWS_ENDPOINT_URL" AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
-    "$repo/scripts/run-act" "$1" --env "$mypy_cache" >"$log" 2>&1 </dev/null || status=$?
+    "$repo/scripts/run-act" "$1" "${settings[@]}" >"$log" 2>&1 </dev/null || status=$?
   printed
 }
 
