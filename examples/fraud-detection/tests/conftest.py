@@ -1,16 +1,20 @@
-"""Options and models that several kinds of tests share."""
+"""Options and models that several kinds of tests share.
+
+A fixture imports what it needs itself: a smoke test is to start without the training's libraries.
+"""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 
 from example import EXAMPLE, SMALL_CONFIG
-from model.artifact import save_model
-from model.config import TrainingConfig, load_config
-from model.data import load_transactions
-from train import train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from model.config import TrainingConfig
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,24 +24,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def transactions() -> pd.DataFrame:
+def transactions() -> "pd.DataFrame":
     """Returns the whole of the training data."""
+    from model.data import load_transactions
+
     return load_transactions(EXAMPLE / "data" / "training")
 
 
 @pytest.fixture(scope="session")
-def small_config() -> TrainingConfig:
+def small_config() -> "TrainingConfig":
     """Returns a configuration that trains in a second or two."""
+    from model.config import load_config
+
     return load_config(SMALL_CONFIG)
 
 
 @pytest.fixture(scope="session")
 def small_model(
     tmp_path_factory: pytest.TempPathFactory,
-    small_config: TrainingConfig,
-    transactions: pd.DataFrame,
+    small_config: "TrainingConfig",
+    transactions: "pd.DataFrame",
 ) -> Path:
     """Returns the directory of a model that was trained with `small_config`."""
+    from model.artifact import save_model
+    from train import train
+
     directory = tmp_path_factory.mktemp("small") / "models"
     save_model(train(small_config, transactions), directory)
     return directory

@@ -36,7 +36,8 @@ def base_url(local: Deployment, environment: str) -> str:
 def served(local: Deployment, environment: str = "production") -> set[str]:
     """Returns the manifests of the models that answer."""
     url = f"{base_url(local, environment)}/readyz"
-    return {httpx2.get(url).json()["manifest"] for _ in range(20)}
+    with httpx2.Client() as client:
+        return {client.get(url).json()["manifest"] for _ in range(20)}
 
 
 def send_traffic(local: Deployment, requests: int = REQUESTS) -> None:

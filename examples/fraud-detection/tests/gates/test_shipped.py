@@ -1,5 +1,9 @@
-"""The example as it is shipped: its data is the generator's, its baseline is its data's."""
+"""The example as it is shipped: its data is the generator's, its baseline is its data's.
 
+Its pipeline sends enough requests to judge a canary.
+"""
+
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import check_drift
 import generate
 import make_baseline
 import validate_data
+from canary import requests_to_judge
 from example import EXAMPLE
 
 BASELINE = EXAMPLE / "data" / "baseline_stats.json"
@@ -35,3 +40,11 @@ def test_the_baseline_is_that_of_the_data(tmp_path: Path) -> None:
     assert make_baseline.main(["--config", "configs/drift.yaml", "--output", str(made)]) == 0
     assert made.read_bytes() == BASELINE.read_bytes()
     assert check_drift.main(["--baseline", str(BASELINE)]) == 0
+
+
+def test_the_pipeline_sends_enough_requests_to_judge_its_canary() -> None:
+    workflow = Path(".github/workflows/ml-pipeline.yml").read_text()
+    (requests,) = re.findall(r"--requests (\d+)", workflow)
+    (threshold,) = re.findall(r"--threshold ([\d.]+)", workflow)
+    (share,) = re.findall(r"stable:90 canary:(\d+)", Path("scripts/deploy.d/local.sh").read_text())
+    assert int(requests) * int(share) / 100 >= 1.2 * requests_to_judge(float(threshold))

@@ -73,7 +73,7 @@ def roles() -> dict[str, list[dict[str, Any]]]:
     """Returns the rules of each namespace's Role."""
     found = {}
     for path in sorted((EXAMPLE / "k8s" / "setup").glob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        for document in yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader):
             if document["kind"] == "Role":
                 found[document["metadata"]["namespace"]] = document["rules"]
     return found
