@@ -49,14 +49,21 @@ run_act() {
   printed
 }
 
-# hurry NAME…: commits settings with which only these unit tests run and fewer requests judge a canary, because all of them
-# take longer than everything else in a run. A busy machine is no fault of a canary, so its latency is left to other tests.
+# fewer_requests: commits that fewer requests are replayed. The first canary gets all of them, and 200 are enough to judge it;
+# that the example's own number is enough for every canary is shown by test_shipped.py.
+fewer_requests() {
+  sed -i "s/--requests 2500/--requests 600/" "$repo/.github/workflows/ml-pipeline.yml"
+  commit "Fewer requests"
+}
+
+# hurry NAME…: commits that only these unit tests run, and that a canary with a tenth of the requests is judged, because what
+# is left out takes longer than everything else in a run. A busy machine is no fault of a canary, so its latency is left to
+# other tests.
 hurry() {
   local files
   files=$(printf '"tests/unit/test_%s.py", ' "$@")
   sed -i -E "s#^testpaths = .*#testpaths = [${files%, }]#; s/^fail_under = .*/fail_under = 0/" "$repo/pyproject.toml"
-  sed -i "s/--requests 2500/--requests 600/; s/--threshold 0.01/--threshold 0.05 --latency-slack 5/" \
-    "$repo/.github/workflows/ml-pipeline.yml"
+  sed -i "s/--threshold 0.01/--threshold 0.05 --latency-slack 5/" "$repo/.github/workflows/ml-pipeline.yml"
   commit "In a hurry: $*"
 }
 
@@ -73,10 +80,12 @@ newest_pointer() {
     python3 -c 'import json, sys; print(max(sys.stdin, key=lambda line: json.loads(line)["created_at"]), end="")'
 }
 
-# production manifest|score: starts what production was left as, and asks it for its model, or what it thinks of a payment.
-production() {
-  docker run --rm --network host --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
-    --volume "$case_dir/ask.sh:/ask.sh:ro" "$runner_image" bash /ask.sh "$1"
+# ask ENVIRONMENT: starts what it was left as; $served is its model, and $answer its score of a payment.
+ask() {
+  local said
+  said=$(docker run --rm --network host --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
+    --volume "$case_dir/ask.sh:/ask.sh:ro" "$runner_image" bash /ask.sh "$1")
+  { read -r served && read -r answer; } <<<"$said"
 }
 
 # age DAYS: makes the only trusted pointer older, as if nothing had happened since.
@@ -94,43 +103,41 @@ print(text.replace(created, then.strftime("%Y-%m-%dT%H:%M:%SZ")), end="")' "$1" 
   "$root/scripts/s3" put "$bucket" "$key" "$work/older.json"
 }
 
-# run_until JOB EVENT: runs a job and those that it needs, and nothing after it.
+# run_until JOB EVENT [FIELDS]: runs a job and those that it needs, and nothing after it.
 run_until() {
   local all=("${options[@]}")
   options+=(--job "$1")
-  run_workflow "$2"
+  run_workflow "${@:2}"
   options=("${all[@]}")
 }
 
 # expect_not_begun JOB: the workflow did not begin the job of that name.
 expect_not_begun() { ! grep -qF "[ml-pipeline/$1" "$log" || wrong "the job should not begin: $1"; }
 
-# expect_served POINTER: production answers with that pointer's model.
-expect_served() { expect_same "the model in production" "$(production manifest)" "$(manifest "$1")"; }
-
-# expect_unchanged POINTER ANSWER: neither the store's newest model nor production has changed.
-expect_unchanged() {
-  expect_same "the newest pointer" "$(newest_pointer)" "$1"
-  expect_served "$1"
-  expect_same "the answer" "$(production score)" "$2"
+# expect_served POINTER [ANSWER]: production answers with that pointer's model, and as before.
+expect_served() {
+  ask production
+  expect_same "the model in production" "$served" "$(manifest "$1")"
+  [ $# = 1 ] || expect_same "the answer" "$answer" "$2"
 }
 
-# registry EXPRESSION: asks the model registry's client, in Python.
+# expect_unchanged NEWEST SERVED ANSWER: neither the store's newest pointer nor production has changed.
+expect_unchanged() {
+  expect_same "the newest pointer" "$(newest_pointer)" "$1"
+  expect_served "$2" "$3"
+}
+
+# What the model registry says: the manifest in the tags of every version, and of the version that each alias names.
 registry() {
   docker run --rm --network none --volume "$pipeline:/pipeline:ro" --volume "$deployments:/deployments" \
     "$runner_image" /pipeline/venv/train-model/bin/python -c "
 import json, mlflow
-client = mlflow.MlflowClient('sqlite:////deployments/mlflow.db')
-print(json.dumps($1))" 2>/dev/null
-}
-
-# The tags of every version in the model registry.
-registered() { registry "[v.tags for v in client.search_model_versions(\"name = 'fraud-detector'\")]"; }
-
-# The manifest of the version that each alias names.
-aliases() {
-  registry "{alias: client.get_model_version('fraud-detector', version).tags['ml-cache.manifest']
-    for alias, version in client.get_registered_model('fraud-detector').aliases.items()}"
+client, name = mlflow.MlflowClient('sqlite:////deployments/mlflow.db'), 'fraud-detector'
+versions = {v.version: v.tags['ml-cache.manifest'] for v in client.search_model_versions(f\"name = '{name}'\")}
+aliases = client.get_registered_model(name).aliases
+print(json.dumps({
+    'versions': list(versions.values()), 'aliases': {alias: versions[number] for alias, number in aliases.items()},
+}))" 2>/dev/null
 }
 
 # A server that starts, passes its unit tests, answers what staging asks (the last payments), and fails for one in seven
