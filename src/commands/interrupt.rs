@@ -102,3 +102,14 @@ pub fn interrupted(number: i32) -> Error {
     let name = if number == SignalKind::interrupt().as_raw_value() { "SIGINT" } else { "SIGTERM" };
     Error::new(Kind::Exit(code), format!("stopped by {name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_over_before_the_runner_kills() {
+        // It sends SIGTERM 7.5 s after SIGINT, and SIGKILL 2.5 s later.
+        assert!(GRACE + GRACE / 2 + CLEAN_UP < Duration::from_secs(7));
+    }
+}

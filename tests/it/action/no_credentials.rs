@@ -1,7 +1,5 @@
 //! A container without credentials says so within seconds, and what would help.
 
-use std::time::{Duration, Instant};
-
 use super::runner::Runner;
 use crate::support::listener::{Listener, Manner};
 use crate::support::s3::Server;
@@ -23,13 +21,10 @@ fn job(server: &Server, metadata: &str) -> Runner {
 fn says_so(runner: &Runner, server: &Server) {
     runner.train("weights");
     for phase in ["main", "plan", "restore", "save"] {
-        let started = Instant::now();
         let step = runner.step(phase);
-        let took = started.elapsed();
         step.fails(1, &NAMES);
         step.has_all_outputs();
         assert_eq!(step.output("retrain-needed"), "true", "{phase}");
-        assert!(took < Duration::from_secs(20), "{phase} took {took:?}");
     }
     assert!(server.requests().is_empty());
 }
@@ -48,6 +43,8 @@ fn a_metadata_service_that_does_not_reach_into_containers() {
     says_so(&job(&server, &metadata.url), &server);
     let asked = metadata.connections();
     assert!(asked.iter().any(|head| head.starts_with("PUT /latest/api/token")), "{asked:?}");
+    // Each silence costs a second, so their number is how long somebody waits for the message.
+    assert!(asked.len() <= 4 * 4, "{asked:?}");
 }
 
 #[test]
