@@ -110,7 +110,12 @@ pub fn ensure_outputs(phase: Phase, environment: &Environment) -> Result<()> {
     set_outputs(&files, &Outputs { retrain_needed: true, ..Outputs::default() })
 }
 
-async fn step(phase: Phase, environment: &Environment, report: Report, files: &FileCommands) -> Result<()> {
+async fn step(
+    phase: Phase,
+    environment: &Environment,
+    report: Report,
+    files: &FileCommands,
+) -> Result<()> {
     let workspace = workspace(environment)?;
     let run = RunContext::of(environment);
     let raw = raw_inputs(environment, &workspace);
@@ -150,7 +155,13 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
             if let Some(found) = found {
                 save::move_head(&ctx, &found.pointer).await;
             }
-            finish_plan(&ctx, files, &planned, &outputs, if outputs.restored { "restored" } else { "retrain" })
+            finish_plan(
+                &ctx,
+                files,
+                &planned,
+                &outputs,
+                if outputs.restored { "restored" } else { "retrain" },
+            )
         }
         Phase::Restore => finish(&ctx, files, &restore::execute(&ctx).await?),
         Phase::Resolve => finish(&ctx, files, &resolve::execute(&ctx).await?),
@@ -163,7 +174,8 @@ async fn step(phase: Phase, environment: &Environment, report: Report, files: &F
 async fn post(ctx: &Context, state: Option<State>, files: &FileCommands) -> Result<()> {
     let basis = match state {
         Some(state) if state.restored => {
-            ctx.report.info(&format!("{}: restored in this job, nothing to save", ctx.settings.model));
+            ctx.report
+                .info(&format!("{}: restored in this job, nothing to save", ctx.settings.model));
             return Ok(());
         }
         Some(state) => {
@@ -185,12 +197,17 @@ async fn post(ctx: &Context, state: Option<State>, files: &FileCommands) -> Resu
             // Some runners give post steps no state. What matters can be observed again.
             let planned = plan::observe(ctx).await?;
             if !planned.verdict.retrain {
-                ctx.report.info(&format!("{}: a model of these inputs is stored, nothing to save", ctx.settings.model));
+                ctx.report.info(&format!(
+                    "{}: a model of these inputs is stored, nothing to save",
+                    ctx.settings.model
+                ));
                 return Ok(());
             }
             ctx.report.warn(
-                "there is no state of the plan, because the first step failed or this runner hands none over, so it is not \
-                 known whether the inputs are still those that were planned: if a step of the job changes them, use the \
+                "there is no state of the plan, because the first step failed or this runner hands \
+                 none over, so it is not \
+                 known whether the inputs are still those that were planned: if a step of the job \
+                 changes them, use the \
                  actions `plan` and `save` instead",
             );
             Basis::of(ctx, &planned, None, None)
@@ -224,7 +241,10 @@ fn finish_plan(
     set_outputs(files, outputs)?;
     add_summary(ctx, files, &planned.summary(ctx, decision));
     if planned.verdict.retrain && ctx.settings.fail_on_miss {
-        return Err(Error::not_found(format!("there is no model to use: {}", planned.verdict.explanation)));
+        return Err(Error::not_found(format!(
+            "there is no model to use: {}",
+            planned.verdict.explanation
+        )));
     }
     Ok(())
 }
@@ -251,8 +271,8 @@ fn save_state(
         forced: ctx.settings.policy.force.clone(),
         document: shelf.temp.as_deref().and_then(|temp| keep_document(temp, &planned.document)),
     };
-    let text =
-        serde_json::to_string(&state).map_err(|error| Error::failed("cannot keep the state").caused_by(error))?;
+    let text = serde_json::to_string(&state)
+        .map_err(|error| Error::failed("cannot keep the state").caused_by(error))?;
     shelf.put(&text)?;
     files.save_state(STATE, &text)
 }
@@ -268,8 +288,8 @@ impl State {
 struct Shelf {
     /// A directory that both see.
     temp: Option<PathBuf>,
-    /// The state as a file, for a runner that hands none to the post step of a container action: act, whose
-    /// containers share only the directory of the file commands.
+    /// The state as a file, for a runner that hands none to the post step of a container action:
+    /// act, whose containers share only the directory of the file commands.
     state: Option<PathBuf>,
 }
 
@@ -277,13 +297,17 @@ impl Shelf {
     fn find(environment: &Environment, files: &FileCommands, settings: &Settings) -> Self {
         let shared = files.directory().filter(|_| environment.is_true("ACT"));
         let name = format!("{}/{}", settings.namespace, settings.model);
-        let state = shared.map(|place| place.join(format!("ml-cache-{}.json", Digest::of(name.as_bytes()).short())));
+        let state = shared.map(|place| {
+            place.join(format!("ml-cache-{}.json", Digest::of(name.as_bytes()).short()))
+        });
         let temp = environment.get("RUNNER_TEMP").map(PathBuf::from);
         Self { temp: shared.map(Path::to_owned).or(temp).filter(|temp| temp.is_dir()), state }
     }
 
     fn put(&self, text: &str) -> Result<()> {
-        self.state.as_ref().map_or(Ok(()), |path| std::fs::write(path, text).on("cannot keep the state in", path))
+        self.state
+            .as_ref()
+            .map_or(Ok(()), |path| std::fs::write(path, text).on("cannot keep the state in", path))
     }
 
     /// Returns the state once: what an earlier job left behind says nothing of this one.
@@ -310,7 +334,8 @@ fn workspace(environment: &Environment) -> Result<PathBuf> {
     let named = environment.get("GITHUB_WORKSPACE").map(PathBuf::from).filter(|path| path.is_dir());
     match named {
         Some(path) => Ok(path),
-        None => std::env::current_dir().map_err(|error| Error::failed("there is no workspace").caused_by(error)),
+        None => std::env::current_dir()
+            .map_err(|error| Error::failed("there is no workspace").caused_by(error)),
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Takes the token from the environment where none was typed: the list of processes shows what is.
+    /// Takes the token from the environment where none was typed: the list of processes shows what
+    /// is.
     pub fn find_token(&mut self, environment: &Environment) {
         if self.inputs.get("github-token").is_none()
             && let Some(token) = TOKENS.iter().find_map(|name| environment.get(name))
@@ -49,7 +50,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
         let code = if error.use_stderr() { 2 } else { 0 };
         (error.render().to_string(), code)
     })?;
-    let Some((name, matches)) = matches.subcommand() else { return Err((command().render_help().to_string(), 2)) };
+    let Some((name, matches)) = matches.subcommand() else {
+        return Err((command().render_help().to_string(), 2));
+    };
     let Some(verb) = Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name) else {
         return Err((command().render_help().to_string(), 2));
     };
@@ -62,7 +65,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
     Ok(Arguments {
         verb,
         inputs,
-        workspace: matches.get_one::<PathBuf>("workspace").cloned().unwrap_or_else(|| PathBuf::from(".")),
+        workspace: matches
+            .get_one::<PathBuf>("workspace")
+            .cloned()
+            .unwrap_or_else(|| PathBuf::from(".")),
         json: matches.get_flag("json"),
         verbose: matches.get_flag("verbose"),
         training: training(verb, matches),
@@ -71,7 +77,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
 
 fn training(verb: Verb, matches: &ArgMatches) -> Vec<OsString> {
     match verb {
-        Verb::Run => matches.get_many::<OsString>("training").unwrap_or_default().cloned().collect(),
+        Verb::Run => {
+            matches.get_many::<OsString>("training").unwrap_or_default().cloned().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -79,7 +87,10 @@ fn training(verb: Verb, matches: &ArgMatches) -> Vec<OsString> {
 fn command() -> Command {
     Command::new("ml-cache")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Train a model again only when its data, code or keys changed; otherwise restore it, verified byte for byte")
+        .about(
+            "Train a model again only when its data, code or keys changed; otherwise restore \
+                it, verified byte for byte",
+        )
         .after_help(
             "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 stored bytes are damaged; \
              `run` keeps the exit code of a failed training.",
@@ -92,7 +103,9 @@ fn command() -> Command {
 fn subcommand(verb: Verb) -> Command {
     let command = Command::new(verb.name())
         .about(verb.about())
-        .args(INPUTS.iter().filter(|input| input.applies_to(verb)).map(|input| argument(input, verb)))
+        .args(
+            INPUTS.iter().filter(|input| input.applies_to(verb)).map(|input| argument(input, verb)),
+        )
         .arg(
             Arg::new("workspace")
                 .long("workspace")
@@ -100,8 +113,19 @@ fn subcommand(verb: Verb) -> Command {
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("Directory that all paths are relative to [default: .]"),
         )
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object on standard output"))
-        .arg(Arg::new("verbose").long("verbose").short('v').action(ArgAction::SetTrue).help("Show details"));
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print one JSON object on standard output"),
+        )
+        .arg(
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Show details"),
+        );
     match verb {
         Verb::Run => command.arg(
             Arg::new("training")
@@ -155,8 +179,17 @@ mod tests {
 
     #[test]
     fn lists_may_be_repeated_or_hold_lines() {
-        let parsed =
-            check(&["plan", "--data-paths", "a\nb", "--data-paths", "!c", "--force-retrain", "--model", "m"]).unwrap();
+        let parsed = check(&[
+            "plan",
+            "--data-paths",
+            "a\nb",
+            "--data-paths",
+            "!c",
+            "--force-retrain",
+            "--model",
+            "m",
+        ])
+        .unwrap();
         assert_eq!(parsed.inputs.get("data-paths"), Some("a\nb\n!c"));
         assert_eq!(parsed.inputs.get("force-retrain"), Some("true"));
         assert_eq!(parsed.workspace, PathBuf::from("."));
@@ -164,16 +197,22 @@ mod tests {
 
     #[test]
     fn the_training_command_is_kept_as_it_is() {
-        let parsed = check(&["run", "--model", "m", "--", "python", "train.py", "--json", "--", "-x"]).unwrap();
+        let parsed =
+            check(&["run", "--model", "m", "--", "python", "train.py", "--json", "--", "-x"])
+                .unwrap();
         assert_eq!(parsed.training, ["python", "train.py", "--json", "--", "-x"]);
         assert!(!parsed.json);
     }
 
     #[test]
     fn senseless_lines_exit_with_2_and_help_with_0() {
-        for line in
-            [&["fly"][..], &["plan", "--mood", "x"], &["run", "--model", "m"], &["plan", "--force-retrain=maybe"], &[]]
-        {
+        for line in [
+            &["fly"][..],
+            &["plan", "--mood", "x"],
+            &["run", "--model", "m"],
+            &["plan", "--force-retrain=maybe"],
+            &[],
+        ] {
             assert_eq!(check(line).unwrap_err().1, 2, "{line:?}");
         }
         assert_eq!(check(&["--help"]).unwrap_err().1, 0);

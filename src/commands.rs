@@ -75,11 +75,15 @@ impl Context {
         // Before anything is hashed: a pattern such as `**` would take the remains for inputs.
         stage::tidy(&settings.workspace);
         let role = settings.role.clone();
-        let credentials = role.map(|role| oidc::credentials(role, store::http_client(), report.mask())).transpose()?;
+        let credentials = role
+            .map(|role| oidc::credentials(role, store::http_client(), report.mask()))
+            .transpose()?;
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs);
         let is_foreign = foreign_repository(&settings, run.as_ref()).is_some();
-        if let Some(doubt) = run.as_ref().filter(|_| !is_foreign).and_then(|run| scope::doubt(run, &own)) {
+        if let Some(doubt) =
+            run.as_ref().filter(|_| !is_foreign).and_then(|run| scope::doubt(run, &own))
+        {
             report.warn(&doubt);
         }
         let access = if is_foreign { scope::foreign(own) } else { own };
@@ -96,12 +100,25 @@ impl Context {
         // A step that comes after the decision knows it.
         if settings.policy.force.is_none() {
             let message = message(&settings.force, run.as_ref(), rest.as_ref(), report).await;
-            settings.policy.force = force::forced(&settings.force, run.as_ref(), message.as_deref());
+            settings.policy.force =
+                force::forced(&settings.force, run.as_ref(), message.as_deref());
         }
         let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
-        Ok(Self { verb, settings, run, access, store, results, rest, heads, report, progress, now: Timestamp::now() })
+        Ok(Self {
+            verb,
+            settings,
+            run,
+            access,
+            store,
+            results,
+            rest,
+            heads,
+            report,
+            progress,
+            now: Timestamp::now(),
+        })
     }
 
     /// Returns the short name of the ref whose head this run reads and moves.
@@ -126,10 +143,16 @@ impl Context {
     pub async fn observe_inputs(&self) -> Result<InputsDocument> {
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
         let observed = tokio::task::spawn_blocking(move || {
-            fingerprint::observe(&settings.workspace, &settings.sources, settings.when_empty, &progress)
+            fingerprint::observe(
+                &settings.workspace,
+                &settings.sources,
+                settings.when_empty,
+                &progress,
+            )
         });
-        let (document, warnings) =
-            observed.await.map_err(|error| crate::Error::failed("hashing was interrupted").caused_by(error))??;
+        let (document, warnings) = observed
+            .await
+            .map_err(|error| crate::Error::failed("hashing was interrupted").caused_by(error))??;
         for warning in warnings {
             self.report.warn(&warning);
         }
@@ -162,13 +185,16 @@ async fn heads(
         let known = match rest {
             // An API that fails must not decide which model is the newest.
             Some(rest) => rest.default_branch(name).await.map_err(|error| {
-                error.hint("or name the branch whose latest model is meant by `ref`; then nobody is asked")
+                error.hint(
+                    "or name the branch whose latest model is meant by `ref`; then nobody is asked",
+                )
             })?,
             None => Err(Error::failed("`github-token` is empty")),
         };
         let known = known.inspect_err(|error| {
             report.info(&format!(
-                "the default branch of `{name}` is not known, so `main` and `master` are tried; `ref` names another \
+                "the default branch of `{name}` is not known, so `main` and `master` are tried; \
+                 `ref` names another \
                  ({})",
                 error.explanation()
             ));
@@ -178,7 +204,8 @@ async fn heads(
         heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
         run.and_then(|run| run.default_branch.clone())
     };
-    // A namespace does not say which repository it is of, nor what that one calls its default branch.
+    // A namespace does not say which repository it is of, nor what that one calls its default
+    // branch.
     let is_own = run.is_some_and(|run| run.is_of(&settings.namespace.to_string()));
     let is_known = if foreign.is_some() { default.is_some() } else { is_own || !verb.only_reads() };
     heads.extend(default.map(|name| (Scope::Trusted, name)));
@@ -190,14 +217,25 @@ async fn heads(
     Ok(heads)
 }
 
-/// Returns the message of the commit that caused the run, where it may force a training. The payload of
-/// a pull request does not have it.
-async fn message(rules: &ForceRules, run: Option<&RunContext>, rest: Option<&Rest>, report: Report) -> Option<String> {
+/// Returns the message of the commit that caused the run, where it may force a training. The
+/// payload of a pull request does not have it.
+async fn message(
+    rules: &ForceRules,
+    run: Option<&RunContext>,
+    rest: Option<&Rest>,
+    report: Report,
+) -> Option<String> {
     let run = run.filter(|_| rules.message.is_some())?;
     let Some(request) = &run.pull_request else { return run.message.clone() };
-    let unknown = |error: &Error| report.warn_of("the message of the pull request's last commit is not known", error);
+    let unknown = |error: &Error| {
+        report.warn_of("the message of the pull request's last commit is not known", error)
+    };
     match rest {
-        Some(rest) => rest.message_of_commit(&run.repository, &request.head_sha).await.inspect_err(unknown).ok(),
+        Some(rest) => rest
+            .message_of_commit(&run.repository, &request.head_sha)
+            .await
+            .inspect_err(unknown)
+            .ok(),
         None => {
             unknown(&Error::failed("`github-token` is empty"));
             None

@@ -12,8 +12,8 @@ const OURS: [&str; 6] = ["ACTIONS_", "AWS_", "GITHUB_", "INPUT_", "ML_CACHE_", "
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Takes over what is UTF-8, and returns with it the names of what is not and may not be missed: an
-    /// input that counted as not given would be another wish than the user's.
+    /// Takes over what is UTF-8, and returns with it the names of what is not and may not be
+    /// missed: an input that counted as not given would be another wish than the user's.
     pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> (Self, Vec<String>) {
         let (mut environment, mut unreadable) = (Self::default(), Vec::new());
         for (name, value) in variables {

@@ -167,11 +167,13 @@ mod tests {
 
     #[test]
     fn a_rendered_error_has_message_causes_and_hints_in_order() {
-        let error =
-            Error::failed("cannot save `models/`").caused_by(io::Error::from_raw_os_error(28)).hint("free some space");
+        let error = Error::failed("cannot save `models/`")
+            .caused_by(io::Error::from_raw_os_error(28))
+            .hint("free some space");
         assert_eq!(
             error.render(),
-            "cannot save `models/`\n  caused by: No space left on device (os error 28)\nhint: free some space"
+            "cannot save `models/`\n  caused by: No space left on device (os error 28)\nhint: free \
+             some space"
         );
         assert_eq!(error.exit_code(), 1);
     }

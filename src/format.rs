@@ -31,24 +31,33 @@ fn from_json<T: DeserializeOwned>(
     schema_of: fn(&T) -> &str,
 ) -> Result<T, FormatError> {
     if bytes.len() > max_bytes {
-        return Err(FormatError::new(what, format!("it has {} bytes, the limit is {max_bytes}", bytes.len())));
+        return Err(FormatError::new(
+            what,
+            format!("it has {} bytes, the limit is {max_bytes}", bytes.len()),
+        ));
     }
-    let document: T = serde_json::from_slice(bytes).map_err(|error| FormatError::new(what, error.to_string()))?;
+    let document: T =
+        serde_json::from_slice(bytes).map_err(|error| FormatError::new(what, error.to_string()))?;
     if !schemas.contains(&schema_of(&document)) {
         let known = schemas.join("` or `");
-        return Err(FormatError::new(what, format!("its schema is `{}`, not `{known}`", schema_of(&document))));
+        return Err(FormatError::new(
+            what,
+            format!("its schema is `{}`, not `{known}`", schema_of(&document)),
+        ));
     }
     Ok(document)
 }
 
-/// Refuses what serde takes for the document although the format does not: arrays in place of objects, and fields
-/// left out.
+/// Refuses what serde takes for the document although the format does not: arrays in place of
+/// objects, and fields left out.
 fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Result<(), FormatError> {
     let error = |error: serde_json::Error| FormatError::new(what, error.to_string());
     let read: Value = serde_json::from_slice(bytes).map_err(error)?;
     match has_shape_of(&read, &serde_json::to_value(document).map_err(error)?) {
         true => Ok(()),
-        false => Err(FormatError::new(what, "a field is missing, or an array stands for an object")),
+        false => {
+            Err(FormatError::new(what, "a field is missing, or an array stands for an object"))
+        }
     }
 }
 
@@ -56,11 +65,13 @@ fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Resul
 fn has_shape_of(read: &Value, written: &Value) -> bool {
     match (read, written) {
         (Value::Object(read), Value::Object(written)) => {
-            let has = |(name, value)| read.get(name).is_some_and(|found| has_shape_of(found, value));
+            let has =
+                |(name, value)| read.get(name).is_some_and(|found| has_shape_of(found, value));
             read.len() == written.len() && written.iter().all(has)
         }
         (Value::Array(read), Value::Array(written)) => {
-            read.len() == written.len() && read.iter().zip(written).all(|(read, written)| has_shape_of(read, written))
+            read.len() == written.len()
+                && read.iter().zip(written).all(|(read, written)| has_shape_of(read, written))
         }
         (Value::Object(_) | Value::Array(_), _) | (_, Value::Object(_) | Value::Array(_)) => false,
         _ => true,
@@ -68,10 +79,18 @@ fn has_shape_of(read: &Value, written: &Value) -> bool {
 }
 
 /// Returns the bytes that are stored: one line of compact JSON with the fields in order.
-fn to_json<T: Serialize>(what: &'static str, document: &T, max_bytes: usize) -> Result<Vec<u8>, FormatError> {
-    let bytes = serde_json::to_vec(document).map_err(|error| FormatError::new(what, error.to_string()))?;
+fn to_json<T: Serialize>(
+    what: &'static str,
+    document: &T,
+    max_bytes: usize,
+) -> Result<Vec<u8>, FormatError> {
+    let bytes =
+        serde_json::to_vec(document).map_err(|error| FormatError::new(what, error.to_string()))?;
     if bytes.len() > max_bytes {
-        return Err(FormatError::new(what, format!("it would have {} bytes, the limit is {max_bytes}", bytes.len())));
+        return Err(FormatError::new(
+            what,
+            format!("it would have {} bytes, the limit is {max_bytes}", bytes.len()),
+        ));
     }
     Ok(bytes)
 }

@@ -21,9 +21,11 @@ fn main() -> ExitCode {
     let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
     let in_actions = environment.is_true("GITHUB_ACTIONS");
     // The image's own entry point without arguments is the root action, too.
-    let names = || environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
+    let names =
+        || environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
     let has_inputs = || names().any(|name| name.starts_with("INPUT_"));
-    let phase = phase.or((arguments.len() <= 1 && (in_actions || has_inputs())).then_some(Phase::Main));
+    let phase =
+        phase.or((arguments.len() <= 1 && (in_actions || has_inputs())).then_some(Phase::Main));
 
     let parsed = match phase {
         Some(_) => None,
@@ -34,10 +36,12 @@ fn main() -> ExitCode {
     };
     let verbose = parsed.as_ref().is_some_and(|parsed| parsed.verbose);
     let report = Report { in_actions, verbose };
-    let mut result = check_readable(&unreadable).and_then(|()| start(phase, parsed, &environment, report));
+    let mut result =
+        check_readable(&unreadable).and_then(|()| start(phase, parsed, &environment, report));
     if let (Err(_), Some(phase)) = (&result, phase) {
         // The failure itself is what is told; that this failed too would only hide it.
-        result = result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
+        result =
+            result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
     }
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,7 +61,12 @@ fn check_readable(unreadable: &[String]) -> Result<()> {
         .hint("set them again as UTF-8, or unset them"))
 }
 
-fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environment, report: Report) -> Result<()> {
+fn start(
+    phase: Option<Phase>,
+    parsed: Option<Arguments>,
+    environment: &Environment,
+    report: Report,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -69,7 +78,9 @@ fn start(phase: Option<Phase>, parsed: Option<Arguments>, environment: &Environm
         let work = tokio::spawn(async move {
             match (phase, parsed) {
                 (Some(phase), _) => action::execute(phase, &environment).await,
-                (None, Some(parsed)) => command(parsed, &environment, report, &during_training).await,
+                (None, Some(parsed)) => {
+                    command(parsed, &environment, report, &during_training).await
+                }
                 (None, None) => Err(Error::bad_input("there is nothing to do")),
             }
         });
@@ -89,8 +100,13 @@ async fn command(
 ) -> Result<()> {
     arguments.find_token(environment);
     let run_context = RunContext::of(environment);
-    let settings =
-        inputs::resolve(arguments.verb, &arguments.inputs, environment, run_context.as_ref(), &arguments.workspace)?;
+    let settings = inputs::resolve(
+        arguments.verb,
+        &arguments.inputs,
+        environment,
+        run_context.as_ref(),
+        &arguments.workspace,
+    )?;
     let ctx = Context::open(arguments.verb, settings, run_context, report, environment).await?;
     let outputs = match arguments.verb {
         Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,

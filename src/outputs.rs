@@ -13,10 +13,15 @@ use crate::github::artifact::Uploaded;
 /// Every output and what it says, in the order of the documentation.
 pub const OUTPUTS: &[(&str, &str)] = &[
     ("retrain-needed", "`true` if the model must be trained again, otherwise `false`."),
-    ("cache-hit", "`true` if a complete model of exactly these inputs is stored, otherwise `false`."),
+    (
+        "cache-hit",
+        "`true` if a complete model of exactly these inputs is stored, otherwise `false`.",
+    ),
     (
         "reason",
-        "Why, in one word: `hit`, `no-model`, `data-changed`, `training-changed`, `extra-key-changed`, `inputs-changed`, `forced`, `expired`, `incomplete` or `store-unavailable`.",
+        "Why, in one word: `hit`, `no-model`, `data-changed`, `training-changed`, \
+         `extra-key-changed`, `inputs-changed`, `forced`, `expired`, `incomplete` or \
+         `store-unavailable`.",
     ),
     ("fingerprint", "Digest of everything the model depends on."),
     ("data-hash", "Digest of the data files."),
@@ -24,7 +29,10 @@ pub const OUTPUTS: &[(&str, &str)] = &[
     ("changed-count", "Number of inputs that differ from the model that this ref used last."),
     ("manifest-digest", "Digest of the model's list of files; equal digests mean equal models."),
     ("pointer", "The pointer as JSON: which model, from which inputs, made by which run."),
-    ("artifact-name", "Name of the artifact of this run that holds the pointer; empty where there is none."),
+    (
+        "artifact-name",
+        "Name of the artifact of this run that holds the pointer; empty where there is none.",
+    ),
     ("artifact-id", "Number of that artifact."),
     ("model-files", "Number of files in the model."),
     ("model-bytes", "Size of the model in bytes."),
@@ -123,7 +131,11 @@ mod tests {
             }
         }
         let pointer = Pointer::parse(include_bytes!("../tests/it/golden/v1/pointer.json")).unwrap();
-        let outputs = Outputs { pointer: Some(pointer.clone()), reason: Some(Reason::Hit), ..Outputs::default() };
+        let outputs = Outputs {
+            pointer: Some(pointer.clone()),
+            reason: Some(Reason::Hit),
+            ..Outputs::default()
+        };
         let pairs: std::collections::BTreeMap<_, _> = outputs.pairs().into_iter().collect();
         assert_eq!(pairs["pointer"].as_bytes(), pointer.to_bytes().unwrap());
         assert_eq!(pairs["reason"], "hit");

@@ -60,7 +60,11 @@ impl Report {
 
     fn hints(&self, error: &Error) {
         for hint in error.hints() {
-            put(&format!("{} {}", paint(Style::new().cyan().bold(), "hint:"), sanitize::line(hint)));
+            put(&format!(
+                "{} {}",
+                paint(Style::new().cyan().bold(), "hint:"),
+                sanitize::line(hint)
+            ));
         }
     }
 
@@ -94,7 +98,11 @@ impl Report {
     pub fn table(&self, rows: &[(&str, String)]) {
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in rows {
-            put(&format!("  {}  {}", paint(Style::new().dim(), &format!("{name:width$}")), sanitize::line(value)));
+            put(&format!(
+                "  {}  {}",
+                paint(Style::new().dim(), &format!("{name:width$}")),
+                sanitize::line(value)
+            ));
         }
     }
 

@@ -27,12 +27,15 @@ pub fn hide(secret: &str) {
     }
 }
 
-/// Returns how a secret may be repeated: as it is, escaped for a URL or for JSON, and in Base64, which
-/// differs by where in the encoded text it begins.
+/// Returns how a secret may be repeated: as it is, escaped for a URL or for JSON, and in Base64,
+/// which differs by where in the encoded text it begins.
 fn forms(secret: &str) -> Vec<String> {
     let escaped = |plain: &[u8], escape: fn(u8) -> String| -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
-        secret.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { escape(byte) }).collect()
+        secret
+            .bytes()
+            .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { escape(byte) })
+            .collect()
     };
     let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
     let mut forms = vec![secret.to_owned(), json.replace('/', r"\/"), json];
@@ -45,7 +48,10 @@ fn forms(secret: &str) -> Vec<String> {
         let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
         // The digits at both ends may hold bits of what stands beside the secret.
         let own = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
-        forms.extend([STANDARD_NO_PAD, URL_SAFE_NO_PAD].map(|code| code.encode(&bytes)[own.clone()].to_owned()));
+        forms.extend(
+            [STANDARD_NO_PAD, URL_SAFE_NO_PAD]
+                .map(|code| code.encode(&bytes)[own.clone()].to_owned()),
+        );
     }
     forms.sort_unstable();
     forms.dedup();
@@ -77,7 +83,8 @@ pub fn message(text: &str) -> String {
     short(text, MAX_MESSAGE)
 }
 
-/// Returns the text on one line, safe and then cut: a part of a secret would no longer be known as one.
+/// Returns the text on one line, safe and then cut: a part of a secret would no longer be known as
+/// one.
 pub fn short(text: &str, most: usize) -> String {
     let clean = line(text);
     match clean.char_indices().nth(most) {
@@ -86,10 +93,12 @@ pub fn short(text: &str, most: usize) -> String {
     }
 }
 
-/// Returns an address as it may be shown, however it is misspelt: all before an `@` may be a credential, and so may
-/// query and fragment.
+/// Returns an address as it may be shown, however it is misspelt: all before an `@` may be a
+/// credential, and so may query and fragment.
 pub fn address(text: &str) -> String {
-    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_scheme = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (&text[..scheme.len() + 3], rest),
         _ => ("", text),
@@ -114,9 +123,9 @@ pub fn lines(text: &str) -> String {
 /// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and no
 /// address that Markdown makes a link of by itself.
 ///
-/// An `@` is followed by a space of no width: what looks like a mail address, or one of XMPP, would become
-/// a link although the `@` is escaped. What GitHub alone looks for may still become one: numbers such as
-/// `GH-12` and commits. These lead to a place within GitHub, not to another site.
+/// An `@` is followed by a space of no width: what looks like a mail address, or one of XMPP, would
+/// become a link although the `@` is escaped. What GitHub alone looks for may still become one:
+/// numbers such as `GH-12` and commits. These lead to a place within GitHub, not to another site.
 pub fn markdown(text: &str) -> String {
     let text = line(text);
     let mut clean = String::with_capacity(text.len());
@@ -126,10 +135,14 @@ pub fn markdown(text: &str) -> String {
             '&' => clean.push_str("&amp;"),
             '<' => clean.push_str("&lt;"),
             '>' => clean.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => clean.push_str(&format!("&#{};", c as u32)),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => {
+                clean.push_str(&format!("&#{};", c as u32))
+            }
             '@' => clean.push_str("&#64;\u{200b}"),
             '.' if is_www(&clean) => clean.push_str("&#46;"),
-            ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => clean.push_str("&#58;"),
+            ':' if rest.peek().is_some_and(|next| matches!(next, '/' | ':')) => {
+                clean.push_str("&#58;")
+            }
             c => clean.push(c),
         }
     }
@@ -142,7 +155,8 @@ pub fn json(text: &str) -> String {
     // Both stand in strings only, where any character may be escaped.
     for c in text.replace("##[", "#\\u0023[").chars() {
         match is_invisible(c) {
-            true => clean.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            true => clean
+                .extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
             false => clean.push(c),
         }
     }
@@ -150,7 +164,10 @@ pub fn json(text: &str) -> String {
 }
 
 fn is_www(text: &str) -> bool {
-    text.len().checked_sub(3).and_then(|at| text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case("www"))
+    text.len()
+        .checked_sub(3)
+        .and_then(|at| text.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case("www"))
 }
 
 /// Breaks the two ways in which a line becomes a workflow command.
@@ -162,15 +179,17 @@ fn disarm(line: &str) -> String {
     }
 }
 
-/// Whether a character shows nothing, or turns others around. Variation selectors count, although some emoji have one:
-/// escaped, a name is odd, but two names that differ do not look the same.
+/// Whether a character shows nothing, or turns others around. Variation selectors count, although
+/// some emoji have one: escaped, a name is odd, but two names that differ do not look the same.
 fn is_invisible(c: char) -> bool {
-    const LETTERS: [char; 8] =
-        ['\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{3164}', '\u{ffa0}'];
+    const LETTERS: [char; 8] = [
+        '\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{3164}', '\u{ffa0}',
+    ];
     c.is_control()
         || LETTERS.contains(&c)
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -205,7 +224,10 @@ mod tests {
         }
         assert_eq!(line("s3cret of the test"), "s3cret of the test");
         hide(r#"quoted"of/the\test"#);
-        assert_eq!(line(r#"{"a":"quoted\"of/the\\test","b":"quoted\"of\/the\\test"}"#), r#"{"a":"***","b":"***"}"#);
+        assert_eq!(
+            line(r#"{"a":"quoted\"of/the\\test","b":"quoted\"of\/the\\test"}"#),
+            r#"{"a":"***","b":"***"}"#
+        );
     }
 
     #[test]
@@ -223,7 +245,10 @@ mod tests {
         hide("s3cret-at-the-end");
         assert_eq!(short("abc s3cret-at-the-end", 8), "abc ***");
         assert_eq!(short("abc s3cret-at-the-end", 5), "abc *…");
-        assert_eq!(message(&format!("{}s3cret-at-the-end", "é".repeat(495))), format!("{}***", "é".repeat(495)));
+        assert_eq!(
+            message(&format!("{}s3cret-at-the-end", "é".repeat(495))),
+            format!("{}***", "é".repeat(495))
+        );
         assert_eq!(message(&"é".repeat(501)), format!("{}…", "é".repeat(500)));
     }
 
@@ -251,8 +276,8 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_is_shown() {
         for code in [
-            0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x180e, 0x200b, 0x202e, 0x2066, 0x3164, 0xfe00, 0xfe0f, 0xfeff, 0xffa0,
-            0xe0001, 0xe0041, 0xe007f,
+            0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x180e, 0x200b, 0x202e, 0x2066, 0x3164, 0xfe00,
+            0xfe0f, 0xfeff, 0xffa0, 0xe0001, 0xe0041, 0xe007f,
         ] {
             let c = char::from_u32(code).unwrap();
             assert_eq!(line(&format!("a{c}b")), format!("a\\u{{{code:x}}}b"));
@@ -270,7 +295,8 @@ mod tests {
 
     #[test]
     fn markdown_cells_hold_no_markup() {
-        let cell = markdown("<img src=x> | [a](http://b) `c`\n@org/team www.d.example Www.e.example");
+        let cell =
+            markdown("<img src=x> | [a](http://b) `c`\n@org/team www.d.example Www.e.example");
         for bad in ["<", "|", "[", "`", "\n", "@", "http:", "www.", "Www."] {
             assert!(!cell.contains(bad), "{bad} in {cell}");
         }

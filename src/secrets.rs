@@ -1,4 +1,5 @@
-//! The secrets that the environment holds or names: whatever is told about an answer, it must not repeat them.
+//! The secrets that the environment holds or names: whatever is told about an answer, it must not
+//! repeat them.
 
 use std::path::Path;
 
@@ -37,8 +38,9 @@ pub fn hide(environment: &Environment) {
     proxies.flat_map(|(_, url)| credentials(url)).for_each(|secret| sanitize::hide(&secret));
 }
 
-/// Returns what a proxy may repeat of the credentials in its URL, as it stands there and decoded: the password, and
-/// name and password together, which may be known in Base64 where the password alone is too short.
+/// Returns what a proxy may repeat of the credentials in its URL, as it stands there and decoded:
+/// the password, and name and password together, which may be known in Base64 where the password
+/// alone is too short.
 fn credentials(url: &str) -> Vec<String> {
     let Some((before, _)) = url.rsplit_once('@') else { return Vec::new() };
     let both = before.split_once("://").map_or(before, |(_, both)| both);
@@ -55,7 +57,8 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| *byte == b'%').and_then(|digits| hex::decode(digits).ok());
+        let escaped =
+            after.get(..2).filter(|_| *byte == b'%').and_then(|digits| hex::decode(digits).ok());
         rest = if escaped.is_some() { &after[2..] } else { after };
         bytes.extend(escaped.unwrap_or_else(|| vec![*byte]));
     }
@@ -69,7 +72,10 @@ mod tests {
     #[test]
     fn credentials_are_found_however_a_proxy_is_spelt() {
         for (url, wanted) in [
-            ("http://user:p%40ss%2fw@proxy:8080/", ["user:p%40ss%2fw", "user:p@ss/w", "p%40ss%2fw", "p@ss/w"]),
+            (
+                "http://user:p%40ss%2fw@proxy:8080/",
+                ["user:p%40ss%2fw", "user:p@ss/w", "p%40ss%2fw", "p@ss/w"],
+            ),
             ("user:p:a@b%zz@proxy", ["user:p:a@b%zz", "user:p:a@b%zz", "p:a@b%zz", "p:a@b%zz"]),
             ("https://token:@proxy", ["token:", "token:", "token", "token"]),
             ("https://token@proxy", ["token", "token", "token", "token"]),

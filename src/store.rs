@@ -40,7 +40,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreErrorKind::Exists`] or [`StoreErrorKind::Changed`] where the condition does not
     /// hold, [`StoreErrorKind::Conflict`] where the store could not tell (try again),
     /// [`StoreErrorKind::Damaged`] where the bytes did not arrive as their digest says.
-    async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError>;
+    async fn put(
+        &self,
+        key: &Key,
+        payload: Payload,
+        condition: Condition,
+    ) -> Result<Version, StoreError>;
 
     /// Finds out whether an object could be written there, and writes nothing; the key must be one
     /// that nobody reads, because a store that does not heed conditions writes an empty object.
@@ -137,8 +142,14 @@ impl Object {
     /// # Errors
     /// An object over `limit` bytes, or one that breaks off.
     pub async fn collect(mut self, key: &Key, limit: usize) -> Result<Bytes, StoreError> {
-        let too_large =
-            || StoreError::new(StoreErrorKind::Other, "read", key, format!("it has more than {limit} bytes"));
+        let too_large = || {
+            StoreError::new(
+                StoreErrorKind::Other,
+                "read",
+                key,
+                format!("it has more than {limit} bytes"),
+            )
+        };
         if self.meta.size > limit as u64 {
             return Err(too_large());
         }
@@ -151,7 +162,8 @@ impl Object {
             bytes.extend_from_slice(&piece);
         }
         if bytes.len() as u64 != self.meta.size {
-            let reason = format!("the transfer broke off after {} of {} bytes", bytes.len(), self.meta.size);
+            let reason =
+                format!("the transfer broke off after {} of {} bytes", bytes.len(), self.meta.size);
             return Err(StoreError::new(StoreErrorKind::Unreachable, "read", key, reason));
         }
         Ok(bytes.freeze())
@@ -162,7 +174,11 @@ impl Object {
 ///
 /// # Errors
 /// An object over `limit` bytes, or a store that could not be read.
-pub async fn read(store: &dyn Store, key: &Key, limit: usize) -> Result<Option<(Bytes, Version)>, StoreError> {
+pub async fn read(
+    store: &dyn Store,
+    key: &Key,
+    limit: usize,
+) -> Result<Option<(Bytes, Version)>, StoreError> {
     let mut tries = 0;
     loop {
         let result = match store.get(key).await {
@@ -174,7 +190,8 @@ pub async fn read(store: &dyn Store, key: &Key, limit: usize) -> Result<Option<(
             Err(error) => return Err(error),
         };
         match result {
-            // The adapter retries requests; a body that breaks off after its headers is ours to read again.
+            // The adapter retries requests; a body that breaks off after its headers is ours to
+            // read again.
             Err(error) if error.kind == StoreErrorKind::Unreachable && tries < 3 => tries += 1,
             other => return other,
         }
@@ -224,7 +241,12 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     /// Returns an error about the key.
-    pub fn new(kind: StoreErrorKind, action: &'static str, key: &Key, reason: impl Into<String>) -> Self {
+    pub fn new(
+        kind: StoreErrorKind,
+        action: &'static str,
+        key: &Key,
+        reason: impl Into<String>,
+    ) -> Self {
         Self { kind, action, key: key.to_string(), reason: reason.into(), hint: None }
     }
 
@@ -238,7 +260,8 @@ impl StoreError {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let kind = if error.kind == StoreErrorKind::Damaged { Kind::Integrity } else { Kind::Failed };
+        let kind =
+            if error.kind == StoreErrorKind::Damaged { Kind::Integrity } else { Kind::Failed };
         let mut result = Self::new(kind, error.to_string());
         if let Some(hint) = error.hint {
             result = result.hint(hint);
@@ -258,6 +281,8 @@ pub async fn open(
 ) -> Result<DynStore, Error> {
     Ok(match location {
         Location::Directory(path) => Arc::new(local::LocalStore::open(path)?),
-        Location::S3 { bucket, prefix } => Arc::new(s3::S3Store::open(bucket, prefix, options, credentials).await?),
+        Location::S3 { bucket, prefix } => {
+            Arc::new(s3::S3Store::open(bucket, prefix, options, credentials).await?)
+        }
     })
 }

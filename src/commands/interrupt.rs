@@ -93,7 +93,9 @@ impl Interrupt {
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, JoinError>) -> Result<T> {
-    result.map_err(|error| Error::failed("this is a bug in ml-cache, please report it").caused_by(error))?
+    result.map_err(|error| {
+        Error::failed("this is a bug in ml-cache, please report it").caused_by(error)
+    })?
 }
 
 /// Returns the error of a process that a signal ended; 128 and the number, as shells have it.

@@ -4,7 +4,8 @@ use super::Context;
 use crate::decide::plan::{Found, Lookup};
 use crate::error::{Error, Result};
 use crate::format::{
-    Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head, inputs, manifest, pointer,
+    Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head, inputs, manifest,
+    pointer,
 };
 use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence::{self, Gaps};
@@ -13,10 +14,16 @@ use crate::transfer::presence::{self, Gaps};
 ///
 /// # Errors
 /// A store that could not be read; stored bytes that are no such pointer.
-pub async fn pointer(ctx: &Context, scope: &Scope, fingerprint: &Digest) -> Result<Option<(Pointer, Version)>> {
+pub async fn pointer(
+    ctx: &Context,
+    scope: &Scope,
+    fingerprint: &Digest,
+) -> Result<Option<(Pointer, Version)>> {
     let settings = &ctx.settings;
     let key = layout::pointer(scope, &settings.namespace, &settings.model, fingerprint);
-    let Some((bytes, version)) = store::read(&*ctx.store, &key, pointer::MAX_BYTES).await? else { return Ok(None) };
+    let Some((bytes, version)) = store::read(&*ctx.store, &key, pointer::MAX_BYTES).await? else {
+        return Ok(None);
+    };
     let broken = |error| unusable(&key, error);
     let found = Pointer::parse(&bytes).map_err(broken)?;
     found.expect(&settings.namespace, &settings.model, scope, fingerprint).map_err(broken)?;
@@ -29,11 +36,17 @@ pub async fn pointer(ctx: &Context, scope: &Scope, fingerprint: &Digest) -> Resu
 /// A store that could not be read; bytes that are not the ones the pointer names.
 pub async fn manifest(ctx: &Context, pointer: &Pointer) -> Result<Option<Manifest>> {
     let key = layout::manifest(&pointer.manifest.digest);
-    let Some((bytes, _)) = store::read(&*ctx.store, &key, manifest::MAX_BYTES).await? else { return Ok(None) };
+    let Some((bytes, _)) = store::read(&*ctx.store, &key, manifest::MAX_BYTES).await? else {
+        return Ok(None);
+    };
     let found = Digest::of(&bytes);
     if found != pointer.manifest.digest || bytes.len() as u64 != pointer.manifest.size {
-        return Err(Error::integrity(format!("`{key}` is damaged: its content has the digest {found}"))
-            .hint("remove that object from the store, and the next run trains and saves the model anew"));
+        return Err(Error::integrity(format!(
+            "`{key}` is damaged: its content has the digest {found}"
+        ))
+        .hint(
+            "remove that object from the store, and the next run trains and saves the model anew",
+        ));
     }
     let manifest = Manifest::parse(&bytes).map_err(|error| unusable(&key, error))?;
     Ok(Some(manifest))
@@ -51,8 +64,12 @@ pub async fn model(ctx: &Context, fingerprint: &Digest) -> Result<Lookup> {
     for scope in &ctx.access.reads {
         let Some((pointer, _)) = pointer(ctx, scope, fingerprint).await? else { continue };
         let gaps = gaps(ctx, &pointer).await?;
-        let found =
-            Lookup::Found(Box::new(Found { scope: scope.clone(), pointer, absent: gaps.absent, wrong: gaps.wrong }));
+        let found = Lookup::Found(Box::new(Found {
+            scope: scope.clone(),
+            pointer,
+            absent: gaps.absent,
+            wrong: gaps.wrong,
+        }));
         if gaps == Gaps::default() {
             return Ok(found);
         }
@@ -89,7 +106,9 @@ pub async fn gaps(ctx: &Context, pointer: &Pointer) -> Result<Gaps> {
 /// A store that could not be read; stored bytes that are no head.
 pub async fn head(ctx: &Context, scope: &Scope, git_ref: &str) -> Result<Option<(Head, Version)>> {
     let key = layout::head(scope, &ctx.settings.namespace, &ctx.settings.model, git_ref);
-    let Some((bytes, version)) = store::read(&*ctx.store, &key, head::MAX_BYTES).await? else { return Ok(None) };
+    let Some((bytes, version)) = store::read(&*ctx.store, &key, head::MAX_BYTES).await? else {
+        return Ok(None);
+    };
     let head = Head::parse(&bytes).map_err(|error| unusable(&key, error))?;
     Ok(Some((head, version)))
 }
@@ -119,7 +138,10 @@ pub async fn latest(ctx: &Context) -> Result<Option<Pointer>> {
 /// A store that could not be read; a document that is damaged.
 pub async fn inputs_of(ctx: &Context, pointer: &Pointer) -> Result<Option<InputsDocument>> {
     let key = layout::inputs(&pointer.inputs.digest);
-    let Some((bytes, _)) = store::read(&*ctx.store, &key, inputs::MAX_DOCUMENT_BYTES).await? else { return Ok(None) };
-    let document = InputsDocument::parse(&bytes, &pointer.inputs.digest).map_err(|error| unusable(&key, error))?;
+    let Some((bytes, _)) = store::read(&*ctx.store, &key, inputs::MAX_DOCUMENT_BYTES).await? else {
+        return Ok(None);
+    };
+    let document = InputsDocument::parse(&bytes, &pointer.inputs.digest)
+        .map_err(|error| unusable(&key, error))?;
     Ok(Some(document))
 }

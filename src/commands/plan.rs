@@ -41,7 +41,10 @@ pub async fn execute(ctx: &Context) -> Result<Outputs> {
     let planned = observe(ctx).await?;
     tell(ctx, &planned);
     if planned.verdict.retrain && ctx.settings.fail_on_miss {
-        return Err(Error::not_found(format!("there is no model to use: {}", planned.verdict.explanation)));
+        return Err(Error::not_found(format!(
+            "there is no model to use: {}",
+            planned.verdict.explanation
+        )));
     }
     Ok(planned.outputs())
 }
@@ -62,7 +65,8 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
             (Lookup::Failed(error.to_string()), None)
         }
         Err(error) => {
-            return Err(error.hint("set `on-error: retrain` to train whenever the store cannot be looked at"));
+            return Err(error
+                .hint("set `on-error: retrain` to train whenever the store cannot be looked at"));
         }
     };
     if matches!(looked_up, Lookup::Absent) && promote::attempt(ctx, &document).await {
@@ -88,7 +92,10 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
     Ok(Planned { document, inputs, verdict, looked, found, baseline, changes })
 }
 
-async fn look(ctx: &Context, inputs: &Fingerprint) -> Result<(Lookup, Option<(Pointer, InputsDocument)>)> {
+async fn look(
+    ctx: &Context,
+    inputs: &Fingerprint,
+) -> Result<(Lookup, Option<(Pointer, InputsDocument)>)> {
     let looked_up = lookup::model(ctx, &inputs.all).await?;
     if !matches!(looked_up, Lookup::Absent) {
         return Ok((looked_up, None));
@@ -121,7 +128,11 @@ impl Planned {
             fingerprint: Some(self.inputs.all),
             inputs: Some(self.inputs),
             changes: self.changes.clone(),
-            pointer: self.found.as_ref().filter(|_| !self.verdict.retrain).map(|found| found.pointer.clone()),
+            pointer: self
+                .found
+                .as_ref()
+                .filter(|_| !self.verdict.retrain)
+                .map(|found| found.pointer.clone()),
             ..Outputs::default()
         }
     }
@@ -140,7 +151,10 @@ impl Planned {
 
     fn rows(&self, ctx: &Context) -> Vec<(&'static str, String)> {
         let listed = |entries: &[crate::format::InputEntry]| {
-            files_and_bytes(entries.len() as u64, entries.iter().fold(0, |sum, entry| entry.size.saturating_add(sum)))
+            files_and_bytes(
+                entries.len() as u64,
+                entries.iter().fold(0, |sum, entry| entry.size.saturating_add(sum)),
+            )
         };
         let mut rows = vec![
             ("Data", listed(&self.document.data)),
@@ -148,7 +162,10 @@ impl Planned {
             ("Fingerprint", self.inputs.all.to_string()),
             (
                 "Scope",
-                ctx.access.read_only.as_ref().map_or(ctx.access.own.to_string(), |_| "none: read only".to_owned()),
+                ctx.access
+                    .read_only
+                    .as_ref()
+                    .map_or(ctx.access.own.to_string(), |_| "none: read only".to_owned()),
             ),
         ];
         if let Some(found) = self.found.as_ref().filter(|_| !self.verdict.retrain) {
@@ -163,7 +180,8 @@ impl Planned {
     }
 }
 
-/// Returns the change on one line: a name may hold line ends, and what looks like lines of this program behind them.
+/// Returns the change on one line: a name may hold line ends, and what looks like lines of this
+/// program behind them.
 pub fn told(change: &Change) -> String {
     let from = change.old_path.as_ref().map(|path| format!(" (was {path})")).unwrap_or_default();
     let told = format!("{} {}: {}{from}", change.set.word(), change.kind.word(), change.path);

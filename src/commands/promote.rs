@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::save::{keep_inputs, now, put};
 use super::{Context, lookup, nonce};
 use crate::decide::promote::{
-    Called, Followed, Here, PullFacts, Rivals, TrainingRun, Wanted, is_due, merged_here, same_pointer, trained_there,
-    without_rivals, workflow_files,
+    Called, Followed, Here, PullFacts, Rivals, TrainingRun, Wanted, is_due, merged_here,
+    same_pointer, trained_there, without_rivals, workflow_files,
 };
 use crate::error::{Error, Result};
 use crate::format::pointer::{MAX_BYTES, Promotion, schema_for};
@@ -26,7 +26,8 @@ struct Proof {
     artifact_id: u64,
 }
 
-/// Promotes where the user wants it and the run may; returns whether there is a trusted pointer now.
+/// Promotes where the user wants it and the run may; returns whether there is a trusted pointer
+/// now.
 pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     let Some(run) = ctx.run.as_ref().filter(|_| ctx.settings.promote) else { return false };
     if !is_due(run, &ctx.access, &ctx.settings.policy) {
@@ -35,7 +36,10 @@ pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     match promote(ctx, run, document).await {
         Ok(Ok(pointer)) => {
             let from = pointer.promotion.as_ref().map_or(0, |promotion| promotion.pull_request);
-            ctx.report.info(&format!("{}: the model of pull request #{from} is trusted now", ctx.settings.model));
+            ctx.report.info(&format!(
+                "{}: the model of pull request #{from} is trusted now",
+                ctx.settings.model
+            ));
             true
         }
         Ok(Err(why)) => {
@@ -55,9 +59,13 @@ async fn promote(
     run: &RunContext,
     document: &InputsDocument,
 ) -> Result<std::result::Result<Pointer, String>> {
-    let rest = ctx.rest.as_ref().ok_or_else(|| Error::bad_input("`promote` needs a `github-token`"))?;
-    let (Some(default_branch), Some(workflow)) = (run.default_branch.clone(), run.workflow_path()) else {
-        return Err(Error::failed("the runner does not say which workflow file of the repository is running"));
+    let rest =
+        ctx.rest.as_ref().ok_or_else(|| Error::bad_input("`promote` needs a `github-token`"))?;
+    let (Some(default_branch), Some(workflow)) = (run.default_branch.clone(), run.workflow_path())
+    else {
+        return Err(Error::failed(
+            "the runner does not say which workflow file of the repository is running",
+        ));
     };
     let here = Here {
         repository_id: run.repository_id,
@@ -75,7 +83,9 @@ async fn promote(
             continue;
         }
         match proof(ctx, rest, &here, &pull, &fingerprint).await? {
-            Ok((proof, training)) => return take_over(ctx, run, &pull, &training, proof, document).await,
+            Ok((proof, training)) => {
+                return take_over(ctx, run, &pull, &training, proof, document).await;
+            }
             Err(fact) => why = format!("pull request #{}: {fact}", pull.number),
         }
     }
@@ -91,7 +101,12 @@ async fn proof(
     fingerprint: &Digest,
 ) -> Result<std::result::Result<(Proof, TrainingRun), String>> {
     let settings = &ctx.settings;
-    let key = layout::pointer(&Scope::PullRequest(pull.number), &settings.namespace, &settings.model, fingerprint);
+    let key = layout::pointer(
+        &Scope::PullRequest(pull.number),
+        &settings.namespace,
+        &settings.model,
+        fingerprint,
+    );
     let Some((stored, _)) = store::read(&*ctx.store, &key, MAX_BYTES).await? else {
         return Ok(Err("it trained no model of these inputs".to_owned()));
     };
@@ -115,9 +130,9 @@ async fn proof(
             facts: run.facts(),
             head_sha: run.head_sha,
             workflow: run.path,
-            called: run
-                .referenced_workflows
-                .map(|called| called.into_iter().map(|one| Called { path: one.path, sha: one.sha }).collect()),
+            called: run.referenced_workflows.map(|called| {
+                called.into_iter().map(|one| Called { path: one.path, sha: one.sha }).collect()
+            }),
         };
         let refused = |fact: String| format!("run {}: {fact}", training.id);
         if let Err(fact) = trained_there(&training, pull, here) {
@@ -132,8 +147,10 @@ async fn proof(
             }
         };
         if let Some(Followed { file, sha }) = changed(files, rest, here, &mut compared).await? {
-            why =
-                refused(format!("`{file}` is not the same in the commit that it followed, {sha}, and in {}", here.sha));
+            why = refused(format!(
+                "`{file}` is not the same in the commit that it followed, {sha}, and in {}",
+                here.sha
+            ));
             continue;
         }
         why = refused("it has no artifact with the pointer that is in the store".to_owned());
@@ -150,10 +167,12 @@ async fn proof(
                     continue;
                 }
             };
-            let wanted = Wanted { namespace: &settings.namespace, model: &settings.model, fingerprint };
+            let wanted =
+                Wanted { namespace: &settings.namespace, model: &settings.model, fingerprint };
             match same_pointer(&stored, &bytes, &training, pull, wanted, ctx.now) {
                 Ok(pointer) => {
-                    let proof = Proof { pointer, stored: Digest::of(&stored), artifact_id: found.id };
+                    let proof =
+                        Proof { pointer, stored: Digest::of(&stored), artifact_id: found.id };
                     return Ok(Ok((proof, training)));
                 }
                 Err(fact) => why = refused(fact),
@@ -163,8 +182,8 @@ async fn proof(
     Ok(Err(why))
 }
 
-/// Returns the first of the workflow files that the merge left different. Most runs of a commit share their
-/// files, so each is asked for once: `compared` says of a file whether it is the same.
+/// Returns the first of the workflow files that the merge left different. Most runs of a commit
+/// share their files, so each is asked for once: `compared` says of a file whether it is the same.
 async fn changed(
     files: Vec<Followed>,
     rest: &Rest,
@@ -176,7 +195,8 @@ async fn changed(
             Some(same) => *same,
             None => {
                 let then = rest.file_id(&here.repository, &followed.file, &followed.sha).await?;
-                then.is_some() && then == rest.file_id(&here.repository, &followed.file, &here.sha).await?
+                then.is_some()
+                    && then == rest.file_id(&here.repository, &followed.file, &here.sha).await?
             }
         };
         compared.insert(followed.clone(), same);
@@ -197,8 +217,11 @@ async fn take_over(
     document: &InputsDocument,
 ) -> Result<std::result::Result<Pointer, String>> {
     let Proof { pointer, stored, artifact_id } = proof;
-    let incomplete = || format!("objects of the model of pull request #{} are gone or damaged", pull.number);
-    let Some(manifest) = lookup::manifest(ctx, &pointer).await? else { return Ok(Err(incomplete())) };
+    let incomplete =
+        || format!("objects of the model of pull request #{} are gone or damaged", pull.number);
+    let Some(manifest) = lookup::manifest(ctx, &pointer).await? else {
+        return Ok(Err(incomplete()));
+    };
     if presence::gaps(&ctx.store, &manifest.blobs()).await? != Gaps::default() {
         return Ok(Err(incomplete()));
     }
@@ -225,7 +248,12 @@ async fn take_over(
         nonce: nonce(),
         ..pointer
     };
-    let key = layout::pointer(&promoted.scope, &promoted.namespace, &promoted.model, &promoted.fingerprint);
+    let key = layout::pointer(
+        &promoted.scope,
+        &promoted.namespace,
+        &promoted.model,
+        &promoted.fingerprint,
+    );
     match put(ctx, &key, &promoted, Condition::Absent).await? {
         Some(_) => Ok(Ok(promoted)),
         None => match lookup::pointer(ctx, &Scope::Trusted, &promoted.fingerprint).await? {

@@ -72,14 +72,22 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
 
 /// Says what is not as it was saved.
 pub fn gone_or_damaged(gaps: &Gaps) -> String {
-    format!("{} of the model's objects are gone from the store or damaged", gaps.absent + gaps.wrong)
+    format!(
+        "{} of the model's objects are gone from the store or damaged",
+        gaps.absent + gaps.wrong
+    )
 }
 
 /// Ends a command that found no model: an error, or outputs that say so.
 ///
 /// # Errors
 /// Where `fail-on-miss` holds.
-pub fn missing(ctx: &Context, mut outputs: Outputs, reason: Reason, explanation: &str) -> Result<Execution> {
+pub fn missing(
+    ctx: &Context,
+    mut outputs: Outputs,
+    reason: Reason,
+    explanation: &str,
+) -> Result<Execution> {
     let scopes: Vec<String> = ctx.access.reads.iter().map(|scope| format!("`{scope}`")).collect();
     let message = format!(
         "cannot {} `{}` of `{}`: {explanation} (looked in {})",
@@ -89,10 +97,13 @@ pub fn missing(ctx: &Context, mut outputs: Outputs, reason: Reason, explanation:
         scopes.join(", ")
     );
     if ctx.settings.fail_on_miss {
-        let hint = "check `model`, `namespace`, `store` and `fingerprint`, and that the training was saved";
+        let hint = "check `model`, `namespace`, `store` and `fingerprint`, and that the training \
+                    was saved";
         let error = Error::not_found(message).hint(hint);
         return Err(match ctx.settings.repository {
-            Some(_) => error.hint("`repository` must be spelled as GitHub does, with the same capitals"),
+            Some(_) => {
+                error.hint("`repository` must be spelled as GitHub does, with the same capitals")
+            }
             None => error,
         });
     }
@@ -121,7 +132,9 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
             outputs.fingerprint = Some(pointer.fingerprint);
             return Ok(Resolution::Found(Box::new(pointer)));
         }
-        Claim::Missing(explanation) => return Ok(Resolution::Missing(Reason::NoModel, explanation)),
+        Claim::Missing(explanation) => {
+            return Ok(Resolution::Missing(Reason::NoModel, explanation));
+        }
         Claim::None => {}
     }
     let settings = &ctx.settings;
@@ -142,7 +155,10 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
     };
     outputs.fingerprint = fingerprint;
     let Some(fingerprint) = fingerprint else {
-        return Ok(Resolution::Missing(Reason::NoModel, format!("{} has no model yet", ref_names(ctx))));
+        return Ok(Resolution::Missing(
+            Reason::NoModel,
+            format!("{} has no model yet", ref_names(ctx)),
+        ));
     };
     if ctx.access.reads.is_empty() {
         return Err(lookup::may_not_read());
@@ -152,7 +168,10 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
             return Ok(Resolution::Found(Box::new(pointer)));
         }
     }
-    Ok(Resolution::Missing(Reason::NoModel, format!("there is no model of the fingerprint {fingerprint}")))
+    Ok(Resolution::Missing(
+        Reason::NoModel,
+        format!("there is no model of the fingerprint {fingerprint}"),
+    ))
 }
 
 fn ref_names(ctx: &Context) -> String {
@@ -174,9 +193,13 @@ async fn claimed(ctx: &Context) -> Result<Claim> {
     let settings = &ctx.settings;
     match (&settings.pointer, settings.run_id, ctx.foreign_repository()) {
         (Some(PointerSource::Json(text)), ..) => Ok(Claim::Bytes(text.clone().into_bytes())),
-        (Some(PointerSource::File(path)), ..) => regular_file::read("pointer", path, MAX_BYTES).map(Claim::Bytes),
+        (Some(PointerSource::File(path)), ..) => {
+            regular_file::read("pointer", path, MAX_BYTES).map(Claim::Bytes)
+        }
         (Some(PointerSource::Artifact(name)), Some(run), _) => of_run(ctx, run, name).await,
-        (Some(PointerSource::Artifact(name)), None, Some(repository)) => of_name(ctx, repository, name).await,
+        (Some(PointerSource::Artifact(name)), None, Some(repository)) => {
+            of_name(ctx, repository, name).await
+        }
         (Some(PointerSource::Artifact(name)), None, None) => of_this_run(ctx, name).await,
         (None, Some(run), _) => of_run(ctx, run, &settings.artifact_prefix()).await,
         (None, None, _) => Ok(Claim::None),
@@ -192,14 +215,16 @@ async fn of_this_run(ctx: &Context, name: &str) -> Result<Claim> {
     match service.download(name).await {
         Ok(bytes) => Ok(Claim::Bytes(bytes)),
         Err(error) if error.kind() == Kind::NotFound => Ok(Claim::Missing(format!(
-            "{error}; its name is the output `artifact-name` of the step that saved, in a job that this one needs, and \
+            "{error}; its name is the output `artifact-name` of the step that saved, in a job that \
+             this one needs, and \
              one of another run needs `run-id` as well"
         ))),
         Err(error) => Err(error),
     }
 }
 
-/// Returns the API and the name of the repository's default branch, on which trust in its runs rests.
+/// Returns the API and the name of the repository's default branch, on which trust in its runs
+/// rests.
 async fn judge<'a>(ctx: &'a Context, repository: &str, input: &str) -> Result<(&'a Rest, String)> {
     let rest = ctx.rest.as_ref().ok_or_else(|| {
         Error::bad_input(format!("`{input}` needs a `github-token`"))
@@ -208,12 +233,14 @@ async fn judge<'a>(ctx: &'a Context, repository: &str, input: &str) -> Result<(&
     Ok((rest, rest.repository(repository).await?.default_branch))
 }
 
-/// Returns the pointer in the newest artifact of exactly this name that a trusted run uploaded: in one repository, any
-/// run may give its artifacts any name.
+/// Returns the pointer in the newest artifact of exactly this name that a trusted run uploaded: in
+/// one repository, any run may give its artifacts any name.
 async fn of_name(ctx: &Context, repository: &str, name: &str) -> Result<Claim> {
     let settings = &ctx.settings;
     let (rest, default_branch) = judge(ctx, repository, "pointer: artifact:NAME").await?;
-    let usable = |facts: &RunFacts| usable(facts, &default_branch, &settings.trusted_refs, &ctx.access.reads);
+    let usable = |facts: &RunFacts| {
+        usable(facts, &default_branch, &settings.trusted_refs, &ctx.access.reads)
+    };
     let (mut refused, mut asked) = (None, 0);
     for artifact in rest.artifacts_named(repository, name).await?.iter().rev() {
         let Some(run) = artifact.workflow_run.as_ref().and_then(|run| run.id) else { continue };
@@ -232,12 +259,17 @@ async fn of_name(ctx: &Context, repository: &str, name: &str) -> Result<Claim> {
     }
     match refused {
         None => Ok(Claim::Missing(format!(
-            "`{repository}` has no artifact `{name}`; the whole name is needed, as in the output `artifact-name`"
+            "`{repository}` has no artifact `{name}`; the whole name is needed, as in the output \
+             `artifact-name`"
         ))),
         Some((run, why)) => Err(Error::failed(format!(
-            "no run that is trusted uploaded the artifact `{name}` of `{repository}`; the newest is of run {run}: {why}"
+            "no run that is trusted uploaded the artifact `{name}` of `{repository}`; the newest \
+             is of run {run}: {why}"
         ))
-        .hint("name the artifact of a successful run of a trusted branch, or name its branch in `trusted-refs`")),
+        .hint(
+            "name the artifact of a successful run of a trusted branch, or name its branch in \
+               `trusted-refs`",
+        )),
     }
 }
 
@@ -247,10 +279,13 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
     let repository = settings.repository.as_deref().unwrap_or_default();
     let (rest, default_branch) = judge(ctx, repository, "run-id").await?;
     let facts = rest.run(repository, run).await?;
-    usable(&facts.facts(), &default_branch, &settings.trusted_refs, &ctx.access.reads).map_err(|why| {
-        Error::failed(format!("run {run} of `{repository}` cannot be used: {why}"))
-            .hint("name a successful run of a trusted branch, or name its branch in `trusted-refs`")
-    })?;
+    usable(&facts.facts(), &default_branch, &settings.trusted_refs, &ctx.access.reads).map_err(
+        |why| {
+            Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")).hint(
+                "name a successful run of a trusted branch, or name its branch in `trusted-refs`",
+            )
+        },
+    )?;
     let artifacts = rest.artifacts_of_run(repository, run).await?;
     let (mut pointers, mut expired) = (Vec::new(), None);
     for artifact in artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)) {
@@ -259,14 +294,16 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
             continue;
         }
         let bytes = rest.pointer_in(repository, artifact).await?;
-        match Pointer::parse(&bytes).ok().filter(|pointer| pointer.namespace == settings.namespace) {
+        match Pointer::parse(&bytes).ok().filter(|pointer| pointer.namespace == settings.namespace)
+        {
             Some(pointer) if pointer.model == settings.model => {
                 if settings.fingerprint == Some(pointer.fingerprint) {
                     return Ok(Claim::Bytes(bytes));
                 }
                 pointers.push((pointer.fingerprint, bytes));
             }
-            // Names of models that differ only in what an artifact's name cannot hold share its prefix.
+            // Names of models that differ only in what an artifact's name cannot hold share its
+            // prefix.
             Some(pointer) if artifact::prefix(pointer.model.as_str()) == name => {}
             // Whoever reads it says what is wrong with it.
             _ => return Ok(Claim::Bytes(bytes)),
@@ -276,20 +313,25 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
     let newest = pointers.first().map(|(newest, _)| *newest);
     let other = pointers.iter().map(|(other, _)| *other).find(|other| Some(*other) != newest);
     if let (Some(newest), Some(other), None) = (newest, other, settings.fingerprint) {
-        let several = format!("saved this model from more than one set of inputs: {newest} and {other}");
-        return Err(Error::failed(format!("run {run} of `{repository}` {several}"))
-            .hint("say which one is meant by `fingerprint`, or by the `artifact-name` of the job that trained it"));
+        let several =
+            format!("saved this model from more than one set of inputs: {newest} and {other}");
+        return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
+            "say which one is meant by `fingerprint`, or by the `artifact-name` of the job \
+                   that trained it",
+        ));
     }
     match (pointers.into_iter().next(), expired, artifacts.len()) {
         // Where none has the fingerprint that was asked for, whoever reads the newest one says so.
         (Some((_, bytes)), _, _) => Ok(Claim::Bytes(bytes)),
         (None, Some(expired), _) => rest.pointer_in(repository, expired).await.map(Claim::Bytes),
         (None, None, MAX_ITEMS..) => Ok(Claim::Missing(format!(
-            "run {run} of `{repository}` has no artifact `{name}` among its newest {MAX_ITEMS}, and no others are looked \
+            "run {run} of `{repository}` has no artifact `{name}` among its newest {MAX_ITEMS}, \
+             and no others are looked \
              at: hand over its `pointer` or `fingerprint` instead"
         ))),
         (None, None, _) => Ok(Claim::Missing(format!(
-            "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model has none, so name the one \
+            "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model has \
+             none, so name the one \
              that trained it, or leave `run-id` out"
         ))),
     }
@@ -313,12 +355,19 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     if own.manifest == claimed.manifest {
         return Ok(own);
     }
-    let is_previous = own.previous.iter().any(|previous| previous.manifest == claimed.manifest.digest);
+    let is_previous =
+        own.previous.iter().any(|previous| previous.manifest == claimed.manifest.digest);
     if !is_previous {
-        return Err(refuse(format!("the store's own pointer names no manifest {}", claimed.manifest.digest)));
+        return Err(refuse(format!(
+            "the store's own pointer names no manifest {}",
+            claimed.manifest.digest
+        )));
     }
-    let generation =
-        own.previous.iter().find(|previous| previous.manifest == claimed.manifest.digest).map(|p| p.generation);
+    let generation = own
+        .previous
+        .iter()
+        .find(|previous| previous.manifest == claimed.manifest.digest)
+        .map(|p| p.generation);
     let older = Pointer {
         generation: generation.unwrap_or(own.generation),
         manifest: Reference {
@@ -334,7 +383,8 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         previous: Vec::new(),
         ..own
     };
-    let manifest = lookup::manifest(ctx, &older).await?.ok_or_else(|| gone(&older.manifest.digest))?;
+    let manifest =
+        lookup::manifest(ctx, &older).await?.ok_or_else(|| gone(&older.manifest.digest))?;
     Ok(Pointer { files: manifest.files.len() as u64, bytes: manifest.total_bytes(), ..older })
 }
 

@@ -27,12 +27,19 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
     let mut outputs = Outputs::default();
     let pointer = match resolve::find(ctx, &mut outputs).await? {
         Resolution::Found(pointer) => pointer,
-        Resolution::Missing(reason, explanation) => return resolve::missing(ctx, outputs, reason, &explanation),
+        Resolution::Missing(reason, explanation) => {
+            return resolve::missing(ctx, outputs, reason, &explanation);
+        }
     };
     let gaps = lookup::gaps(ctx, &pointer).await?;
     // What is there but wrong is found out, and named, by fetching it.
     if gaps.absent > 0 && gaps.wrong == 0 {
-        return resolve::missing(ctx, outputs, Reason::Incomplete, &resolve::gone_or_damaged(&gaps));
+        return resolve::missing(
+            ctx,
+            outputs,
+            Reason::Incomplete,
+            &resolve::gone_or_damaged(&gaps),
+        );
     }
     let restored = apply(ctx, &pointer).await?;
     if outputs.inputs.is_some() {
@@ -62,10 +69,11 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
 /// # Errors
 /// Damage, or a store or file system that fails; the old files stay in every case.
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
-    let manifest = lookup::manifest(ctx, pointer)
-        .await?
-        .ok_or_else(|| Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest)))?;
-    let restored = download::restore(&ctx.store, manifest, &ctx.settings.destination, &ctx.progress).await?;
+    let manifest = lookup::manifest(ctx, pointer).await?.ok_or_else(|| {
+        Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest))
+    })?;
+    let restored =
+        download::restore(&ctx.store, manifest, &ctx.settings.destination, &ctx.progress).await?;
     ctx.report.info(&format!(
         "{}: restored {} ({} unchanged, fetched {})",
         ctx.settings.model,

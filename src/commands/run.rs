@@ -49,9 +49,15 @@ pub async fn execute(
     Ok(outputs)
 }
 
-async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interrupt: &Interrupt) -> Result<()> {
+async fn train(
+    ctx: &Context,
+    training: &[OsString],
+    quiet_stdout: bool,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let (program, arguments) = training.split_first().ok_or_else(|| {
-        Error::bad_input("there is no training command").hint("give it after `--`, such as `-- python src/train.py`")
+        Error::bad_input("there is no training command")
+            .hint("give it after `--`, such as `-- python src/train.py`")
     })?;
     let shown = program.to_string_lossy();
     ctx.report.info(&format!("{}: training with `{shown}`", ctx.settings.model));
@@ -67,8 +73,9 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
         command.process_group(0);
     }
     let mut child = command.spawn().map_err(|error| {
-        Error::failed(format!("cannot run `{shown}`: {}", describe_io(&error)))
-            .hint("the training command stands after `--` and runs in the workspace, without a shell")
+        Error::failed(format!("cannot run `{shown}`: {}", describe_io(&error))).hint(
+            "the training command stands after `--` and runs in the workspace, without a shell",
+        )
     })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut stop = interrupt.clone();
@@ -84,14 +91,19 @@ async fn train(ctx: &Context, training: &[OsString], quiet_stdout: bool, interru
             return Err(interrupted(number));
         }
     };
-    let status =
-        status.map_err(|error| Error::failed(format!("cannot wait for `{shown}`: {}", describe_io(&error))))?;
+    let status = status.map_err(|error| {
+        Error::failed(format!("cannot wait for `{shown}`: {}", describe_io(&error)))
+    })?;
     if status.success() {
         return Ok(());
     }
     let (code, how) = match (status.code(), status.signal()) {
-        (Some(code), _) => (u8::try_from(code).unwrap_or(1), format!("ended with exit code {code}")),
-        (None, Some(signal)) => (u8::try_from(128 + signal).unwrap_or(1), format!("was ended by signal {signal}")),
+        (Some(code), _) => {
+            (u8::try_from(code).unwrap_or(1), format!("ended with exit code {code}"))
+        }
+        (None, Some(signal)) => {
+            (u8::try_from(128 + signal).unwrap_or(1), format!("was ended by signal {signal}"))
+        }
         (None, None) => (1, "failed".to_owned()),
     };
     Err(Error::new(Kind::Exit(code), format!("the training `{shown}` {how}; nothing was saved")))

@@ -14,7 +14,9 @@ use crate::decide::save::{Commit, Existing, save};
 use crate::decide::{Reason, changes, head};
 use crate::error::{Error, Result};
 use crate::format::pointer::{Reference, schema_for};
-use crate::format::{Digest, FormatError, Head, InputsDocument, Pointer, artifact, head as head_format};
+use crate::format::{
+    Digest, FormatError, Head, InputsDocument, Pointer, artifact, head as head_format,
+};
 use crate::github::artifact::Uploaded;
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::outputs::Outputs;
@@ -45,7 +47,12 @@ pub struct Basis {
 
 impl Basis {
     /// Returns what a plan of the same process knows.
-    pub fn of(ctx: &Context, planned: &Planned, train_time: Option<Duration>, since: Option<SystemTime>) -> Self {
+    pub fn of(
+        ctx: &Context,
+        planned: &Planned,
+        train_time: Option<Duration>,
+        since: Option<SystemTime>,
+    ) -> Self {
         let base = planned.found.as_ref().filter(|found| found.scope == ctx.access.own);
         Self {
             fingerprint: Some(planned.inputs.all),
@@ -65,8 +72,11 @@ impl Basis {
 pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     let document = ctx.observe_inputs().await?;
     let inputs = document.fingerprint();
-    let mut outputs = Outputs { fingerprint: Some(inputs.all), inputs: Some(inputs), ..Outputs::default() };
-    if let Some(planned) = basis.fingerprint.or(ctx.settings.fingerprint).filter(|planned| *planned != inputs.all) {
+    let mut outputs =
+        Outputs { fingerprint: Some(inputs.all), inputs: Some(inputs), ..Outputs::default() };
+    if let Some(planned) =
+        basis.fingerprint.or(ctx.settings.fingerprint).filter(|planned| *planned != inputs.all)
+    {
         return Err(drift(ctx, &planned, &document, basis.document.as_ref()).await);
     }
     if let Some(why) = &ctx.access.read_only {
@@ -76,7 +86,8 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     }
     // Looked at even where the plan knows it: a store that cannot be used must show before
     // gigabytes were sent to it.
-    let present = lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce);
+    let present =
+        lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce);
     let base = basis.base.unwrap_or(present);
 
     let (workspace, model_path) = (ctx.settings.workspace.clone(), ctx.settings.model_path.clone());
@@ -84,20 +95,28 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         .await
         .map_err(|error| Error::failed("the save was interrupted").caused_by(error))??;
     if tree.files.is_empty() {
-        return Err(Error::failed("there is no model to save: `model-path` holds no file")
-            .hint("check that the training writes its model there, and that `model-path` names it"));
+        return Err(Error::failed("there is no model to save: `model-path` holds no file").hint(
+            "check that the training writes its model there, and that `model-path` names it",
+        ));
     }
     if basis.since.is_some_and(|since| tree.newest.is_some_and(|newest| newest < since)) {
-        ctx.report.warn("no file of the model is newer than the plan: is this really what was trained now?");
+        ctx.report.warn(
+            "no file of the model is newer than the plan: is this really what was trained now?",
+        );
     }
-    let uploaded = upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
+    let uploaded =
+        upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
     let manifest = &uploaded.manifest;
     for (one, other) in manifest.case_collisions() {
-        ctx.report.warn(&format!("`{one}` and `{other}` differ only in case; some file systems cannot hold both"));
+        ctx.report.warn(&format!(
+            "`{one}` and `{other}` differ only in case; some file systems cannot hold both"
+        ));
     }
-    let too_large = |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
+    let too_large =
+        |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
     let manifest_bytes = Payload::new(manifest.to_bytes().map_err(too_large)?);
-    let manifest_reference = Reference { digest: manifest_bytes.digest, size: manifest_bytes.bytes.len() as u64 };
+    let manifest_reference =
+        Reference { digest: manifest_bytes.digest, size: manifest_bytes.bytes.len() as u64 };
     let trained = manifest_reference.digest;
     upload::put_addressed(&ctx.store, &layout::manifest(&trained), manifest_bytes).await?;
     let inputs_reference = keep_inputs(ctx, &document).await?;
@@ -143,10 +162,12 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
             true => "a model of exactly these inputs was stored before; it is kept",
             false => "another run saved a model of exactly these inputs first; that one is used",
         };
-        ctx.report.info(&format!("{}: {why} (manifest {})", ctx.settings.model, pointer.manifest.digest));
+        ctx.report
+            .info(&format!("{}: {why} (manifest {})", ctx.settings.model, pointer.manifest.digest));
         if was_there && pointer.manifest.digest != trained {
             ctx.report.warn(
-                "what was trained now is not used; to replace the stored model, set `force-retrain` where it is saved",
+                "what was trained now is not used; to replace the stored model, set \
+                 `force-retrain` where it is saved",
             );
         }
         ("kept", why.to_owned())
@@ -173,7 +194,8 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
     let service = match &ctx.results {
         Ok(service) => service,
         Err(why) => {
-            ctx.report.warn(&format!("the pointer is in the store only, not among the artifacts: {why}"));
+            ctx.report
+                .warn(&format!("the pointer is in the store only, not among the artifacts: {why}"));
             return None;
         }
     };
@@ -183,7 +205,10 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
     let bytes = pointer.to_bytes().ok()?;
     match service.upload(&name, &bytes, settings.artifact_retention_days).await {
         Ok(uploaded) => {
-            ctx.report.info(&format!("{}: the pointer is the artifact `{}`", settings.model, uploaded.name));
+            ctx.report.info(&format!(
+                "{}: the pointer is the artifact `{}`",
+                settings.model, uploaded.name
+            ));
             Some(uploaded)
         }
         Err(error) => {
@@ -202,7 +227,14 @@ fn files_and_bytes_sent(blobs: u64, bytes: u64) -> String {
 }
 
 fn summary(ctx: &Context, decision: &str, why: &str, rows: Vec<(&'static str, String)>) -> String {
-    Summary { model: ctx.settings.model.as_str(), decision, reason: (decision, why), rows, changes: &[] }.render()
+    Summary {
+        model: ctx.settings.model.as_str(),
+        decision,
+        reason: (decision, why),
+        rows,
+        changes: &[],
+    }
+    .render()
 }
 
 /// Returns the time in whole seconds.
@@ -236,19 +268,28 @@ pub async fn rehearse(ctx: &Context, planned: &Planned) -> Result<()> {
         return Ok(());
     }
     let key = layout::probe(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model);
-    let refused =
-        |error: StoreError| Error::from(error).hint("nothing was trained yet, because it could not have been saved");
+    let refused = |error: StoreError| {
+        Error::from(error).hint("nothing was trained yet, because it could not have been saved")
+    };
     ctx.store.check_writable(&key).await.map_err(refused)
 }
 
 /// Says which inputs are not those of the plan, as exactly as can be known.
-async fn drift(ctx: &Context, planned: &Digest, now: &InputsDocument, then: Option<&InputsDocument>) -> Error {
+async fn drift(
+    ctx: &Context,
+    planned: &Digest,
+    now: &InputsDocument,
+    then: Option<&InputsDocument>,
+) -> Error {
     const SHOWN: usize = 20;
-    let error = |details: String| {
-        Error::failed(format!("the inputs are not those that were planned, so nothing was saved{details}")).hint(
-            "the training must not write to `data-paths` or `training-paths`, and this job must check out the same files as the plan's",
+    let error =
+        |details: String| {
+            Error::failed(format!("the inputs are not those that were planned, so nothing was \
+                               saved{details}")).hint(
+            "the training must not write to `data-paths` or `training-paths`, and this job must \
+             check out the same files as the plan's",
         )
-    };
+        };
     let (differences, than) = match then {
         Some(then) => (changes::between(then, now), "when it was planned"),
         None => match earlier(ctx).await {
@@ -273,11 +314,17 @@ async fn earlier(ctx: &Context) -> Option<InputsDocument> {
 }
 
 /// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
-async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>, unusable: bool) -> Result<(Pointer, bool)> {
+async fn commit(
+    ctx: &Context,
+    draft: Pointer,
+    base: Option<&str>,
+    unusable: bool,
+) -> Result<(Pointer, bool)> {
     let key = layout::pointer(&draft.scope, &draft.namespace, &draft.model, &draft.fingerprint);
     for _ in 0..ATTEMPTS {
         let existing = lookup::pointer(ctx, &draft.scope, &draft.fingerprint).await?;
-        if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
+        if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce)
+        {
             // An earlier attempt arrived although its answer did not.
             return Ok((found.clone(), true));
         }
@@ -293,31 +340,41 @@ async fn commit(ctx: &Context, draft: Pointer, base: Option<&str>, unusable: boo
             is_base: base == Some(pointer.nonce.as_str()),
             unusable,
         });
-        let (generation, previous, condition) =
-            match (save(in_the_way, &draft.manifest.digest, &ctx.settings.policy, ctx.now), existing) {
-                (Commit::Adopt, Some((found, _))) => return Ok((found, false)),
-                (Commit::Replace { generation, previous }, Some((_, version))) => {
-                    (generation, previous, Condition::Unchanged(version))
-                }
-                _ => (1, Vec::new(), Condition::Absent),
-            };
+        let (generation, previous, condition) = match (
+            save(in_the_way, &draft.manifest.digest, &ctx.settings.policy, ctx.now),
+            existing,
+        ) {
+            (Commit::Adopt, Some((found, _))) => return Ok((found, false)),
+            (Commit::Replace { generation, previous }, Some((_, version))) => {
+                (generation, previous, Condition::Unchanged(version))
+            }
+            _ => (1, Vec::new(), Condition::Absent),
+        };
         let pointer = Pointer { generation, previous, ..draft.clone() };
         if put(ctx, &key, &pointer, condition).await?.is_some() {
             return Ok((pointer, true));
         }
         tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
     }
-    Err(Error::failed(format!("cannot write `{key}`: other runs changed it {ATTEMPTS} times meanwhile"))
-        .hint("run the save again"))
+    Err(Error::failed(format!(
+        "cannot write `{key}`: other runs changed it {ATTEMPTS} times meanwhile"
+    ))
+    .hint("run the save again"))
 }
 
 /// Writes the pointer; `None` where the race must be looked at again.
 ///
 /// # Errors
 /// A store that cannot be written.
-pub async fn put(ctx: &Context, key: &Key, pointer: &Pointer, condition: Condition) -> Result<Option<Version>> {
-    let bytes =
-        pointer.to_bytes().map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
+pub async fn put(
+    ctx: &Context,
+    key: &Key,
+    pointer: &Pointer,
+    condition: Condition,
+) -> Result<Option<Version>> {
+    let bytes = pointer
+        .to_bytes()
+        .map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
     match ctx.store.put(key, Payload::new(bytes), condition).await {
         Ok(version) => Ok(Some(version)),
         Err(error) => match error.kind {
@@ -346,7 +403,8 @@ pub async fn move_head(ctx: &Context, pointer: &Pointer) {
 }
 
 async fn try_move_head(ctx: &Context, pointer: &Pointer) -> Result<()> {
-    let key = layout::head(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model, ctx.ref_name());
+    let key =
+        layout::head(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model, ctx.ref_name());
     for _ in 0..ATTEMPTS {
         let current = lookup::head(ctx, &ctx.access.own, ctx.ref_name()).await?;
         if !head::must_move(current.as_ref().map(|(head, _)| head), pointer, ctx.run_id()) {
@@ -363,8 +421,11 @@ async fn try_move_head(ctx: &Context, pointer: &Pointer) -> Result<()> {
             updated_at: now(),
             nonce: nonce(),
         };
-        let bytes = head.to_bytes().map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
-        let condition = current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
+        let bytes = head
+            .to_bytes()
+            .map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
+        let condition =
+            current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
         match ctx.store.put(&key, Payload::new(bytes), condition).await {
             Ok(_) => return Ok(()),
             Err(error)

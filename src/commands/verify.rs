@@ -16,17 +16,23 @@ pub async fn execute(ctx: &Context) -> Result<Outputs> {
     let pointer = match resolve::find(ctx, &mut outputs).await? {
         Resolution::Found(pointer) => *pointer,
         Resolution::Missing(reason, explanation) => {
-            return resolve::missing(ctx, outputs, reason, &explanation).map(|execution| execution.outputs);
+            return resolve::missing(ctx, outputs, reason, &explanation)
+                .map(|execution| execution.outputs);
         }
     };
-    let manifest = lookup::manifest(ctx, &pointer)
-        .await?
-        .ok_or_else(|| Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest)))?;
+    let manifest = lookup::manifest(ctx, &pointer).await?.ok_or_else(|| {
+        Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest))
+    })?;
     let damage = download::verify(&ctx.store, manifest, &ctx.progress).await?;
     if !damage.is_empty() {
-        let count = if damage.len() == 1 { "1 object is".to_owned() } else { format!("{} objects are", damage.len()) };
-        return Err(Error::integrity(format!("{count} damaged:\n  {}", damage.join("\n  ")))
-            .hint("remove what is named from the store, and the next run trains and saves the model anew"));
+        let count = if damage.len() == 1 {
+            "1 object is".to_owned()
+        } else {
+            format!("{} objects are", damage.len())
+        };
+        return Err(Error::integrity(format!("{count} damaged:\n  {}", damage.join("\n  "))).hint(
+            "remove what is named from the store, and the next run trains and saves the model anew",
+        ));
     }
     ctx.report.info(&format!(
         "{}: every byte is as it was saved ({}, manifest {})",

@@ -72,7 +72,12 @@ impl InputSet {
 pub fn between(old: &InputsDocument, new: &InputsDocument) -> Vec<Change> {
     let mut changes = files(InputSet::Data, &old.data, &new.data);
     changes.extend(files(InputSet::Training, &old.training, &new.training));
-    let change = |kind, name: &String| Change { kind, set: InputSet::Extra, path: name.clone(), old_path: None };
+    let change = |kind, name: &String| Change {
+        kind,
+        set: InputSet::Extra,
+        path: name.clone(),
+        old_path: None,
+    };
     for (name, value) in &new.extra {
         match old.extra.get(name) {
             None => changes.push(change(ChangeKind::Added, name)),
@@ -81,15 +86,20 @@ pub fn between(old: &InputsDocument, new: &InputsDocument) -> Vec<Change> {
         }
     }
     changes.extend(
-        old.extra.keys().filter(|name| !new.extra.contains_key(*name)).map(|name| change(ChangeKind::Removed, name)),
+        old.extra
+            .keys()
+            .filter(|name| !new.extra.contains_key(*name))
+            .map(|name| change(ChangeKind::Removed, name)),
     );
     changes.sort_by(|a, b| (a.set, a.kind, &a.path).cmp(&(b.set, b.kind, &b.path)));
     changes
 }
 
 fn files(set: InputSet, old: &[InputEntry], new: &[InputEntry]) -> Vec<Change> {
-    let before: BTreeMap<&str, &InputEntry> = old.iter().map(|entry| (entry.path.as_str(), entry)).collect();
-    let after: BTreeMap<&str, &InputEntry> = new.iter().map(|entry| (entry.path.as_str(), entry)).collect();
+    let before: BTreeMap<&str, &InputEntry> =
+        old.iter().map(|entry| (entry.path.as_str(), entry)).collect();
+    let after: BTreeMap<&str, &InputEntry> =
+        new.iter().map(|entry| (entry.path.as_str(), entry)).collect();
     let mut changes = Vec::new();
     // Where content vanished under one path and appeared under another, the file was renamed.
     let mut gone: HashMap<_, Vec<&str>> = HashMap::new();
@@ -106,7 +116,11 @@ fn files(set: InputSet, old: &[InputEntry], new: &[InputEntry]) -> Vec<Change> {
         match before.get(entry.path.as_str()) {
             Some(before) if (before.digest, before.size) == (entry.digest, entry.size) => {}
             Some(_) => changes.push(change(ChangeKind::Modified, None)),
-            None => match gone.get_mut(&(entry.digest, entry.size)).filter(|_| entry.size > 0).and_then(Vec::pop) {
+            None => match gone
+                .get_mut(&(entry.digest, entry.size))
+                .filter(|_| entry.size > 0)
+                .and_then(Vec::pop)
+            {
                 Some(old_path) => changes.push(change(ChangeKind::Renamed, Some(old_path))),
                 None => changes.push(change(ChangeKind::Added, None)),
             },
@@ -136,14 +150,23 @@ mod tests {
         InputsDocument {
             data: data.iter().map(entry).collect(),
             training: Vec::new(),
-            extra: extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            extra: extra
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         }
     }
 
     #[test]
     fn every_kind_of_change_is_found_once() {
-        let old = document(&[("a", "1"), ("b", "2"), ("c", "3"), ("e", "")], &[("lr", "1"), ("old", "x")]);
-        let new = document(&[("a", "1"), ("b", "9"), ("d", "3"), ("f", "")], &[("lr", "2"), ("new", "x")]);
+        let old = document(
+            &[("a", "1"), ("b", "2"), ("c", "3"), ("e", "")],
+            &[("lr", "1"), ("old", "x")],
+        );
+        let new = document(
+            &[("a", "1"), ("b", "9"), ("d", "3"), ("f", "")],
+            &[("lr", "2"), ("new", "x")],
+        );
         let shown: Vec<String> = between(&old, &new)
             .iter()
             .map(|c| {

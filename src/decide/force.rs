@@ -15,18 +15,29 @@ pub struct ForceRules {
 }
 
 /// Decides; `message` is that of the commit that caused the run, where the event has one.
-pub fn forced(rules: &ForceRules, run: Option<&RunContext>, message: Option<&str>) -> Option<Forced> {
+pub fn forced(
+    rules: &ForceRules,
+    run: Option<&RunContext>,
+    message: Option<&str>,
+) -> Option<Forced> {
     let by = run.map(|run| run.actor.clone()).filter(|actor| !actor.is_empty());
-    let told = |source, detail: &str| Some(Forced { by: by.clone(), source, detail: detail.to_owned() });
+    let told =
+        |source, detail: &str| Some(Forced { by: by.clone(), source, detail: detail.to_owned() });
     if rules.input {
         return told(ForceSource::Input, "force-retrain");
     }
-    if let Some(token) = rules.message.as_ref().filter(|token| message.is_some_and(|text| text.contains(*token))) {
+    if let Some(token) =
+        rules.message.as_ref().filter(|token| message.is_some_and(|text| text.contains(*token)))
+    {
         return told(ForceSource::CommitMessage, token);
     }
-    let labels = run.and_then(|run| run.pull_request.as_ref()).map_or(&[][..], |request| &request.labels);
+    let labels =
+        run.and_then(|run| run.pull_request.as_ref()).map_or(&[][..], |request| &request.labels);
     // GitHub does not tell labels apart by case.
-    let label = rules.label.as_ref().filter(|label| labels.iter().any(|one| one.eq_ignore_ascii_case(label)));
+    let label = rules
+        .label
+        .as_ref()
+        .filter(|label| labels.iter().any(|one| one.eq_ignore_ascii_case(label)));
     label.and_then(|label| told(ForceSource::Label, label))
 }
 
@@ -37,14 +48,25 @@ mod tests {
 
     #[test]
     fn only_what_is_named_forces() {
-        let request =
-            PullRequest { number: 7, same_repository: true, labels: vec!["Retrain".into()], ..PullRequest::default() };
-        let run = RunContext { actor: "octocat".into(), pull_request: Some(request), ..RunContext::default() };
+        let request = PullRequest {
+            number: 7,
+            same_repository: true,
+            labels: vec!["Retrain".into()],
+            ..PullRequest::default()
+        };
+        let run = RunContext {
+            actor: "octocat".into(),
+            pull_request: Some(request),
+            ..RunContext::default()
+        };
         let message = Some("fix the loader [retrain]");
         let rules = ForceRules::default();
         assert_eq!(forced(&rules, Some(&run), message), None);
         for (rules, said) in [
-            (ForceRules { input: true, ..rules.clone() }, "the input `force-retrain` (run started by octocat)"),
+            (
+                ForceRules { input: true, ..rules.clone() },
+                "the input `force-retrain` (run started by octocat)",
+            ),
             (
                 ForceRules { message: Some("[retrain]".into()), ..rules.clone() },
                 "`[retrain]` in the commit's message (run started by octocat)",
@@ -56,7 +78,11 @@ mod tests {
         ] {
             assert_eq!(forced(&rules, Some(&run), message).unwrap().to_string(), said);
         }
-        let absent = ForceRules { input: false, message: Some("[train]".into()), label: Some("train".into()) };
+        let absent = ForceRules {
+            input: false,
+            message: Some("[train]".into()),
+            label: Some("train".into()),
+        };
         assert_eq!(forced(&absent, Some(&run), message), None);
         assert_eq!(forced(&absent, None, None), None);
         let outside = forced(&ForceRules { input: true, ..rules }, None, None).unwrap();

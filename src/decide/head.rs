@@ -20,7 +20,8 @@ mod tests {
     #[test]
     fn an_older_run_never_moves_a_head() {
         let head = Head::parse(include_bytes!("../../tests/it/golden/v1/head.json")).unwrap();
-        let pointer = Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
+        let pointer =
+            Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
         let other = Pointer { fingerprint: Digest::of(b"reverted"), ..pointer.clone() };
         for (current, pointer, run_id, moves) in [
             (None, &pointer, 1, true),

@@ -122,22 +122,29 @@ pub fn plan(
         return retrain(Reason::Forced, format!("a new training was asked for by {forced}"));
     }
     match lookup {
-        Lookup::Failed(why) => retrain(Reason::StoreUnavailable, format!("the store could not be looked at: {why}")),
+        Lookup::Failed(why) => {
+            retrain(Reason::StoreUnavailable, format!("the store could not be looked at: {why}"))
+        }
         Lookup::Found(found) if found.absent + found.wrong > 0 => retrain(
             Reason::Incomplete,
             format!(
-                "a model of these inputs was saved, but {} of its objects are gone from the store or damaged",
+                "a model of these inputs was saved, but {} of its objects are gone from the store \
+                 or damaged",
                 found.absent + found.wrong
             ),
         ),
         Lookup::Found(found) => match expired(&found.pointer, policy, now) {
-            Some(age) => {
-                retrain(Reason::Expired, format!("the model of these inputs is {}, older than `max-age`", days(age)))
-            }
+            Some(age) => retrain(
+                Reason::Expired,
+                format!("the model of these inputs is {}, older than `max-age`", days(age)),
+            ),
             None => Verdict {
                 retrain: false,
                 reason: Reason::Hit,
-                explanation: format!("a model of exactly these inputs is in the scope `{}`", found.scope),
+                explanation: format!(
+                    "a model of exactly these inputs is in the scope `{}`",
+                    found.scope
+                ),
             },
         },
         Lookup::Absent => match baseline {
@@ -159,9 +166,15 @@ pub fn expired(pointer: &Pointer, policy: &Policy, now: Timestamp) -> Option<Sig
 fn difference(old: &Fingerprint, new: &Fingerprint) -> (Reason, &'static str) {
     match (old.data != new.data, old.training != new.training, old.extra != new.extra) {
         (true, false, false) => (Reason::DataChanged, "the data changed since the last model"),
-        (false, true, false) => (Reason::TrainingChanged, "the training code changed since the last model"),
-        (false, false, true) => (Reason::ExtraKeyChanged, "an extra key changed since the last model"),
-        (false, false, false) => (Reason::NoModel, "the last model had the same inputs, but its pointer is gone"),
+        (false, true, false) => {
+            (Reason::TrainingChanged, "the training code changed since the last model")
+        }
+        (false, false, true) => {
+            (Reason::ExtraKeyChanged, "an extra key changed since the last model")
+        }
+        (false, false, false) => {
+            (Reason::NoModel, "the last model had the same inputs, but its pointer is gone")
+        }
         _ => (Reason::InputsChanged, "several inputs changed since the last model"),
     }
 }

@@ -95,7 +95,8 @@ pub struct Wanted<'a> {
     pub fingerprint: &'a Digest,
 }
 
-/// Returns whether the run may take over anything: a push to the default branch that may write, and is not to train anyway.
+/// Returns whether the run may take over anything: a push to the default branch that may write, and
+/// is not to train anyway.
 pub fn is_due(run: &RunContext, access: &Access, policy: &Policy) -> bool {
     let default = run.default_branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
     run.event == "push"
@@ -105,7 +106,8 @@ pub fn is_due(run: &RunContext, access: &Access, policy: &Policy) -> bool {
         && policy.force.is_none()
 }
 
-/// Checks that the pull request was merged by this very commit, and came from the repository itself.
+/// Checks that the pull request was merged by this very commit, and came from the repository
+/// itself.
 ///
 /// # Errors
 /// The first fact that says no, as a sentence without a full stop.
@@ -114,7 +116,9 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
         return Err("it is not merged".to_owned());
     }
     if here.repository_id == 0 {
-        return Err("the runner does not say which repository this is (GITHUB_REPOSITORY_ID)".to_owned());
+        return Err(
+            "the runner does not say which repository this is (GITHUB_REPOSITORY_ID)".to_owned()
+        );
     }
     match pull.base_repository_id {
         Some(base) if base == here.repository_id => {}
@@ -122,7 +126,10 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
         None => return Err("it is not known into which repository it was merged".to_owned()),
     }
     if pull.base_branch != here.default_branch {
-        return Err(format!("it was merged into `{}`, not into the default branch", pull.base_branch));
+        return Err(format!(
+            "it was merged into `{}`, not into the default branch",
+            pull.base_branch
+        ));
     }
     if pull.head_repository_id != Some(here.repository_id) {
         return Err("it comes from a fork".to_owned());
@@ -146,18 +153,26 @@ pub struct Rivals {
     pub events: Vec<String>,
 }
 
-/// Checks that nothing but this pull request, into the default branch, caused the runs of its branch.
+/// Checks that nothing but this pull request, into the default branch, caused the runs of its
+/// branch.
 ///
 /// # Errors
 /// The first fact that says no, as a sentence without a full stop.
 pub fn without_rivals(rivals: &Rivals, pull: &PullFacts) -> Result<(), String> {
     if !rivals.of_branch.contains(&pull.number) {
-        return Err(format!("it is not among the pull requests of its branch `{}`", pull.head_branch));
+        return Err(format!(
+            "it is not among the pull requests of its branch `{}`",
+            pull.head_branch
+        ));
     }
     if let Some(other) = rivals.of_branch.iter().find(|number| **number != pull.number) {
-        return Err(format!("pull request #{other} has the same branch, so its runs cannot be told apart"));
+        return Err(format!(
+            "pull request #{other} has the same branch, so its runs cannot be told apart"
+        ));
     }
-    let is_base_change = |event: &&String| event.starts_with("base_ref_") || event.starts_with("automatic_base_change");
+    let is_base_change = |event: &&String| {
+        event.starts_with("base_ref_") || event.starts_with("automatic_base_change")
+    };
     match rivals.events.iter().find(is_base_change) {
         Some(_) => Err("it did not go to the same branch all the time".to_owned()),
         None => Ok(()),
@@ -170,7 +185,9 @@ pub fn without_rivals(rivals: &Rivals, pull: &PullFacts) -> Result<(), String> {
 /// The first fact that says no, as a sentence without a full stop.
 pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result<(), String> {
     let facts = &run.facts;
-    if facts.repository_id != Some(here.repository_id) || facts.head_repository_id != Some(here.repository_id) {
+    if facts.repository_id != Some(here.repository_id)
+        || facts.head_repository_id != Some(here.repository_id)
+    {
         return Err("its code is not from the repository itself".to_owned());
     }
     if facts.event != "pull_request" {
@@ -191,8 +208,8 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     Ok(())
 }
 
-/// Returns the files of the repository that made the run what it was; each must be the same in the commit that merged
-/// the pull request.
+/// Returns the files of the repository that made the run what it was; each must be the same in the
+/// commit that merged the pull request.
 ///
 /// # Errors
 /// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
@@ -219,11 +236,13 @@ pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, S
     Ok(files)
 }
 
-/// Returns the file of `path` or `path@ref`; `None` where both could be meant. Anybody can name a workflow
-/// `train.yml@other.yml`, and a branch `other.yml`.
+/// Returns the file of `path` or `path@ref`; `None` where both could be meant. Anybody can name a
+/// workflow `train.yml@other.yml`, and a branch `other.yml`.
 fn workflow_file(path: &str) -> Option<&str> {
     let ends = path.match_indices('@').map(|(end, _)| end).chain([path.len()]);
-    let mut files = ends.map(|end| &path[..end]).filter(|file| file.ends_with(".yml") || file.ends_with(".yaml"));
+    let mut files = ends
+        .map(|end| &path[..end])
+        .filter(|file| file.ends_with(".yml") || file.ends_with(".yaml"));
     files.next().filter(|_| files.next().is_none())
 }
 
@@ -245,7 +264,9 @@ pub fn same_pointer(
     }
     let pointer = Pointer::parse(stored).map_err(|error| error.to_string())?;
     let scope = Scope::PullRequest(pull.number);
-    pointer.expect(wanted.namespace, wanted.model, &scope, wanted.fingerprint).map_err(|error| error.to_string())?;
+    pointer
+        .expect(wanted.namespace, wanted.model, &scope, wanted.fingerprint)
+        .map_err(|error| error.to_string())?;
     let own = pointer.producer.as_ref().is_some_and(|producer| {
         producer.run_id == run.id
             && Some(producer.repository_id) == run.facts.repository_id

@@ -36,7 +36,12 @@ pub enum Commit {
 }
 
 /// Decides what happens to the pointer of a fingerprint that was trained again.
-pub fn save(existing: Option<Existing<'_>>, manifest: &Digest, policy: &Policy, now: Timestamp) -> Commit {
+pub fn save(
+    existing: Option<Existing<'_>>,
+    manifest: &Digest,
+    policy: &Policy,
+    now: Timestamp,
+) -> Commit {
     let Some(existing) = existing else { return Commit::Create };
     let pointer = existing.pointer;
     let asked_for = existing.is_base && (policy.force.is_some() || existing.unusable);
@@ -45,7 +50,8 @@ pub fn save(existing: Option<Existing<'_>>, manifest: &Digest, policy: &Policy, 
     if !asked_for && !outdated && (is_same || existing.complete) {
         return Commit::Adopt;
     }
-    let mut previous = vec![Previous { generation: pointer.generation, manifest: pointer.manifest.digest }];
+    let mut previous =
+        vec![Previous { generation: pointer.generation, manifest: pointer.manifest.digest }];
     previous.extend(pointer.previous.iter().cloned());
     previous.truncate(MAX_PREVIOUS);
     Commit::Replace { generation: pointer.generation + 1, previous }
@@ -60,11 +66,13 @@ mod tests {
 
     #[test]
     fn the_table_of_commits() {
-        let pointer = Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
+        let pointer =
+            Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
         let now = pointer.created_at + SignedDuration::from_hours(48);
         let other = Digest::of(b"other");
         let always = Policy::default();
-        let by_input = Forced { by: None, source: ForceSource::Input, detail: "force-retrain".to_owned() };
+        let by_input =
+            Forced { by: None, source: ForceSource::Input, detail: "force-retrain".to_owned() };
         let forced = Policy { force: Some(by_input), max_age: None };
         let daily = Policy { force: None, max_age: Some(SignedDuration::from_hours(24)) };
         assert_eq!(save(None, &other, &forced, now), Commit::Create);
@@ -86,11 +94,15 @@ mod tests {
             assert_eq!(commit == Commit::Adopt, adopts, "{complete} {is_base} {policy:?} {same}");
             if let Commit::Replace { generation, previous } = commit {
                 assert_eq!(generation, pointer.generation + 1);
-                assert_eq!(previous[0], Previous { generation: pointer.generation, manifest: pointer.manifest.digest });
+                assert_eq!(
+                    previous[0],
+                    Previous { generation: pointer.generation, manifest: pointer.manifest.digest }
+                );
                 assert_eq!(previous.len(), pointer.previous.len() + 1);
             }
         }
-        // What could not be put in place is replaced, unless somebody else has replaced it meanwhile.
+        // What could not be put in place is replaced, unless somebody else has replaced it
+        // meanwhile.
         for (is_base, adopts) in [(true, false), (false, true)] {
             let existing = Existing { pointer: &pointer, complete: true, is_base, unusable: true };
             assert_eq!(save(Some(existing), &other, &always, now) == Commit::Adopt, adopts);

@@ -43,16 +43,22 @@ pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
 /// Narrows the access to what a run may do with another repository's models: read the trusted ones.
 pub fn foreign(own: Access) -> Access {
     let reads = if own.reads.is_empty() { Vec::new() } else { vec![Scope::Trusted] };
-    Access { own: Scope::Trusted, reads, read_only: Some("models of another repository are only read".to_owned()) }
+    Access {
+        own: Scope::Trusted,
+        reads,
+        read_only: Some("models of another repository are only read".to_owned()),
+    }
 }
 
-/// Returns what a person should know of a run that may be one of the default branch, where nobody says which that is:
-/// its models go where no deployment looks, and nothing fails.
+/// Returns what a person should know of a run that may be one of the default branch, where nobody
+/// says which that is: its models go where no deployment looks, and nothing fails.
 pub fn doubt(run: &RunContext, access: &Access) -> Option<String> {
-    let may_be = ["push", "workflow_dispatch"].contains(&run.event.as_str()) && run.git_ref.starts_with("refs/heads/");
+    let may_be = ["push", "workflow_dispatch"].contains(&run.event.as_str())
+        && run.git_ref.starts_with("refs/heads/");
     (may_be && run.default_branch.is_none() && access.own != Scope::Trusted).then(|| {
         format!(
-            "the event's payload does not say which branch is the default one, so models of this run are filed under `{}` \
+            "the event's payload does not say which branch is the default one, so models of this \
+             run are filed under `{}` \
              and not trusted: if they are to be, name the branch in `trusted-refs`",
             access.own
         )
@@ -74,8 +80,11 @@ fn scope_of(run: &RunContext, trusted_refs: &[String]) -> Scope {
 }
 
 fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
-    let git_ref =
-        if run.event == "merge_group" { run.merge_base_ref.as_deref().unwrap_or_default() } else { &run.git_ref };
+    let git_ref = if run.event == "merge_group" {
+        run.merge_base_ref.as_deref().unwrap_or_default()
+    } else {
+        &run.git_ref
+    };
     let is_default = match &run.default_branch {
         Some(branch) => git_ref == format!("refs/heads/{branch}"),
         // Schedules run on the default branch alone, and their payload need not name it.
@@ -84,11 +93,15 @@ fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
     is_default || is_named(git_ref, trusted_refs)
 }
 
-/// Returns whether the input `trusted-refs` names the full ref: a branch by its name or any ref in full, with
-/// `*` at the end for anything.
+/// Returns whether the input `trusted-refs` names the full ref: a branch by its name or any ref in
+/// full, with `*` at the end for anything.
 pub(super) fn is_named(git_ref: &str, trusted_refs: &[String]) -> bool {
     trusted_refs.iter().any(|trusted| {
-        let trusted = if trusted.starts_with("refs/") { trusted.clone() } else { format!("refs/heads/{trusted}") };
+        let trusted = if trusted.starts_with("refs/") {
+            trusted.clone()
+        } else {
+            format!("refs/heads/{trusted}")
+        };
         match trusted.strip_suffix('*') {
             Some(start) => git_ref.starts_with(start),
             None => *git_ref == trusted,
@@ -108,8 +121,9 @@ fn stranger(run: &RunContext, own: &Scope) -> Option<String> {
         return Some(format!("runs of the event `{event}` never write"));
     }
     let is_branch = run.git_ref.starts_with("refs/heads/");
-    (*own != Scope::Trusted && !is_branch)
-        .then(|| format!("runs of `{}` never write, unless it is among `trusted-refs`", run.git_ref))
+    (*own != Scope::Trusted && !is_branch).then(|| {
+        format!("runs of `{}` never write, unless it is among `trusted-refs`", run.git_ref)
+    })
 }
 
 #[cfg(test)]
@@ -127,7 +141,8 @@ mod tests {
     }
 
     fn pull_request(event: &str, same_repository: bool) -> RunContext {
-        let pull_request = Some(PullRequest { number: 7, same_repository, ..PullRequest::default() });
+        let pull_request =
+            Some(PullRequest { number: 7, same_repository, ..PullRequest::default() });
         RunContext { pull_request, ..run(event, "refs/pull/7/merge") }
     }
 
@@ -151,7 +166,11 @@ mod tests {
             (run("release", "refs/tags/v2.1"), "branch/tags/v2.1", false),
             (run("create", "refs/heads/main"), "branch/main", false),
             (run("deployment", "refs/heads/main"), "branch/main", false),
-            (run("merge_group", "refs/heads/gh-readonly-queue/x"), "branch/gh-readonly-queue/x", true),
+            (
+                run("merge_group", "refs/heads/gh-readonly-queue/x"),
+                "branch/gh-readonly-queue/x",
+                true,
+            ),
             (pull_request("pull_request", true), "pr/7", true),
             (pull_request("pull_request", false), "pr/7", false),
             (pull_request("pull_request_target", true), "pr/7", false),
@@ -160,9 +179,14 @@ mod tests {
             (run("issues", "refs/heads/main"), "branch/main", false),
             (run("", ""), "branch/unknown", false),
         ] {
-            let trusted = ["release/1".to_owned(), "refs/tags/v1".to_owned(), "refs/tags/v2*".to_owned()];
+            let trusted =
+                ["release/1".to_owned(), "refs/tags/v1".to_owned(), "refs/tags/v2*".to_owned()];
             let access = access(Some(&run), &trusted);
-            assert_eq!((access.own.to_string().as_str(), access.read_only.is_none()), (scope, writes), "{run:?}");
+            assert_eq!(
+                (access.own.to_string().as_str(), access.read_only.is_none()),
+                (scope, writes),
+                "{run:?}"
+            );
             // Who has no scope of its own to write has none to read.
             assert!(writes || access.reads == [Scope::Trusted], "{run:?}");
         }
@@ -188,7 +212,9 @@ mod tests {
     #[test]
     fn who_may_be_the_default_branch_and_is_not_trusted_is_told_so() {
         let unknown = |event, git_ref| RunContext { default_branch: None, ..run(event, git_ref) };
-        let told = |run: &RunContext, trusted: &[String]| doubt(run, &access(Some(run), trusted)).is_some();
+        let told = |run: &RunContext, trusted: &[String]| {
+            doubt(run, &access(Some(run), trusted)).is_some()
+        };
         for (event, git_ref, wanted) in [
             ("push", "refs/heads/main", true),
             ("workflow_dispatch", "refs/heads/main", true),
@@ -210,8 +236,13 @@ mod tests {
             (CacheMode::WriteOnly, false, true),
             (CacheMode::None, false, false),
         ] {
-            let access = access(Some(&RunContext { cache_mode, ..run("push", "refs/heads/main") }), &[]);
-            assert_eq!((!access.reads.is_empty(), access.read_only.is_none()), (reads, writes), "{cache_mode:?}");
+            let access =
+                access(Some(&RunContext { cache_mode, ..run("push", "refs/heads/main") }), &[]);
+            assert_eq!(
+                (!access.reads.is_empty(), access.read_only.is_none()),
+                (reads, writes),
+                "{cache_mode:?}"
+            );
         }
     }
 }

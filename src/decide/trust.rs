@@ -21,14 +21,20 @@ pub struct RunFacts {
     pub conclusion: Option<String>,
 }
 
-/// Decides whether the run's artifacts may be used by a reader who trusts the default branch and `trusted_refs`, and who
-/// reads these scopes: of a branch that it reads anyway it may also name a run.
+/// Decides whether the run's artifacts may be used by a reader who trusts the default branch and
+/// `trusted_refs`, and who reads these scopes: of a branch that it reads anyway it may also name a
+/// run.
 ///
 /// The API does not tell tags from branches, so only branches count.
 ///
 /// # Errors
 /// The first fact that says no, as a sentence without a full stop.
-pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String], reads: &[Scope]) -> Result<(), String> {
+pub fn usable(
+    run: &RunFacts,
+    default_branch: &str,
+    trusted_refs: &[String],
+    reads: &[Scope],
+) -> Result<(), String> {
     match (run.repository_id, run.head_repository_id) {
         (Some(own), Some(head)) if own == head => {}
         _ => return Err("the run's code is not from the repository itself".to_owned()),
@@ -40,24 +46,33 @@ pub fn usable(run: &RunFacts, default_branch: &str, trusted_refs: &[String], rea
     let target = if run.event == "merge_group" { branch.and_then(merged_into) } else { branch };
     let is_read = branch.is_some_and(|name| reads.contains(&Scope::Branch(name.to_owned())));
     if !is_read
-        && !target.is_some_and(|name| name == default_branch || is_named(&format!("refs/heads/{name}"), trusted_refs))
+        && !target.is_some_and(|name| {
+            name == default_branch || is_named(&format!("refs/heads/{name}"), trusted_refs)
+        })
     {
         let trusted = [&[default_branch.to_owned()], trusted_refs].concat().join(", ");
         let shown = branch.unwrap_or("unknown");
-        return Err(format!("the run's branch `{shown}` is not among those that are trusted: {trusted}"));
+        return Err(format!(
+            "the run's branch `{shown}` is not among those that are trusted: {trusted}"
+        ));
     }
     match run.conclusion.as_deref() {
         Some("success") => Ok(()),
-        conclusion => Err(format!("the run has not ended well ({})", conclusion.unwrap_or("it is still running"))),
+        conclusion => Err(format!(
+            "the run has not ended well ({})",
+            conclusion.unwrap_or("it is still running")
+        )),
     }
 }
 
-/// Returns where an entry of a merge queue goes; what it trains is trusted as far as that is. Its own branch has the
-/// name `gh-readonly-queue/<base>/pr-<number>-<commit>`.
+/// Returns where an entry of a merge queue goes; what it trains is trusted as far as that is. Its
+/// own branch has the name `gh-readonly-queue/<base>/pr-<number>-<commit>`.
 fn merged_into(queued: &str) -> Option<&str> {
     let (base, entry) = queued.strip_prefix("gh-readonly-queue/")?.rsplit_once('/')?;
     let (number, sha) = entry.strip_prefix("pr-")?.split_once('-')?;
-    let is_entry = number.parse::<u64>().is_ok() && sha.bytes().all(|byte| byte.is_ascii_hexdigit()) && !sha.is_empty();
+    let is_entry = number.parse::<u64>().is_ok()
+        && sha.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !sha.is_empty();
     is_entry.then_some(base)
 }
 
@@ -74,11 +89,18 @@ mod tests {
             event: "push".into(),
             conclusion: Some("success".into()),
         };
-        let named = ["release/*".to_owned(), "refs/heads/next".to_owned(), "refs/tags/v1".to_owned()];
+        let named =
+            ["release/*".to_owned(), "refs/heads/next".to_owned(), "refs/tags/v1".to_owned()];
         assert_eq!(usable(&good, "main", &[], &[]), Ok(()));
-        for (branch, is_good) in [("release/1.x", true), ("next", true), ("releases", false), ("v1", false)] {
+        for (branch, is_good) in
+            [("release/1.x", true), ("next", true), ("releases", false), ("v1", false)]
+        {
             let run = RunFacts { head_branch: Some(branch.into()), ..good.clone() };
-            assert_eq!(usable(&run, "main", &named, &[Scope::Trusted]).is_ok(), is_good, "{branch}");
+            assert_eq!(
+                usable(&run, "main", &named, &[Scope::Trusted]).is_ok(),
+                is_good,
+                "{branch}"
+            );
         }
         for (branch, is_good) in [
             ("gh-readonly-queue/main/pr-7-0a1b", true),
@@ -90,16 +112,31 @@ mod tests {
             ("gh-readonly-queue/main/0a1b", false),
             ("main", false),
         ] {
-            let run = RunFacts { head_branch: Some(branch.into()), event: "merge_group".into(), ..good.clone() };
-            assert_eq!(usable(&run, "main", &named, &[Scope::Trusted]).is_ok(), is_good, "{branch}");
+            let run = RunFacts {
+                head_branch: Some(branch.into()),
+                event: "merge_group".into(),
+                ..good.clone()
+            };
+            assert_eq!(
+                usable(&run, "main", &named, &[Scope::Trusted]).is_ok(),
+                is_good,
+                "{branch}"
+            );
             // Anybody who may push can give a branch such a name.
             let pushed = RunFacts { event: "push".into(), ..run };
-            assert_eq!(usable(&pushed, "main", &named, &[Scope::Trusted]).is_ok(), branch == "main", "{branch}");
+            assert_eq!(
+                usable(&pushed, "main", &named, &[Scope::Trusted]).is_ok(),
+                branch == "main",
+                "{branch}"
+            );
         }
         let own = RunFacts { head_branch: Some("feature/x".into()), ..good.clone() };
         let reads = [Scope::Branch("feature/x".into()), Scope::Trusted];
         assert_eq!(usable(&own, "main", &[], &reads), Ok(()));
-        assert!(usable(&own, "main", &[], &reads[1..]).is_err(), "a trusted run reads only what is trusted");
+        assert!(
+            usable(&own, "main", &[], &reads[1..]).is_err(),
+            "a trusted run reads only what is trusted"
+        );
         for bad in [
             RunFacts { head_branch: Some("feature".into()), ..own.clone() },
             RunFacts { event: "pull_request".into(), ..own.clone() },

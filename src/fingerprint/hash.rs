@@ -18,7 +18,11 @@ const BUFFER: usize = 128 << 10;
 ///
 /// # Errors
 /// The first file, in that order, that cannot be read.
-pub fn entries(workspace: &Path, files: &[(String, u64)], progress: &Progress) -> Result<Vec<InputEntry>> {
+pub fn entries(
+    workspace: &Path,
+    files: &[(String, u64)],
+    progress: &Progress,
+) -> Result<Vec<InputEntry>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len()).min(16);
     let next = AtomicUsize::new(0);
     let mut hashed: Vec<(usize, Result<InputEntry>)> = thread::scope(|scope| {
@@ -40,14 +44,20 @@ pub fn entries(workspace: &Path, files: &[(String, u64)], progress: &Progress) -
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
     });
     hashed.sort_unstable_by_key(|(index, _)| *index);
-    let entries: Vec<InputEntry> = hashed.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
+    let entries: Vec<InputEntry> =
+        hashed.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
     if entries.len() != files.len() {
         return Err(Error::failed("hashing stopped early"));
     }
     Ok(entries)
 }
 
-fn entry(workspace: &Path, path: &str, buffer: &mut [u8], progress: &Progress) -> Result<InputEntry> {
+fn entry(
+    workspace: &Path,
+    path: &str,
+    buffer: &mut [u8],
+    progress: &Progress,
+) -> Result<InputEntry> {
     let full = workspace.join(path);
     let mut file = File::open(&full).on("cannot open", &full)?;
     let mut hasher = Hasher::default();

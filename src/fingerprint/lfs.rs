@@ -27,7 +27,8 @@ pub fn parse(bytes: &[u8]) -> Option<(Digest, u64)> {
     if lines.next().is_some() {
         return None;
     }
-    let canonical = size == "0" || (!size.starts_with('0') && size.bytes().all(|byte| byte.is_ascii_digit()));
+    let canonical =
+        size == "0" || (!size.starts_with('0') && size.bytes().all(|byte| byte.is_ascii_digit()));
     if !canonical {
         return None;
     }

@@ -96,7 +96,9 @@ impl Patterns {
     #[must_use]
     pub fn with_default_excludes(mut self) -> Self {
         if !self.0.is_empty() {
-            let defaults = DEFAULT_EXCLUDES.iter().filter_map(|line| Pattern::parse(line, Path::new("/")).ok());
+            let defaults = DEFAULT_EXCLUDES
+                .iter()
+                .filter_map(|line| Pattern::parse(line, Path::new("/")).ok());
             self.0.extend(defaults);
         }
         self
@@ -109,7 +111,11 @@ impl Patterns {
 
     /// Returns whether the last pattern that takes the file is an include.
     pub fn selects(&self, path: &[&str]) -> bool {
-        self.0.iter().rev().find(|pattern| pattern.takes(path)).is_some_and(|pattern| !pattern.negate)
+        self.0
+            .iter()
+            .rev()
+            .find(|pattern| pattern.takes(path))
+            .is_some_and(|pattern| !pattern.negate)
     }
 
     /// Returns whether anything below the directory may be selected.
@@ -117,10 +123,12 @@ impl Patterns {
     /// An exclude that matches a directory excludes everything below it, so only includes that
     /// come later can reach inside.
     pub fn may_select_below(&self, directory: &[&str]) -> bool {
-        let closed = self.0.iter().rposition(|pattern| pattern.negate && pattern.takes_all_below(directory));
+        let closed =
+            self.0.iter().rposition(|pattern| pattern.negate && pattern.takes_all_below(directory));
         let reopening = &self.0[closed.map_or(0, |at| at + 1)..];
         reopening.iter().any(|pattern| {
-            !pattern.negate && (pattern.takes_all_below(directory) || pattern.may_match_below(directory))
+            !pattern.negate
+                && (pattern.takes_all_below(directory) || pattern.may_match_below(directory))
         })
     }
 }
@@ -148,8 +156,10 @@ impl<'a> Usage<'a> {
     /// Returns the idle includes, quoted and separated by commas; `None` where there is none.
     pub fn idle(&self) -> Option<String> {
         let lines = self.patterns.0.iter().zip(&self.used);
-        let idle: Vec<String> =
-            lines.filter(|(line, used)| !line.negate && !**used).map(|(line, _)| format!("`{}`", line.text)).collect();
+        let idle: Vec<String> = lines
+            .filter(|(line, used)| !line.negate && !**used)
+            .map(|(line, _)| format!("`{}`", line.text))
+            .collect();
         (!idle.is_empty()).then(|| idle.join(", "))
     }
 }
@@ -169,9 +179,11 @@ impl Pattern {
             return Err("it must be relative to the workspace");
         }
         let directories_only = rest.ends_with('/');
-        let mut components: Vec<&str> = rest.split('/').filter(|component| !component.is_empty()).collect();
+        let mut components: Vec<&str> =
+            rest.split('/').filter(|component| !component.is_empty()).collect();
         if rest.starts_with('/') {
-            components = strip_workspace(&components, workspace).ok_or("it lies outside the workspace")?;
+            components =
+                strip_workspace(&components, workspace).ok_or("it lies outside the workspace")?;
         } else if components.first() == Some(&".") {
             components.remove(0);
         }
@@ -179,7 +191,9 @@ impl Pattern {
         for component in components {
             match Segment::parse(component)? {
                 Segment::Literal(literal) if literal == ".." => return Err("`..` is not allowed"),
-                Segment::Literal(literal) if literal == "." => return Err("`.` is allowed only at the start"),
+                Segment::Literal(literal) if literal == "." => {
+                    return Err("`.` is allowed only at the start");
+                }
                 // Two globstars in a row say no more than one.
                 Segment::Globstar if segments.last() == Some(&Segment::Globstar) => {}
                 segment => segments.push(segment),
@@ -206,8 +220,8 @@ impl Pattern {
 /// Removes what JavaScript counts as white space from both ends.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| {
-        matches!(c, '\u{9}'..='\u{d}' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{2028}' | '\u{2029}'
-            | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{feff}')
+        matches!(c, '\u{9}'..='\u{d}' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}'
+            | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{feff}')
     })
 }
 
@@ -222,9 +236,11 @@ fn strip_workspace<'a>(components: &[&'a str], workspace: &Path) -> Option<Vec<&
                 _ => None,
             })
             .collect();
-        let is = |component: &str, name: &String| Segment::parse(component) == Ok(Segment::Literal(name.clone()));
-        let inside =
-            components.len() >= root.len() && components.iter().zip(&root).all(|(component, name)| is(component, name));
+        let is = |component: &str, name: &String| {
+            Segment::parse(component) == Ok(Segment::Literal(name.clone()))
+        };
+        let inside = components.len() >= root.len()
+            && components.iter().zip(&root).all(|(component, name)| is(component, name));
         inside.then(|| components[root.len()..].to_vec())
     })
 }
@@ -234,7 +250,9 @@ fn match_segments(segments: &[Segment], path: &[&str]) -> bool {
     match segments.split_first() {
         None => path.is_empty(),
         Some((Segment::Globstar, [])) => true,
-        Some((Segment::Globstar, rest)) => (0..=path.len()).any(|skip| match_segments(rest, &path[skip..])),
+        Some((Segment::Globstar, rest)) => {
+            (0..=path.len()).any(|skip| match_segments(rest, &path[skip..]))
+        }
         Some((segment, rest)) => match path.split_first() {
             Some((component, below)) => segment.matches(component) && match_segments(rest, below),
             None => false,
@@ -248,7 +266,9 @@ fn match_start(segments: &[Segment], path: &[&str]) -> bool {
         (_, None) => true,
         (None, Some(_)) => false,
         (Some((Segment::Globstar, _)), Some(_)) => true,
-        (Some((segment, rest)), Some((component, below))) => segment.matches(component) && match_start(rest, below),
+        (Some((segment, rest)), Some((component, below))) => {
+            segment.matches(component) && match_start(rest, below)
+        }
     }
 }
 
@@ -273,7 +293,8 @@ impl Segment {
                 '?' => tokens.push(Token::Any),
                 // Without its end, a bracket stands for itself.
                 '[' if rest.contains(&u16::from(b']')) => {
-                    let members: Vec<u16> = rest.iter().copied().take_while(|unit| char_of(*unit) != ']').collect();
+                    let members: Vec<u16> =
+                        rest.iter().copied().take_while(|unit| char_of(*unit) != ']').collect();
                     tokens.push(parse_class(&members)?);
                     at += members.len() + 1;
                 }

@@ -39,7 +39,12 @@ pub struct Selection {
 /// An include that selects nothing (see [`WhenEmpty`]); a selected link that is broken; a link
 /// that leads out of the workspace where it matters; a selected special file or path that is not
 /// UTF-8; a directory that cannot be read.
-pub fn select(workspace: &Path, patterns: &Patterns, input: &str, when_empty: WhenEmpty) -> Result<Selection> {
+pub fn select(
+    workspace: &Path,
+    patterns: &Patterns,
+    input: &str,
+    when_empty: WhenEmpty,
+) -> Result<Selection> {
     let mut walker = Walker {
         root: workspace.canonicalize().on("cannot open the workspace", workspace)?,
         patterns,
@@ -56,7 +61,8 @@ pub fn select(workspace: &Path, patterns: &Patterns, input: &str, when_empty: Wh
         match when_empty {
             WhenEmpty::Fail => {
                 return Err(Error::bad_input(message).hint(
-                    "check the spelling and that the checkout has these files (later `!` lines and the default excludes count); \
+                    "check the spelling and that the checkout has these files (later `!` lines and \
+                     the default excludes count); \
                      set `if-no-files-found: warn` if they may be missing",
                 ));
             }
@@ -127,9 +133,12 @@ impl Walker<'_> {
                 Ok(target) => target,
                 Err(_) if !selected => return Ok(()),
                 Err(error) => {
-                    return Err(Error::bad_input(format!("`{}`: the link `{shown}` is broken", self.input))
-                        .caused_by(error)
-                        .hint("mend the link or exclude it with a `!` line"));
+                    return Err(Error::bad_input(format!(
+                        "`{}`: the link `{shown}` is broken",
+                        self.input
+                    ))
+                    .caused_by(error)
+                    .hint("mend the link or exclude it with a `!` line"));
                 }
             };
             let found = fs::metadata(&target).on("cannot look at", &target)?;
@@ -155,12 +164,18 @@ impl Walker<'_> {
             return Ok(());
         }
         if !found.is_file() {
-            return Err(Error::bad_input(format!("`{}`: `{shown}` is neither a file nor a directory", self.input))
-                .hint("exclude it with a `!` line"));
+            return Err(Error::bad_input(format!(
+                "`{}`: `{shown}` is neither a file nor a directory",
+                self.input
+            ))
+            .hint("exclude it with a `!` line"));
         }
         if trail.lossy > 0 {
-            return Err(Error::bad_input(format!("`{}`: the path `{shown}` is not UTF-8", self.input))
-                .hint("rename it, or exclude it with a `!` line"));
+            return Err(Error::bad_input(format!(
+                "`{}`: the path `{shown}` is not UTF-8",
+                self.input
+            ))
+            .hint("rename it, or exclude it with a `!` line"));
         }
         self.usage.mark(&path);
         self.selection.bytes += found.len();

@@ -9,12 +9,14 @@ use super::Digest;
 /// must not count it.
 const ADOPTED: &str = "adopted";
 
-/// A longer name of a model is cut: with all that may follow, an artifact's name has up to 100 bytes.
+/// A longer name of a model is cut: with all that may follow, an artifact's name has up to 100
+/// bytes.
 const MAX_MODEL: usize = 60;
 
 /// Returns what the names of a model's artifacts begin with, where the user gave none.
 pub fn prefix(model: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let safe =
+        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
     let name: String = model.chars().map(safe).collect();
     if name.len() <= MAX_MODEL {
         return format!("ml-cache-{name}");
@@ -42,8 +44,11 @@ pub fn is_of(name: &str, prefix: &str) -> bool {
         return false;
     }
     parts.next_if_eq(&ADOPTED);
-    parts.next_if(|part| (1..8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_random = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.next_if(|part| {
+        (1..8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let is_random =
+        |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     parts.by_ref().take(2).all(is_random) && parts.next().is_none()
 }
 

@@ -97,8 +97,9 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let hex =
-            text.strip_prefix("sha256:").ok_or_else(|| serde::de::Error::custom("a digest starts with `sha256:`"))?;
+        let hex = text
+            .strip_prefix("sha256:")
+            .ok_or_else(|| serde::de::Error::custom("a digest starts with `sha256:`"))?;
         Self::from_hex(hex).map_err(serde::de::Error::custom)
     }
 }
@@ -107,11 +108,16 @@ impl<'de> Deserialize<'de> for Digest {
 pub(crate) mod bare_hex {
     use super::{Deserialize, Deserializer, Digest, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        digest: &Digest,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&digest.hex())
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Digest, D::Error> {
         let text = String::deserialize(deserializer)?;
         Digest::from_hex(&text).map_err(serde::de::Error::custom)
     }
@@ -147,7 +153,10 @@ mod tests {
     fn known_answer() {
         // FIPS 180-4, the message "abc".
         let digest = Digest::of(b"abc");
-        assert_eq!(digest.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(digest.base64(), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert_eq!(digest.hex().parse::<Digest>().unwrap(), digest);
@@ -155,7 +164,15 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in ["", "sha256:", "sha256:AB", &"A".repeat(64), &"g".repeat(64), &"a".repeat(63), "sha512:00"] {
+        for text in [
+            "",
+            "sha256:",
+            "sha256:AB",
+            &"A".repeat(64),
+            &"g".repeat(64),
+            &"a".repeat(63),
+            "sha512:00",
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -139,9 +139,13 @@ impl InputsDocument {
     /// # Errors
     /// Bytes that unpack to too much, have another digest, or are not such a document.
     pub fn parse(stored: &[u8], digest: &Digest) -> Result<Self, FormatError> {
-        let decoder = zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
+        let decoder =
+            zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
         let mut bytes = Vec::new();
-        decoder.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+        decoder
+            .take(MAX_DOCUMENT_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| bad(error.to_string()))?;
         if bytes.len() > MAX_DOCUMENT_BYTES {
             return Err(bad(format!("it unpacks to more than {MAX_DOCUMENT_BYTES} bytes")));
         }
@@ -161,14 +165,22 @@ impl InputsDocument {
         let mut section = "";
         for line in lines {
             match (section, line) {
-                ("", "[data]") | ("[data]", "[training]") | ("[training]", "[extra]") => section = line,
+                ("", "[data]") | ("[data]", "[training]") | ("[training]", "[extra]") => {
+                    section = line
+                }
                 ("[data]" | "[training]", line) => {
-                    let entry = InputEntry::parse_line(line).ok_or_else(|| bad(format!("line {line:?}")))?;
-                    let list = if section == "[data]" { &mut document.data } else { &mut document.training };
+                    let entry = InputEntry::parse_line(line)
+                        .ok_or_else(|| bad(format!("line {line:?}")))?;
+                    let list = if section == "[data]" {
+                        &mut document.data
+                    } else {
+                        &mut document.training
+                    };
                     list.push(entry);
                 }
                 ("[extra]", line) => {
-                    let (name, value) = line.split_once('=').ok_or_else(|| bad(format!("line {line:?}")))?;
+                    let (name, value) =
+                        line.split_once('=').ok_or_else(|| bad(format!("line {line:?}")))?;
                     document.extra.insert(name.to_owned(), value.to_owned());
                 }
                 (_, line) => return Err(bad(format!("line {line:?} belongs to no section"))),
@@ -182,7 +194,8 @@ impl InputsDocument {
 
     /// The `name=value` lines, sorted as whole lines by their bytes.
     fn extra_lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.extra.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let mut lines: Vec<String> =
+            self.extra.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         lines.sort_unstable();
         lines
     }
@@ -209,7 +222,11 @@ mod tests {
     use super::*;
 
     fn sample() -> InputsDocument {
-        let entry = |path: &str| InputEntry { path: path.to_owned(), digest: Digest::of(path.as_bytes()), size: 7 };
+        let entry = |path: &str| InputEntry {
+            path: path.to_owned(),
+            digest: Digest::of(path.as_bytes()),
+            size: 7,
+        };
         InputsDocument {
             data: vec![entry("data/a b.csv"), entry("data/new\nline\r\\n")],
             training: vec![entry("src/train.py")],
@@ -231,7 +248,13 @@ mod tests {
     fn damaged_text_is_refused() {
         let text = sample().to_text();
         assert_eq!(InputsDocument::parse_text(&text).unwrap(), sample());
-        for broken in ["", "x\n", &text[..40], &text.replace("[training]\n", ""), &text.replace("\\\\n", "\\q")] {
+        for broken in [
+            "",
+            "x\n",
+            &text[..40],
+            &text.replace("[training]\n", ""),
+            &text.replace("\\\\n", "\\q"),
+        ] {
             assert!(InputsDocument::parse_text(broken).is_err(), "{broken}");
         }
     }

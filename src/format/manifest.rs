@@ -141,7 +141,8 @@ impl Manifest {
     /// # Errors
     /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let manifest: Self = from_json("manifest", bytes, MAX_BYTES, &[SCHEMA], |manifest: &Self| &manifest.schema)?;
+        let manifest: Self =
+            from_json("manifest", bytes, MAX_BYTES, &[SCHEMA], |manifest: &Self| &manifest.schema)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -171,7 +172,12 @@ impl Manifest {
                     blobs.len() - 1
                 });
                 blobs[at].size = blobs[at].size.max(part.offset + part.length);
-                blobs[at].uses.push(Use { file, file_offset, blob_offset: part.offset, length: part.length });
+                blobs[at].uses.push(Use {
+                    file,
+                    file_offset,
+                    blob_offset: part.offset,
+                    length: part.length,
+                });
                 file_offset += part.length;
             }
         }
@@ -185,7 +191,9 @@ impl Manifest {
         let Some(first) = paths.next() else { return "" };
         let mut common = &first[..parent(first)];
         for path in paths {
-            while !common.is_empty() && !path.strip_prefix(common).is_some_and(|rest| rest.starts_with('/')) {
+            while !common.is_empty()
+                && !path.strip_prefix(common).is_some_and(|rest| rest.starts_with('/'))
+            {
                 common = &common[..parent(common)];
             }
         }
@@ -219,7 +227,8 @@ impl Manifest {
         check_sorted("links", self.links.iter().map(|link| link.path.as_str()))?;
         check_sorted("dirs", self.dirs.iter().map(String::as_str))?;
 
-        // With the lowest character between components, everything below a path follows it directly.
+        // With the lowest character between components, everything below a path follows it
+        // directly.
         let mut names: Vec<String> = Vec::with_capacity(self.files.len());
         for path in self.paths() {
             check_path(path).map_err(|reason| bad(format!("path {path:?}: {reason}")))?;
@@ -240,8 +249,9 @@ impl Manifest {
             }
         }
         for link in &self.links {
-            check_link(&link.path, &link.target)
-                .map_err(|reason| bad(format!("link {:?} to {:?}: {reason}", link.path, link.target)))?;
+            check_link(&link.path, &link.target).map_err(|reason| {
+                bad(format!("link {:?} to {:?}: {reason}", link.path, link.target))
+            })?;
         }
         for file in &self.files {
             let mut total: u64 = 0;
@@ -253,7 +263,10 @@ impl Manifest {
                 }
             }
             if total != file.size {
-                return Err(bad(format!("path {:?}: its parts have {total} bytes, not {}", file.path, file.size)));
+                return Err(bad(format!(
+                    "path {:?}: its parts have {total} bytes, not {}",
+                    file.path, file.size
+                )));
             }
         }
         self.files
@@ -323,7 +336,9 @@ pub fn check_link(path: &str, target: &str) -> Result<(), &'static str> {
             ".." if named => return Err("`..` may stand only at the start of the target"),
             ".." => room = room.checked_sub(1).ok_or("the target lies outside the tree")?,
             "." | "" => {}
-            _ if component.eq_ignore_ascii_case(".git") || component.eq_ignore_ascii_case(".github") => {
+            _ if component.eq_ignore_ascii_case(".git")
+                || component.eq_ignore_ascii_case(".github") =>
+            {
                 return Err("a model must not lead into `.git` or `.github`");
             }
             _ => named = true,

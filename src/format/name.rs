@@ -32,7 +32,8 @@ impl FromStr for Namespace {
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
         let bad = |reason: &str| FormatError::new("namespace", reason);
-        let (owner, name) = text.split_once('/').ok_or_else(|| bad("it has two parts, `owner/name`"))?;
+        let (owner, name) =
+            text.split_once('/').ok_or_else(|| bad("it has two parts, `owner/name`"))?;
         if name.contains('/') {
             return Err(bad("it has two parts, `owner/name`"));
         }

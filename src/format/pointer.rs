@@ -165,7 +165,11 @@ pub struct Previous {
 /// Returns the oldest schema that can say what a pointer has to say, so that older readers keep
 /// reading whatever they can understand.
 pub fn schema_for(forced: Option<&Forced>, promotion: Option<&Promotion>) -> String {
-    if forced.is_none() && promotion.is_none() { SCHEMA_V1.to_owned() } else { SCHEMA_V2.to_owned() }
+    if forced.is_none() && promotion.is_none() {
+        SCHEMA_V1.to_owned()
+    } else {
+        SCHEMA_V2.to_owned()
+    }
 }
 
 impl Pointer {
@@ -175,9 +179,12 @@ impl Pointer {
     /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let pointer: Self =
-            from_json("pointer", bytes, MAX_BYTES, &[SCHEMA_V1, SCHEMA_V2], |pointer: &Self| &pointer.schema)?;
+            from_json("pointer", bytes, MAX_BYTES, &[SCHEMA_V1, SCHEMA_V2], |pointer: &Self| {
+                &pointer.schema
+            })?;
         strict("pointer", bytes, &pointer)?;
-        if pointer.schema == SCHEMA_V1 && (pointer.forced.is_some() || pointer.promotion.is_some()) {
+        if pointer.schema == SCHEMA_V1 && (pointer.forced.is_some() || pointer.promotion.is_some())
+        {
             return Err(bad("it has fields of version 2"));
         }
         if pointer.generation == 0 {
@@ -193,7 +200,8 @@ impl Pointer {
             }
             last = previous.generation;
         }
-        if pointer.nonce.len() != 32 || !pointer.nonce.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        if pointer.nonce.len() != 32
+            || !pointer.nonce.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         {
             return Err(bad("its nonce is not 32 lower-case hex digits"));
         }
@@ -260,7 +268,10 @@ mod tests {
     fn version_2_says_who_forced_and_what_was_promoted() {
         let pointer = Pointer::parse(GOLDEN_V2).unwrap();
         assert_eq!(pointer.to_bytes().unwrap(), GOLDEN_V2);
-        assert_eq!(pointer.forced.as_ref().unwrap().to_string(), "the label `retrain` (run started by octocat)");
+        assert_eq!(
+            pointer.forced.as_ref().unwrap().to_string(),
+            "the label `retrain` (run started by octocat)"
+        );
         assert_eq!(pointer.promotion.as_ref().unwrap().pull_request, 7);
         assert_eq!(schema_for(pointer.forced.as_ref(), None), SCHEMA_V2);
         assert_eq!(schema_for(None, pointer.promotion.as_ref()), SCHEMA_V2);
@@ -279,11 +290,18 @@ mod tests {
         };
         assert_eq!(edited(|_| ()), Ok(()), "the order of fields does not matter");
         // The format allows more digits than are written.
-        assert_eq!(edited(|pointer| pointer["created_at"] = "2026-11-23T06:21:48.500000Z".into()), Ok(()));
+        assert_eq!(
+            edited(|pointer| pointer["created_at"] = "2026-11-23T06:21:48.500000Z".into()),
+            Ok(())
+        );
         for edit in [
-            (|pointer| drop(pointer.as_object_mut().unwrap().remove("train_seconds"))) as fn(&mut serde_json::Value),
+            (|pointer| drop(pointer.as_object_mut().unwrap().remove("train_seconds")))
+                as fn(&mut serde_json::Value),
             |pointer| drop(pointer.as_object_mut().unwrap().remove("producer")),
-            |pointer| pointer["inputs"] = serde_json::json!([pointer["inputs"]["digest"], pointer["inputs"]["size"]]),
+            |pointer| {
+                pointer["inputs"] =
+                    serde_json::json!([pointer["inputs"]["digest"], pointer["inputs"]["size"]])
+            },
         ] {
             assert!(edited(edit).is_err());
         }
@@ -313,8 +331,13 @@ mod tests {
         let pointer = Pointer::parse(GOLDEN).unwrap();
         let (namespace, model) = (pointer.namespace.clone(), pointer.model.clone());
         pointer.expect(&namespace, &model, &Scope::Trusted, &pointer.fingerprint).unwrap();
-        let error = pointer.expect(&namespace, &model, &Scope::PullRequest(1), &pointer.fingerprint).unwrap_err();
-        assert_eq!(error.to_string(), "not a valid pointer: its scope is `trusted`, asked for was `pr/1`");
+        let error = pointer
+            .expect(&namespace, &model, &Scope::PullRequest(1), &pointer.fingerprint)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not a valid pointer: its scope is `trusted`, asked for was `pr/1`"
+        );
         assert!(pointer.expect(&namespace, &model, &Scope::Trusted, &Digest::of(b"")).is_err());
     }
 }

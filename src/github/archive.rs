@@ -23,14 +23,17 @@ const REGULAR_FILE: u32 = 0o100_000;
 /// # Errors
 /// A failure inside the packer.
 pub fn pack(pointer: &[u8]) -> Result<Vec<u8>> {
-    let failed = |error: zip::result::ZipError| Error::failed("cannot pack the pointer").caused_by(error);
+    let failed =
+        |error: zip::result::ZipError| Error::failed("cannot pack the pointer").caused_by(error);
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     archive.start_file(POINTER_FILE, options).map_err(failed)?;
-    archive.write_all(pointer).map_err(|error| Error::failed("cannot pack the pointer").caused_by(error))?;
+    archive
+        .write_all(pointer)
+        .map_err(|error| Error::failed("cannot pack the pointer").caused_by(error))?;
     Ok(archive.finish().map_err(failed)?.into_inner())
 }
 
@@ -49,7 +52,8 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
     if bytes.first() == Some(&b'{') {
         return Ok(bytes.to_vec());
     }
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| refuse(error.to_string()))?;
+    let mut archive =
+        ZipArchive::new(Cursor::new(bytes)).map_err(|error| refuse(error.to_string()))?;
     if archive.len() > MAX_ENTRIES {
         return Err(refuse(format!("it has {} entries", archive.len())));
     }
@@ -63,7 +67,10 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
         return Err(refuse(format!("`{POINTER_FILE}` is no file")));
     }
     let mut pointer = Vec::new();
-    entry.take(pointer::MAX_BYTES as u64 + 1).read_to_end(&mut pointer).map_err(|error| refuse(error.to_string()))?;
+    entry
+        .take(pointer::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut pointer)
+        .map_err(|error| refuse(error.to_string()))?;
     if pointer.len() > pointer::MAX_BYTES {
         return Err(refuse(format!("it unpacks to more than {} bytes", pointer::MAX_BYTES)));
     }
@@ -97,7 +104,8 @@ mod tests {
         assert!(bomb.len() < MAX_BYTES);
         assert!(unpack(&bomb).is_err());
         let many: Vec<(String, Vec<u8>)> = (0..40).map(|n| (format!("f{n}"), vec![])).collect();
-        let many: Vec<(&str, Vec<u8>)> = many.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        let many: Vec<(&str, Vec<u8>)> =
+            many.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
         assert!(unpack(&zip_of(&many)).is_err());
         assert!(unpack(&zip_of(&[("../pointer.json", b"{}".to_vec())])).is_err());
         assert!(unpack(&zip_of(&[("other.json", b"{}".to_vec())])).is_err());

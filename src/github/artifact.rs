@@ -22,8 +22,8 @@ use crate::format::artifact::is_of;
 use crate::sanitize;
 
 const TRIES: u32 = 5;
-/// The first pause before a repetition; the n-th later one is by chance 1.5^n to 1.5^(n+1) times as long (as the
-/// official client's).
+/// The first pause before a repetition; the n-th later one is by chance 1.5^n to 1.5^(n+1) times as
+/// long (as the official client's).
 const PAUSE: Duration = Duration::from_secs(3);
 /// Later than this nothing is repeated: a service that does not answer costs a timeout every time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -151,22 +151,36 @@ impl ResultsService {
     ///
     /// # Errors
     /// No certificate store to be found.
-    pub fn from_environment(environment: &Environment, mask: fn(&str)) -> Result<std::result::Result<Self, String>> {
-        if let Some(server) = environment.get("GITHUB_SERVER_URL").filter(|server| is_enterprise_server(server)) {
+    pub fn from_environment(
+        environment: &Environment,
+        mask: fn(&str),
+    ) -> Result<std::result::Result<Self, String>> {
+        if let Some(server) =
+            environment.get("GITHUB_SERVER_URL").filter(|server| is_enterprise_server(server))
+        {
             let server = sanitize::address(server);
-            return Ok(Err(format!("GitHub Enterprise Server ({server}) has no artifacts of this version")));
+            return Ok(Err(format!(
+                "GitHub Enterprise Server ({server}) has no artifacts of this version"
+            )));
         }
         let (Some(url), Some(token)) =
             (environment.get("ACTIONS_RESULTS_URL"), environment.get("ACTIONS_RUNTIME_TOKEN"))
         else {
-            return Ok(Err("this job has no results service (ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN)".to_owned()));
+            return Ok(Err(
+                "this job has no results service (ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN)"
+                    .to_owned(),
+            ));
         };
-        let Some(origin) = origin(url) else { return Ok(Err("ACTIONS_RESULTS_URL is no URL".to_owned())) };
+        let Some(origin) = origin(url) else {
+            return Ok(Err("ACTIONS_RESULTS_URL is no URL".to_owned()));
+        };
         let Some((run, job)) = backend_ids(token) else {
             return Ok(Err("ACTIONS_RUNTIME_TOKEN names no run of the results service".to_owned()));
         };
-        let max_retention_days =
-            environment.get("GITHUB_RETENTION_DAYS").and_then(|days| days.parse().ok()).filter(|days| *days > 0);
+        let max_retention_days = environment
+            .get("GITHUB_RETENTION_DAYS")
+            .and_then(|days| days.parse().ok())
+            .filter(|days| *days > 0);
         Ok(Ok(Self {
             http: http::client()?,
             origin,
@@ -184,11 +198,18 @@ impl ResultsService {
     ///
     /// # Errors
     /// A service that refuses or cannot be reached.
-    pub async fn upload(&self, name: &str, pointer: &[u8], retention_days: Option<u32>) -> Result<Uploaded> {
+    pub async fn upload(
+        &self,
+        name: &str,
+        pointer: &[u8],
+        retention_days: Option<u32>,
+    ) -> Result<Uploaded> {
         let zip = archive::pack(pointer)?;
         let digest = Digest::of(&zip);
         let mut candidate = name.to_owned();
-        let mut failed = Error::failed(format!("cannot upload the artifact `{name}`: no name that was tried is free"));
+        let mut failed = Error::failed(format!(
+            "cannot upload the artifact `{name}`: no name that was tried is free"
+        ));
         let started = Instant::now();
         for attempt in 0..NAMES {
             if attempt > 0 && started.elapsed() >= PATIENCE {
@@ -197,7 +218,8 @@ impl ResultsService {
             match self.upload_as(&candidate, &zip, &digest, retention_days).await {
                 Ok(id) => return Ok(Uploaded { name: candidate, id, digest }),
                 // A failed attempt burns its name for the rest of the run, so the next one is new.
-                // So does an attempt whose answer was lost; readers take either of the two artifacts.
+                // So does an attempt whose answer was lost; readers take either of the two
+                // artifacts.
                 Err(refusal) if refusal.is_taken => {
                     candidate = format!("{name}-{:08x}", rand::random::<u32>());
                     failed = failed.caused_by(refusal.why);
@@ -216,19 +238,24 @@ impl ResultsService {
         retention_days: Option<u32>,
     ) -> std::result::Result<String, Refusal> {
         let mut request = json!({ "name": name, "version": 4 });
-        let days = retention_days.map(|days| self.max_retention_days.map_or(days, |most| days.min(most)));
-        let expires =
-            days.and_then(|days| Timestamp::now().checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
+        let days =
+            retention_days.map(|days| self.max_retention_days.map_or(days, |most| days.min(most)));
+        let expires = days.and_then(|days| {
+            Timestamp::now().checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok()
+        });
         if let Some(expires) = expires {
             request["expires_at"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string());
         }
         let created: Created = self.call("CreateArtifact", request).await?;
         if !created.ok || created.signed_upload_url.is_empty() {
-            return Err(Refusal::lasting(Error::failed("the results service accepted no artifact")));
+            return Err(Refusal::lasting(Error::failed(
+                "the results service accepted no artifact",
+            )));
         }
         self.hide_signature(&created.signed_upload_url);
         self.put_blob(&created.signed_upload_url, zip).await?;
-        let request = json!({ "name": name, "size": zip.len().to_string(), "hash": digest.to_string() });
+        let request =
+            json!({ "name": name, "size": zip.len().to_string(), "hash": digest.to_string() });
         let finalized: Finalized = self.call(FINALIZE, request).await?;
         if !finalized.ok {
             return Err(Refusal::taken(Error::failed(format!(
@@ -254,18 +281,24 @@ impl ResultsService {
     /// # Errors
     /// No such artifact; an artifact that holds no pointer; a service that refuses.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
-        // The service filters by whole names only, and a run may have more artifacts than one answer can hold.
+        // The service filters by whole names only, and a run may have more artifacts than one
+        // answer can hold.
         let mut found = self.list(Some(name)).await?;
         if !found.iter().any(|entry| entry.name == name) {
             found = self.list(None).await?;
         }
         found.retain(|entry| is_of(&entry.name, name));
-        found.sort_by_key(|entry| (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0)));
+        found.sort_by_key(|entry| {
+            (entry.name == name, entry.database_id.parse::<u64>().unwrap_or(0))
+        });
         let Some(entry) = found.pop() else {
             return Err(Error::not_found(format!("this run has no artifact `{name}`")));
         };
         if entry.size.parse::<usize>().is_ok_and(|size| size > archive::MAX_BYTES) {
-            return Err(Error::failed(format!("the artifact `{}` is too large to hold a pointer", entry.name)));
+            return Err(Error::failed(format!(
+                "the artifact `{}` is too large to hold a pointer",
+                entry.name
+            )));
         }
         let request = json!({
             "workflow_run_backend_id": entry.workflow_run_backend_id,
@@ -279,7 +312,9 @@ impl ResultsService {
         let zip = self
             .repeat("download", archive::MAX_BYTES, get, |status, body| match status.is_success() {
                 true => Ok(body),
-                false => Err(refused(status, format!("cannot download the artifact `{name}`: {status}"))),
+                false => {
+                    Err(refused(status, format!("cannot download the artifact `{name}`: {status}")))
+                }
             })
             .await?;
         archive::unpack(&zip)
@@ -291,7 +326,8 @@ impl ResultsService {
         let encoded = block.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         // The signature must stay exactly as it was given, so the query is only appended to.
         let put = |query: String, kind: &'static str, body: Vec<u8>| {
-            let request = self.http.put(format!("{url}&{query}")).header("x-ms-version", "2021-12-02");
+            let request =
+                self.http.put(format!("{url}&{query}")).header("x-ms-version", "2021-12-02");
             let request = request.header("Content-Type", kind).body(body);
             if kind == "application/xml" {
                 request.header("x-ms-blob-content-type", "application/zip")
@@ -299,7 +335,10 @@ impl ResultsService {
                 request
             }
         };
-        let list = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Latest>{block}</Latest></BlockList>");
+        let list = format!(
+            "<?xml version=\"1.0\" \
+             encoding=\"utf-8\"?><BlockList><Latest>{block}</Latest></BlockList>"
+        );
         for (query, kind, body) in [
             (format!("comp=block&blockid={encoded}"), "application/octet-stream", zip.to_vec()),
             ("comp=blocklist".to_owned(), "application/xml", list.into_bytes()),
@@ -307,7 +346,10 @@ impl ResultsService {
             let put = || put(query.clone(), kind, body.clone());
             self.repeat("upload", MAX_ANSWER, put, |status, _| match status.is_success() {
                 true => Ok(()),
-                false => Err(refused(status, format!("cannot upload the artifact: its storage answered {status}"))),
+                false => Err(refused(
+                    status,
+                    format!("cannot upload the artifact: its storage answered {status}"),
+                )),
             })
             .await?;
         }
@@ -315,9 +357,16 @@ impl ResultsService {
     }
 
     /// Calls a method; the run's ids are added unless the request has its own.
-    async fn call<T: DeserializeOwned>(&self, method: &str, mut request: Value) -> std::result::Result<T, Refusal> {
-        let url = format!("{}/twirp/github.actions.results.api.v1.ArtifactService/{method}", self.origin);
-        for (field, id) in [("workflow_run_backend_id", &self.run), ("workflow_job_run_backend_id", &self.job)] {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        mut request: Value,
+    ) -> std::result::Result<T, Refusal> {
+        let url =
+            format!("{}/twirp/github.actions.results.api.v1.ArtifactService/{method}", self.origin);
+        for (field, id) in
+            [("workflow_run_backend_id", &self.run), ("workflow_job_run_backend_id", &self.job)]
+        {
             if request.get(field).is_none() {
                 request[field] = json!(id);
             }
@@ -325,14 +374,18 @@ impl ResultsService {
         let post = || self.http.post(&url).bearer_auth(&self.token).json(&request);
         self.repeat(method, MAX_ANSWER, post, |status, body| {
             if status == StatusCode::CONFLICT {
-                return Err(Refusal::taken(Error::failed("an artifact of this name exists in this run already")));
+                return Err(Refusal::taken(Error::failed(
+                    "an artifact of this name exists in this run already",
+                )));
             }
             if !status.is_success() {
                 return Err(refused_call(method, status, &body));
             }
             // Not with the reason: it would repeat values, and a signed URL is one.
             serde_json::from_slice(&body).map_err(|_| {
-                Refusal::passing(Error::failed(format!("{method} failed: the answer is not of the known form")))
+                Refusal::passing(Error::failed(format!(
+                    "{method} failed: the answer is not of the known form"
+                )))
             })
         })
         .await
@@ -359,14 +412,19 @@ impl ResultsService {
             };
             let outcome = answer
                 .map_err(|why| {
-                    Refusal::passing(Error::failed(format!("cannot reach the results service ({what})")).caused_by(why))
+                    Refusal::passing(
+                        Error::failed(format!("cannot reach the results service ({what})"))
+                            .caused_by(why),
+                    )
                 })
                 .and_then(|(status, body)| understand(status, body));
             match outcome {
-                Err(refusal) if refusal.passes && attempt < tries && started.elapsed() < PATIENCE => {}
+                Err(refusal)
+                    if refusal.passes && attempt < tries && started.elapsed() < PATIENCE => {}
                 outcome => return outcome,
             }
-            let growth = if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
+            let growth =
+                if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
             tokio::time::sleep(self.pause.mul_f64(1.5_f64.powf(growth))).await;
             attempt += 1;
         }
@@ -379,7 +437,8 @@ impl ResultsService {
             (self.mask)(signature);
         }
         let decoded = reqwest::Url::parse(url).ok();
-        let decoded = decoded.as_ref().and_then(|url| url.query_pairs().find(|(name, _)| name == "sig"));
+        let decoded =
+            decoded.as_ref().and_then(|url| url.query_pairs().find(|(name, _)| name == "sig"));
         if let Some((_, signature)) = decoded {
             (self.mask)(&signature);
         }
@@ -395,11 +454,17 @@ fn refused(status: StatusCode, message: String) -> Refusal {
 /// Returns what an answer other than success means to a method's call.
 fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Refusal {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
-    let said = said.get("msg").and_then(Value::as_str).map_or_else(|| "no reason given".to_owned(), sanitize::message);
-    let refusal = refused(status, format!("{method} failed: the results service answered {status}: {said}"));
+    let said = said
+        .get("msg")
+        .and_then(Value::as_str)
+        .map_or_else(|| "no reason given".to_owned(), sanitize::message);
+    let refusal =
+        refused(status, format!("{method} failed: the results service answered {status}: {said}"));
     if String::from_utf8_lossy(body).contains(QUOTA) {
-        let why =
-            refusal.why.hint("the account's storage for artifacts is used up, which GitHub counts every 6 to 12 hours");
+        let why = refusal.why.hint(
+            "the account's storage for artifacts is used up, which GitHub counts \
+                              every 6 to 12 hours",
+        );
         return Refusal::lasting(why);
     }
     let code = status.as_u16();
@@ -422,8 +487,10 @@ fn origin(url: &str) -> Option<String> {
 
 /// Whether the official client would refuse the server.
 fn is_enterprise_server(server: &str) -> bool {
-    let host =
-        reqwest::Url::parse(server).ok().and_then(|url| url.host_str().map(str::to_lowercase)).unwrap_or_default();
+    let host = reqwest::Url::parse(server)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_lowercase))
+        .unwrap_or_default();
     !(host == "github.com" || host.ends_with(".ghe.com") || host.ends_with(".localhost"))
 }
 
@@ -442,7 +509,9 @@ fn backend_ids(token: &str) -> Option<(String, String)> {
 }
 
 /// Protocol buffers put 64-bit integers into JSON as text; some servers use numbers.
-fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+fn number_or_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,
         Value::Number(number) => number.to_string(),
@@ -504,6 +573,9 @@ mod tests {
         ] {
             assert_eq!(is_enterprise_server(server), enterprise, "{server}");
         }
-        assert_eq!(origin("https://results.example:8443/path/?q").as_deref(), Some("https://results.example:8443"));
+        assert_eq!(
+            origin("https://results.example:8443/path/?q").as_deref(),
+            Some("https://results.example:8443")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Workflow commands: lines on standard output or error that the runner obeys.
 //!
-//! Source: "Workflow commands for GitHub Actions", and actions/toolkit, packages/core/src/command.ts.
+//! Source: "Workflow commands for GitHub Actions", and actions/toolkit,
+//! packages/core/src/command.ts.
 
 use std::fmt;
 
@@ -52,6 +53,9 @@ mod tests {
     #[test]
     fn an_output_stays_one() {
         let command = SetOutput { name: "a,b:c\n", value: "{\"a\": 1}\r\n::error::100%" };
-        assert_eq!(command.to_string(), "::set-output name=a%2Cb%3Ac%0A::{\"a\": 1}%0D%0A::error::100%25");
+        assert_eq!(
+            command.to_string(),
+            "::set-output name=a%2Cb%3Ac%0A::{\"a\": 1}%0D%0A::error::100%25"
+        );
     }
 }

@@ -31,7 +31,8 @@ pub struct RunContext {
     pub job: String,
     /// The account that started this attempt of the run.
     pub actor: String,
-    /// The message of the commit that was pushed last or that is queued, where the payload tells it.
+    /// The message of the commit that was pushed last or that is queued, where the payload tells
+    /// it.
     pub message: Option<String>,
     /// The branch of a pull request.
     pub head_ref: String,
@@ -72,7 +73,8 @@ pub enum CacheMode {
     None,
 }
 
-/// The event's payload. Each thing is looked for by itself, so that what is odd in one place hides nothing else.
+/// The event's payload. Each thing is looked for by itself, so that what is odd in one place hides
+/// nothing else.
 struct Payload(Value);
 
 impl Payload {
@@ -100,7 +102,11 @@ impl Payload {
             number: self.number("/pull_request/number").or_else(|| self.number("/number"))?,
             same_repository: head.is_some() && head == base,
             head_sha: self.text("/pull_request/head/sha").unwrap_or_default(),
-            labels: labels.into_iter().flatten().filter_map(|label| Some(label["name"].as_str()?.to_owned())).collect(),
+            labels: labels
+                .into_iter()
+                .flatten()
+                .filter_map(|label| Some(label["name"].as_str()?.to_owned()))
+                .collect(),
         })
     }
 }
@@ -117,21 +123,28 @@ impl RunContext {
     /// Returns the run with what its payload says; see [`RunContext::read`].
     pub fn of(environment: &Environment) -> Option<Self> {
         let path = environment.get("GITHUB_EVENT_PATH").map(Path::new);
-        let payload = path.and_then(|path| regular_file::read("event's payload", path, MAX_PAYLOAD).ok());
+        let payload =
+            path.and_then(|path| regular_file::read("event's payload", path, MAX_PAYLOAD).ok());
         Self::read(environment, payload.as_deref())
     }
 
-    /// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. What the payload lacks, or says
-    /// in another way than GitHub, stays empty, which never widens what a run may do.
+    /// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. What the
+    /// payload lacks, or says in another way than GitHub, stays empty, which never widens what a
+    /// run may do.
     pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<Self> {
-        if !environment.is_true("GITHUB_ACTIONS") && environment.get("GITHUB_EVENT_NAME").is_none() {
+        if !environment.is_true("GITHUB_ACTIONS") && environment.get("GITHUB_EVENT_NAME").is_none()
+        {
             return None;
         }
         let text = |name: &str| environment.get(name).unwrap_or_default().to_owned();
         let number = |name: &str| environment.get(name).and_then(|value| value.parse().ok());
         let payload = Payload::parse(payload.unwrap_or_default());
         let repository = text("GITHUB_REPOSITORY");
-        let place = if payload.0["merge_group"].is_object() { "/merge_group/head_commit" } else { "/head_commit" };
+        let place = if payload.0["merge_group"].is_object() {
+            "/merge_group/head_commit"
+        } else {
+            "/head_commit"
+        };
         Some(Self {
             repository_id: match environment.get("GITHUB_REPOSITORY_ID") {
                 Some(id) => id.parse().unwrap_or(0),
@@ -149,7 +162,9 @@ impl RunContext {
             run_id: number("GITHUB_RUN_ID").unwrap_or(0),
             run_attempt: number("GITHUB_RUN_ATTEMPT").unwrap_or(1),
             job: text("GITHUB_JOB"),
-            actor: environment.get("GITHUB_TRIGGERING_ACTOR").map_or_else(|| text("GITHUB_ACTOR"), str::to_owned),
+            actor: environment
+                .get("GITHUB_TRIGGERING_ACTOR")
+                .map_or_else(|| text("GITHUB_ACTOR"), str::to_owned),
             head_ref: text("GITHUB_HEAD_REF"),
             cache_mode: match environment.get("ACTIONS_CACHE_MODE") {
                 Some("none") => CacheMode::None,
@@ -178,8 +193,8 @@ impl RunContext {
         short_ref(&self.git_ref)
     }
 
-    /// Returns the path of the workflow file, such as `.github/workflows/train.yml`; `None` where the
-    /// workflow is not the repository's own.
+    /// Returns the path of the workflow file, such as `.github/workflows/train.yml`; `None` where
+    /// the workflow is not the repository's own.
     pub fn workflow_path(&self) -> Option<&str> {
         // The name of a file may hold an `@`, but no slash.
         let (file, _) = self.workflow_ref.split_once("@refs/")?;
@@ -207,7 +222,11 @@ mod tests {
     use super::*;
 
     fn environment(more: &[(&str, &str)]) -> Environment {
-        let base = [("GITHUB_ACTIONS", "true"), ("GITHUB_REF", "refs/heads/main"), ("GITHUB_RUN_ID", "77")];
+        let base = [
+            ("GITHUB_ACTIONS", "true"),
+            ("GITHUB_REF", "refs/heads/main"),
+            ("GITHUB_RUN_ID", "77"),
+        ];
         base.iter().chain(more).copied().collect()
     }
 
@@ -219,11 +238,12 @@ mod tests {
     #[test]
     fn a_fork_is_told_from_the_repository_itself() {
         let payload = |head: &str| {
-            format!(
-                r#"{{"pull_request":{{"number":7,"head":{{"repo":{head}}},"base":{{"repo":{{"full_name":"o/r"}}}}}}}}"#
-            )
+            let base = r#"{"repo":{"full_name":"o/r"}}"#;
+            format!(r#"{{"pull_request":{{"number":7,"head":{{"repo":{head}}},"base":{base}}}}}"#)
         };
-        for (head, same) in [(r#"{"full_name":"o/r"}"#, true), (r#"{"full_name":"x/r"}"#, false), ("null", false)] {
+        for (head, same) in
+            [(r#"{"full_name":"o/r"}"#, true), (r#"{"full_name":"x/r"}"#, false), ("null", false)]
+        {
             let run = RunContext::read(&environment(&[]), Some(payload(head).as_bytes())).unwrap();
             let request = run.pull_request.unwrap();
             assert_eq!((request.number, request.same_repository), (7, same));
@@ -232,7 +252,8 @@ mod tests {
 
     #[test]
     fn what_is_odd_hides_nothing_else() {
-        let read = |payload: &str| RunContext::read(&environment(&[]), Some(payload.as_bytes())).unwrap();
+        let read =
+            |payload: &str| RunContext::read(&environment(&[]), Some(payload.as_bytes())).unwrap();
         let repository = r#""repository":{"full_name":"o/r","default_branch":"main"}"#;
         let own = r#"{"repo":{"full_name":"o/r"},"sha":"ab"}"#;
         for odd in [
@@ -244,20 +265,31 @@ mod tests {
         ] {
             let run = read(&format!("\u{feff}{{{odd},{repository}}}"));
             assert_eq!(run.default_branch.as_deref(), Some("main"), "{odd}");
-            assert_eq!((run.message, run.pull_request, run.merge_base_ref), (None, None, None), "{odd}");
+            assert_eq!(
+                (run.message, run.pull_request, run.merge_base_ref),
+                (None, None, None),
+                "{odd}"
+            );
         }
-        for (request, labels) in [
+        let labels = r#"[{"name":"retrain"},{"name":null},"x"]"#;
+        for (request, count) in [
             (format!(r#"{{"number":7,"head":{own},"base":{own},"labels":null}}"#), 0),
-            (format!(r#"{{"number":7,"head":{own},"labels":[{{"name":"retrain"}},{{"name":null}},"x"]}}"#), 1),
+            (format!(r#"{{"number":7,"head":{own},"labels":{labels}}}"#), 1),
             (format!(r#"{{"head":{own},"base":{{"repo":null}}}}"#), 0),
         ] {
             let run = read(&format!(r#"{{"number":7,"pull_request":{request},{repository}}}"#));
             let found = run.pull_request.unwrap();
-            assert_eq!((found.number, found.same_repository, &*found.head_sha), (7, true, "ab"), "{request}");
-            assert_eq!(found.labels.len(), labels, "{request}");
+            assert_eq!(
+                (found.number, found.same_repository, &*found.head_sha),
+                (7, true, "ab"),
+                "{request}"
+            );
+            assert_eq!(found.labels.len(), count, "{request}");
         }
         // Nothing of it makes a fork one's own.
-        for (head, more) in [("null", repository), (r#"{"repo":{}}"#, repository), ("null", r#""number":7"#)] {
+        for (head, more) in
+            [("null", repository), (r#"{"repo":{}}"#, repository), ("null", r#""number":7"#)]
+        {
             let run = read(&format!(r#"{{"number":7,"pull_request":{{"head":{head}}},{more}}}"#));
             assert!(!run.pull_request.unwrap().same_repository, "{head} {more}");
         }
@@ -281,8 +313,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_context() {
-        let run = RunContext::read(&environment(&[("ACTIONS_CACHE_MODE", "read")]), Some(b"{")).unwrap();
-        assert_eq!((run.default_branch.as_deref(), run.run_id, run.cache_mode), (None, 77, CacheMode::Read));
+        let run =
+            RunContext::read(&environment(&[("ACTIONS_CACHE_MODE", "read")]), Some(b"{")).unwrap();
+        assert_eq!(
+            (run.default_branch.as_deref(), run.run_id, run.cache_mode),
+            (None, 77, CacheMode::Read)
+        );
         assert_eq!(run.ref_name(), "main");
     }
 }

@@ -51,14 +51,16 @@ impl FileCommands {
         }
     }
 
-    /// Sets an output of the step; by a command where the runner, such as an old one of GHES, has no file for it.
+    /// Sets an output of the step; by a command where the runner, such as an old one of GHES, has
+    /// no file for it.
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn set_output(&self, name: &str, value: &str) -> Result<()> {
         if self.output.is_none() && self.in_actions {
-            writeln!(std::io::stderr().lock(), "{}", SetOutput { name, value })
-                .map_err(|error| Error::failed(format!("cannot print the output `{name}`")).caused_by(error))?;
+            writeln!(std::io::stderr().lock(), "{}", SetOutput { name, value }).map_err(
+                |error| Error::failed(format!("cannot print the output `{name}`")).caused_by(error),
+            )?;
             PRINTED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
             return Ok(());
         }
@@ -125,7 +127,8 @@ fn entry(name: &str, value: &str, random: u128) -> Result<String> {
 
 /// Appends with one write; the runner must go on owning the file, so it is never replaced.
 fn append(path: &Path, text: &str) -> Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).on("cannot write", path)?;
+    let mut file =
+        OpenOptions::new().append(true).create(true).open(path).on("cannot write", path)?;
     file.write_all(text.as_bytes()).on("cannot write", path)
 }
 
@@ -136,11 +139,9 @@ mod tests {
     #[test]
     fn a_value_cannot_leave_its_entry() {
         let text = entry("reason", "a\nEOF\nevil=1", 5).unwrap();
-        assert_eq!(
-            text,
-            "reason<<ghadelimiter_00000000000000000000000000000005\na\nEOF\nevil=1\nghadelimiter_00000000000000000000000000000005\n"
-        );
-        assert!(entry("x", "ghadelimiter_00000000000000000000000000000005", 5).is_err());
+        let end = "ghadelimiter_00000000000000000000000000000005";
+        assert_eq!(text, format!("reason<<{end}\na\nEOF\nevil=1\n{end}\n"));
+        assert!(entry("x", end, 5).is_err());
     }
 
     #[test]
@@ -151,6 +152,8 @@ mod tests {
         commands.add_summary("first\n").unwrap();
         commands.add_summary(&"é".repeat(MAX_SUMMARY)).unwrap();
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.len() <= MAX_SUMMARY && text.starts_with("first\n") && text.ends_with("log.\n"));
+        assert!(
+            text.len() <= MAX_SUMMARY && text.starts_with("first\n") && text.ends_with("log.\n")
+        );
     }
 }

@@ -50,7 +50,11 @@ pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>> {
 
 /// Returns what went wrong below HTTP, without the URL: its query may be a credential.
 pub fn broken(error: &reqwest::Error) -> Error {
-    Error::failed(if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(error) })
+    Error::failed(if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        root_cause(error)
+    })
 }
 
 /// Returns the innermost cause, which is the one that says what happened.

@@ -22,16 +22,18 @@ use crate::sanitize;
 
 /// How long STS is asked to let the credentials live; they are renewed before they expire.
 const LIFETIME_SECONDS: u16 = 3600;
-/// Renewed so long before the end, since a long transfer goes on meanwhile; or with a third of their life left.
+/// Renewed so long before the end, since a long transfer goes on meanwhile; or with a third of
+/// their life left.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
-/// Not used any more so long before the end, since a request takes a while; or with a tenth of their life left.
+/// Not used any more so long before the end, since a request takes a while; or with a tenth of
+/// their life left.
 const LAST_USE: Duration = Duration::from_secs(30);
 /// What an exchange may take in all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What it may take while the old credentials are still good: the transfer waits for it.
 const PATIENCE_WHILE_GOOD: Duration = Duration::from_secs(15);
-/// After a renewal that failed the old credentials are used for so long before the next one; or for a quarter of
-/// what is left of them.
+/// After a renewal that failed the old credentials are used for so long before the next one; or for
+/// a quarter of what is left of them.
 const PAUSE: Duration = Duration::from_secs(15);
 /// STS answers within so long, or is asked again.
 const STS_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,7 +61,10 @@ struct TokenRequest {
 impl std::fmt::Debug for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The request token is a credential.
-        f.debug_struct("Role").field("arn", &self.arn).field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("Role")
+            .field("arn", &self.arn)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,16 +74,24 @@ struct TokenAnswer {
 }
 
 impl Role {
-    /// Collects what the environment has. Whether the job may ask for a token shows when it needs one: a job that only
-    /// says that it may not save needs none.
+    /// Collects what the environment has. Whether the job may ask for a token shows when it needs
+    /// one: a job that only says that it may not save needs none.
     ///
     /// # Errors
     /// No known region.
-    pub fn from_environment(arn: &str, region: Option<&str>, environment: &Environment) -> Result<Self> {
+    pub fn from_environment(
+        arn: &str,
+        region: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Self> {
         let url = environment.get("ACTIONS_ID_TOKEN_REQUEST_URL");
         let token = environment.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
-        let request = url.zip(token).map(|(url, token)| TokenRequest { url: url.to_owned(), token: token.to_owned() });
-        let region = region.or_else(|| environment.get("AWS_REGION")).or_else(|| environment.get("AWS_DEFAULT_REGION"));
+        let request = url
+            .zip(token)
+            .map(|(url, token)| TokenRequest { url: url.to_owned(), token: token.to_owned() });
+        let region = region
+            .or_else(|| environment.get("AWS_REGION"))
+            .or_else(|| environment.get("AWS_DEFAULT_REGION"));
         let region = region.ok_or_else(|| {
             Error::bad_input("`role-to-assume` needs a region")
                 .hint("set the input `region`, or AWS_REGION in the environment")
@@ -86,7 +99,10 @@ impl Role {
         Ok(Self {
             arn: arn.to_owned(),
             region: region.to_owned(),
-            session: format!("GitHubActions-{}", environment.get("GITHUB_RUN_ID").unwrap_or("local")),
+            session: format!(
+                "GitHubActions-{}",
+                environment.get("GITHUB_RUN_ID").unwrap_or("local")
+            ),
             request,
             // As the SDKs read them: the second is for every service.
             sts_endpoint: ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]
@@ -101,12 +117,16 @@ impl Role {
     }
 }
 
-/// Returns a source of credentials that assumes the role when it is first asked, and again whenever they are about to
-/// expire. It keeps them itself, so that whoever asks it need not.
+/// Returns a source of credentials that assumes the role when it is first asked, and again whenever
+/// they are about to expire. It keeps them itself, so that whoever asks it need not.
 ///
 /// # Errors
 /// A machine whose certificates cannot be used.
-pub fn credentials(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<SharedCredentialsProvider> {
+pub fn credentials(
+    role: Role,
+    client: SharedHttpClient,
+    mask: fn(&str),
+) -> Result<SharedCredentialsProvider> {
     provider(role, client, mask).map(SharedCredentialsProvider::new)
 }
 
@@ -124,8 +144,8 @@ fn provider(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<Prov
     Ok(Provider { sts, http: http::client()?, role, mask, held: Mutex::default() })
 }
 
-/// Returns when credentials end by this machine's clock, which may be behind the one of STS: they never
-/// live for longer than was asked for.
+/// Returns when credentials end by this machine's clock, which may be behind the one of STS: they
+/// never live for longer than was asked for.
 fn expiry(stated: SystemTime, asked: SystemTime) -> SystemTime {
     stated.min(asked + Duration::from_secs(LIFETIME_SECONDS.into()))
 }
@@ -168,14 +188,15 @@ impl ProvideCredentials for Provider {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(
-            async move { self.credentials().await.map_err(CredentialsError::provider_error) },
-        )
+        future::ProvideCredentials::new(async move {
+            self.credentials().await.map_err(CredentialsError::provider_error)
+        })
     }
 }
 
 impl Provider {
-    /// Returns credentials that are good for a while. A renewal that fails does no harm as long as the old ones are.
+    /// Returns credentials that are good for a while. A renewal that fails does no harm as long as
+    /// the old ones are.
     async fn credentials(&self) -> Result<Credentials> {
         // Whoever comes meanwhile waits, and finds what was renewed.
         let mut held = self.held.lock().await;
@@ -188,8 +209,11 @@ impl Provider {
         let patience = if good.is_some() { PATIENCE_WHILE_GOOD } else { PATIENCE };
         let renewed = tokio::time::timeout(patience, self.exchange()).await.unwrap_or_else(|_| {
             let seconds = patience.as_secs();
-            Err(Error::failed(format!("cannot assume the role `{}`: no answer in {seconds} seconds", self.role.arn))
-                .hint("check `region`, and that this machine can reach STS there"))
+            Err(Error::failed(format!(
+                "cannot assume the role `{}`: no answer in {seconds} seconds",
+                self.role.arn
+            ))
+            .hint("check `region`, and that this machine can reach STS there"))
         });
         match (renewed, &mut good) {
             (Ok(fresh), _) => {
@@ -203,7 +227,10 @@ impl Provider {
                 Ok(held.credentials.clone())
             }
             (Err(error), None) if is_renewal => {
-                let lost = Error::failed(format!("the credentials could not be renewed: {}", error.explanation()));
+                let lost = Error::failed(format!(
+                    "the credentials could not be renewed: {}",
+                    error.explanation()
+                ));
                 Err(error.hints().iter().fold(lost, |lost, hint| lost.hint(hint)))
             }
             (Err(error), None) => Err(error),
@@ -229,16 +256,23 @@ impl Provider {
             .send()
             .await
             .map_err(|error| self.refused(error))?;
-        let issued = answer.credentials.ok_or_else(|| Error::failed("STS answered without credentials"))?;
+        let issued =
+            answer.credentials.ok_or_else(|| Error::failed("STS answered without credentials"))?;
         for secret in [&issued.access_key_id, &issued.secret_access_key, &issued.session_token] {
             (self.mask)(secret);
         }
-        let stated = SystemTime::try_from(issued.expiration)
-            .map_err(|error| Error::failed("STS answered with a time that cannot be").caused_by(error))?;
+        let stated = SystemTime::try_from(issued.expiration).map_err(|error| {
+            Error::failed("STS answered with a time that cannot be").caused_by(error)
+        })?;
         let end = expiry(stated, asked);
         let session = Some(issued.session_token);
-        let credentials =
-            Credentials::new(issued.access_key_id, issued.secret_access_key, session, Some(end), "GitHubOidc");
+        let credentials = Credentials::new(
+            issued.access_key_id,
+            issued.secret_access_key,
+            session,
+            Some(end),
+            "GitHubOidc",
+        );
         Ok(Held::new(credentials, end, asked))
     }
 
@@ -252,11 +286,23 @@ impl Provider {
     where
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        let failed = |reason: String| Error::failed(format!("cannot assume the role `{}`: {reason}", self.role.arn));
-        match error.as_service_error().map(|error| (error.code().unwrap_or_default(), error.message().unwrap_or_default())) {
-            Some((code, message)) => failed(format!("STS answered {code}: {}", sanitize::message(message))).hint(
-                "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this repository and ref (condition on \
-                 `token.actions.githubusercontent.com:sub`, which has one of two forms, see deploy/), and the audience \
+        let failed = |reason: String| {
+            Error::failed(format!("cannot assume the role `{}`: {reason}", self.role.arn))
+        };
+        match error
+            .as_service_error()
+            .map(|error| (error.code().unwrap_or_default(), error.message().unwrap_or_default()))
+        {
+            Some((code, message)) => failed(format!(
+                "STS answered {code}: \
+                                                     {}",
+                sanitize::message(message)
+            ))
+            .hint(
+                "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this \
+                 repository and ref (condition on \
+                 `token.actions.githubusercontent.com:sub`, which has one of two forms, see \
+                 deploy/), and the audience \
                  `sts.amazonaws.com`",
             ),
             // Not with the answer, which may hold the credentials.
@@ -268,8 +314,10 @@ impl Provider {
     async fn token(&self) -> Result<String> {
         let request = self.role.request.as_ref().ok_or_else(|| {
             Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
-                "add `permissions: id-token: write` to the job, or to the caller of a reusable workflow; \
-                 pull requests from forks get none, and GitHub treats Dependabot's like them by default",
+                "add `permissions: id-token: write` to the job, or to the caller of a reusable \
+                 workflow; \
+                 pull requests from forks get none, and GitHub treats Dependabot's like them by \
+                 default",
             )
         })?;
         let url = format!("{}&audience={}", request.url, self.role.audience());
@@ -279,7 +327,11 @@ impl Provider {
                 let pause = Duration::from_millis(200 << attempt).mul_f64(rand::random::<f64>());
                 tokio::time::sleep(pause).await;
             }
-            let asked = self.http.get(&url).bearer_auth(&request.token).header("Accept", "application/json");
+            let asked = self
+                .http
+                .get(&url)
+                .bearer_auth(&request.token)
+                .header("Accept", "application/json");
             let response = match asked.send().await {
                 Ok(response) => response,
                 Err(error) => {
@@ -293,12 +345,15 @@ impl Provider {
                 continue;
             }
             if !status.is_success() {
-                return Err(Error::failed(format!("cannot get an OIDC token: the service answered {status}"))
-                    .hint("the job needs `permissions: id-token: write`"));
+                return Err(Error::failed(format!(
+                    "cannot get an OIDC token: the service answered {status}"
+                ))
+                .hint("the job needs `permissions: id-token: write`"));
             }
             let bytes = http::body(response, MAX_ANSWER).await?;
-            let answer: TokenAnswer = serde_json::from_slice(&bytes)
-                .map_err(|_| Error::failed("cannot get an OIDC token: the answer is not of the known form"))?;
+            let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| {
+                Error::failed("cannot get an OIDC token: the answer is not of the known form")
+            })?;
             return Ok(answer.value);
         }
         Err(Error::failed("cannot get an OIDC token").caused_by(last))
@@ -319,7 +374,8 @@ mod tests {
             request: None,
             sts_endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
         };
-        let provider = provider(role, aws_smithy_http_client::Builder::new().build_http(), |_| ()).unwrap();
+        let provider =
+            provider(role, aws_smithy_http_client::Builder::new().build_http(), |_| ()).unwrap();
         let started = tokio::time::Instant::now();
         let error = provider.redeem("token".to_owned()).await.err().unwrap();
         assert!(error.explanation().contains("STS cannot be reached"), "{}", error.explanation());
@@ -329,7 +385,9 @@ mod tests {
     #[test]
     fn credentials_are_renewed_before_they_end() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        for (life, renew, last_use) in [(3600, 3300, 3570), (900, 600, 870), (60, 40, 54), (0, 0, 0)] {
+        for (life, renew, last_use) in
+            [(3600, 3300, 3570), (900, 600, 870), (60, 40, 54), (0, 0, 0)]
+        {
             let seconds = |count| now + Duration::from_secs(count);
             let held = Held::new(Credentials::for_tests(), seconds(life), now);
             assert_eq!((held.renew, held.last_use), (seconds(renew), seconds(last_use)), "{life}");

@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A server that wants to be left alone for longer than that has its way: the work fails.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What helps whoever has asked too often.
-const LIMITED: &str = "the token's rate limit is used up; try again later, or give another `github-token`";
+const LIMITED: &str =
+    "the token's rate limit is used up; try again later, or give another `github-token`";
 /// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
@@ -153,7 +154,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Returns what is known of its run without asking for it, and the best of the rest; `None` where nothing is.
+    /// Returns what is known of its run without asking for it, and the best of the rest; `None`
+    /// where nothing is.
     pub fn hopeful_facts(&self) -> Option<RunFacts> {
         let run = self.workflow_run.as_ref()?;
         Some(RunFacts {
@@ -218,13 +220,20 @@ impl Rest {
     /// A URL or token that cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self> {
         let shown = || sanitize::address(url);
-        let no_url = || Error::bad_input(format!("`{}` is no base URL of a GitHub API (GITHUB_API_URL)", shown()));
+        let no_url = || {
+            Error::bad_input(format!(
+                "`{}` is no base URL of a GitHub API (GITHUB_API_URL)",
+                shown()
+            ))
+        };
         // octocrab takes both for granted, and panics.
         if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             return Err(no_url());
         }
         if !token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-            return Err(Error::bad_input("`github-token` holds characters that no token has, such as a line end"));
+            return Err(Error::bad_input(
+                "`github-token` holds characters that no token has, such as a line end",
+            ));
         }
         let http = http::client()?;
         let api = Octocrab::builder()
@@ -244,15 +253,20 @@ impl Rest {
         self.get(&format!("/repos/{repository}"), &[]).await
     }
 
-    /// Returns a repository's default branch; the inner error says why this machine or this token cannot see the
-    /// repository at all.
+    /// Returns a repository's default branch; the inner error says why this machine or this token
+    /// cannot see the repository at all.
     ///
     /// # Errors
     /// An API that fails, or limits the requests: a moment later it may have another answer.
-    pub async fn default_branch(&self, repository: &str) -> Result<std::result::Result<String, Error>> {
+    pub async fn default_branch(
+        &self,
+        repository: &str,
+    ) -> Result<std::result::Result<String, Error>> {
         match self.request::<Repository>(&format!("/repos/{repository}"), &[]).await {
             Ok(repository) => Ok(Ok(repository.default_branch)),
-            Err(Fault::Missing(error) | Fault::Refused(error) | Fault::Unreachable(error)) => Ok(Err(error)),
+            Err(Fault::Missing(error) | Fault::Refused(error) | Fault::Unreachable(error)) => {
+                Ok(Err(error))
+            }
             Err(fault) => Err(fault.into()),
         }
     }
@@ -282,7 +296,8 @@ impl Rest {
     /// A repository that does not exist for this token, or an API that fails.
     pub async fn artifacts_named(&self, repository: &str, name: &str) -> Result<Vec<Artifact>> {
         let route = format!("/repos/{repository}/actions/artifacts");
-        let mut found = self.pages(&route, &[("name", name)], |answer: Artifacts| answer.artifacts).await?;
+        let mut found =
+            self.pages(&route, &[("name", name)], |answer: Artifacts| answer.artifacts).await?;
         found.sort_by_key(|artifact| artifact.id);
         Ok(found)
     }
@@ -293,14 +308,21 @@ impl Rest {
     /// A repository that does not exist for this token, or an API that fails.
     pub async fn runs_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<Run>> {
         let query = [("head_sha", sha), ("event", "pull_request"), ("status", "success")];
-        self.pages(&format!("/repos/{repository}/actions/runs"), &query, |answer: Runs| answer.workflow_runs).await
+        self.pages(&format!("/repos/{repository}/actions/runs"), &query, |answer: Runs| {
+            answer.workflow_runs
+        })
+        .await
     }
 
     /// Returns the pull requests that have a commit, as their merge or among their own.
     ///
     /// # Errors
     /// A commit that does not exist for this token, or an API that fails.
-    pub async fn pull_requests_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<PullRequest>> {
+    pub async fn pull_requests_of_commit(
+        &self,
+        repository: &str,
+        sha: &str,
+    ) -> Result<Vec<PullRequest>> {
         self.pages(&format!("/repos/{repository}/commits/{sha}/pulls"), &[], |answer| answer).await
     }
 
@@ -308,7 +330,11 @@ impl Rest {
     ///
     /// # Errors
     /// More of them than are looked at, or an API that fails.
-    pub async fn pull_requests_of_branch(&self, repository: &str, branch: &str) -> Result<Vec<PullRequest>> {
+    pub async fn pull_requests_of_branch(
+        &self,
+        repository: &str,
+        branch: &str,
+    ) -> Result<Vec<PullRequest>> {
         let owner = repository.split('/').next().unwrap_or_default();
         let head = format!("{owner}:{branch}");
         self.all(&format!("/repos/{repository}/pulls"), &[("state", "all"), ("head", &head)]).await
@@ -318,8 +344,13 @@ impl Rest {
     ///
     /// # Errors
     /// More of it than is looked at, or an API that fails.
-    pub async fn events_of_pull_request(&self, repository: &str, number: u64) -> Result<Vec<String>> {
-        let events: Vec<Event> = self.all(&format!("/repos/{repository}/issues/{number}/events"), &[]).await?;
+    pub async fn events_of_pull_request(
+        &self,
+        repository: &str,
+        number: u64,
+    ) -> Result<Vec<String>> {
+        let events: Vec<Event> =
+            self.all(&format!("/repos/{repository}/issues/{number}/events"), &[]).await?;
         Ok(events.into_iter().map(|event| event.event).collect())
     }
 
@@ -332,7 +363,8 @@ impl Rest {
         Ok(answer.commit.message)
     }
 
-    /// Returns the id that Git gives to a file's content at a commit; `None` where there is no such file.
+    /// Returns the id that Git gives to a file's content at a commit; `None` where there is no such
+    /// file.
     ///
     /// # Errors
     /// A token that may not read the repository's files, or an API that fails.
@@ -355,7 +387,10 @@ impl Rest {
             return Err(expired(artifact));
         }
         if artifact.size_in_bytes > archive::MAX_BYTES as u64 {
-            return Err(failed(format!("it has {} bytes, too many for a pointer", artifact.size_in_bytes)));
+            return Err(failed(format!(
+                "it has {} bytes, too many for a pointer",
+                artifact.size_in_bytes
+            )));
         }
         let route = format!("/repos/{repository}/actions/artifacts/{}/zip", artifact.id);
         archive::unpack(&repeat(|| self.zip(&route, artifact)).await?)
@@ -370,11 +405,16 @@ impl Rest {
             (301 | 302 | 303 | 307 | 308, Some(url)) => {
                 // The storage has a credential of its own in the URL, and must not see the token.
                 let response = self.http.get(url).send().await;
-                let response = response.map_err(|error| Fault::Passing(failed(http::broken(&error).to_string())))?;
+                let response = response
+                    .map_err(|error| Fault::Passing(failed(http::broken(&error).to_string())))?;
                 let status = response.status();
                 if !status.is_success() {
                     let error = failed(format!("its storage answered {status}"));
-                    return Err(if status.is_server_error() { Fault::Passing(error) } else { Fault::Lasting(error) });
+                    return Err(if status.is_server_error() {
+                        Fault::Passing(error)
+                    } else {
+                        Fault::Lasting(error)
+                    });
                 }
                 http::body(response, archive::MAX_BYTES).await.map_err(Fault::Passing)
             }
@@ -388,7 +428,9 @@ impl Rest {
     async fn all<I: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> Result<Vec<I>> {
         let found = self.pages(route, query, |answer| answer).await?;
         if found.len() >= MAX_ITEMS {
-            return Err(Error::failed(format!("cannot read {route}: it has more than {MAX_ITEMS} items")));
+            return Err(Error::failed(format!(
+                "cannot read {route}: it has more than {MAX_ITEMS} items"
+            )));
         }
         Ok(found)
     }
@@ -423,9 +465,12 @@ impl Rest {
         let answer = repeat(|| self.answer(&what, route, query, MAX_ANSWER)).await?;
         match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
-                let unknown = Error::failed(format!("cannot {what}: the answer is not of the known form"));
+                let unknown =
+                    Error::failed(format!("cannot {what}: the answer is not of the known form"));
                 // It repeats values of the answer, however long they are.
-                Fault::Lasting(unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))))
+                Fault::Lasting(
+                    unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))),
+                )
             }),
             404 => Err(Fault::Missing(answer.explain(&what))),
             403 if answer.is_exhausted() => Err(Fault::Lasting(answer.explain(&what))),
@@ -435,24 +480,41 @@ impl Rest {
     }
 
     /// Asks once; what the server itself fails at may pass.
-    async fn answer(&self, what: &str, route: &str, query: &Query<'_>, limit: usize) -> Attempt<Answer> {
+    async fn answer(
+        &self,
+        what: &str,
+        route: &str,
+        query: &Query<'_>,
+        limit: usize,
+    ) -> Attempt<Answer> {
         let unreachable = |error: &dyn std::error::Error| {
             let reason = http::root_cause(error);
-            Fault::Unreachable(Error::failed(format!("cannot {what}: the GitHub API cannot be reached: {reason}")))
+            Fault::Unreachable(Error::failed(format!(
+                "cannot {what}: the GitHub API cannot be reached: {reason}"
+            )))
         };
-        let answer = self.api._get(with_query(route, query)).await.map_err(|error| unreachable(&error))?;
+        let answer =
+            self.api._get(with_query(route, query)).await.map_err(|error| unreachable(&error))?;
         let (head, body) = answer.into_parts();
         let body = http_body_util::Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
-                Fault::Lasting(Error::failed(format!("cannot {what}: the answer has more than {limit} bytes")))
+                Fault::Lasting(Error::failed(format!(
+                    "cannot {what}: the answer has more than {limit} bytes"
+                )))
             } else {
                 unreachable(&*error)
             }
         })?;
-        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes().to_vec() };
+        let answer = Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.to_bytes().to_vec(),
+        };
         match (answer.status, answer.pause()) {
             (500.., _) => Err(Fault::Passing(answer.explain(what))),
-            (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => Err(Fault::Throttled(answer.explain(what), pause)),
+            (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => {
+                Err(Fault::Throttled(answer.explain(what), pause))
+            }
             // It does not say for how long.
             (429, None) if !answer.is_exhausted() => Err(Fault::Passing(answer.explain(what))),
             _ => Ok(answer),
@@ -461,7 +523,9 @@ impl Rest {
 }
 
 /// Takes null for a field that is not there: one of them must not make a whole page of no use.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> std::result::Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    value: D,
+) -> std::result::Result<T, D::Error> {
     Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
@@ -538,10 +602,22 @@ impl Answer {
         match self.status {
             429 => error.hint(LIMITED),
             403 if self.is_exhausted() => error.hint(LIMITED),
-            300..=399 => error.hint("no redirect is followed, so that the token stays here; has the repository been renamed?"),
-            401 => error.hint("the `github-token` is not valid; on the command line it may be that of GITHUB_TOKEN or GH_TOKEN"),
-            403 => error.hint("the `github-token` needs `actions: read` on that repository, and for `promote` also `contents: read` and `pull-requests: read`"),
-            404 => error.hint("check `repository` and `run-id`; a job's own token cannot read other private repositories"),
+            300..=399 => error.hint(
+                "no redirect is followed, so that the token stays here; has \
+                                     the repository been renamed?",
+            ),
+            401 => error.hint(
+                "the `github-token` is not valid; on the command line it may be that \
+                               of GITHUB_TOKEN or GH_TOKEN",
+            ),
+            403 => error.hint(
+                "the `github-token` needs `actions: read` on that repository, and \
+                               for `promote` also `contents: read` and `pull-requests: read`",
+            ),
+            404 => error.hint(
+                "check `repository` and `run-id`; a job's own token cannot read \
+                               other private repositories",
+            ),
             _ => error,
         }
     }
@@ -575,7 +651,9 @@ async fn repeat<T, F: Future<Output = Attempt<T>>>(ask: impl Fn() -> F) -> Attem
         let longest = PAUSE * 2_u32.pow(tries - 1);
         let pause = match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(Fault::Unreachable(_) | Fault::Passing(_)) if tries < TRIES && started.elapsed() < PATIENCE => {
+            Err(Fault::Unreachable(_) | Fault::Passing(_))
+                if tries < TRIES && started.elapsed() < PATIENCE =>
+            {
                 longest.mul_f64(rand::random::<f64>())
             }
             Err(Fault::Throttled(_, pause)) if tries < TRIES => pause,
@@ -591,8 +669,10 @@ fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
 }
 
 fn expired(artifact: &Artifact) -> Error {
-    not_downloaded(artifact, "it has expired")
-        .hint("the model is in the store for longer: leave `run-id` out for the latest one, or give a `fingerprint` instead of it")
+    not_downloaded(artifact, "it has expired").hint(
+        "the model is in the store for longer: leave `run-id` out for the latest one, or \
+               give a `fingerprint` instead of it",
+    )
 }
 
 #[cfg(test)]
@@ -602,10 +682,11 @@ mod tests {
 
     #[test]
     fn a_field_without_a_value_spoils_no_page_and_says_nothing_good() {
-        let whole = r#"{"id":1,"event":"push","head_branch":"main","head_sha":"ab","conclusion":"success","path":"a.yml",
-            "repository":{"id":42},"head_repository":{"id":42},"referenced_workflows":[]}"#;
-        let nulls = r#"{"id":2,"event":null,"head_branch":null,"head_sha":null,"conclusion":null,"path":null,
-            "repository":null,"head_repository":null,"referenced_workflows":null}"#;
+        let whole = r#"{"id":1,"event":"push","head_branch":"main","head_sha":"ab",
+            "conclusion":"success","path":"a.yml","repository":{"id":42},
+            "head_repository":{"id":42},"referenced_workflows":[]}"#;
+        let nulls = r#"{"id":2,"event":null,"head_branch":null,"head_sha":null,"conclusion":null,
+            "path":null,"repository":null,"head_repository":null,"referenced_workflows":null}"#;
         let odd = r#"{"id":4,"referenced_workflows":[{"path":null}]}"#;
         let page = format!(r#"{{"workflow_runs":[{whole},{nulls},{{"id":3}},{odd}]}}"#);
         let runs = serde_json::from_str::<Runs>(&page).unwrap().workflow_runs;
@@ -617,8 +698,9 @@ mod tests {
         }
         assert_eq!(runs[3].referenced_workflows.as_ref().unwrap()[0].path, None);
 
-        let page = r#"{"artifacts":[{"id":1,"name":"a","size_in_bytes":null,"expired":null,"workflow_run":null,
-            "created_at":null,"expires_at":null,"digest":null},{"id":2,"name":"b"}]}"#;
+        let page = r#"{"artifacts":[{"id":1,"name":"a","size_in_bytes":null,"expired":null,
+            "workflow_run":null,"created_at":null,"expires_at":null,"digest":null},
+            {"id":2,"name":"b"}]}"#;
         let artifacts = serde_json::from_str::<Artifacts>(page).unwrap().artifacts;
         assert_eq!(
             artifacts.iter().map(|found| (found.size_in_bytes, found.expired)).collect::<Vec<_>>(),

@@ -32,23 +32,40 @@ impl Summary<'_> {
         let (word, explanation) = self.reason;
         let mut text = format!("### {}: {}\n\n", markdown(self.model), markdown(self.decision));
         // The first row is the table's heading; without the colons GitHub would centre it.
-        text.push_str(&format!("| Reason | {}: {} |\n| :--- | :--- |\n", markdown(word), prose(explanation)));
+        text.push_str(&format!(
+            "| Reason | {}: {} |\n| :--- | :--- |\n",
+            markdown(word),
+            prose(explanation)
+        ));
         for (name, value) in &self.rows {
             text.push_str(&format!("| {name} | {} |\n", prose(value)));
         }
         if !self.changes.is_empty() {
             let noun = if self.changes.len() == 1 { "input" } else { "inputs" };
             let open = if self.changes.len() <= OPEN_CHANGES { " open" } else { "" };
-            text.push_str(&format!("\n<details{open}><summary>{} changed {noun}</summary>\n\n", self.changes.len()));
+            text.push_str(&format!(
+                "\n<details{open}><summary>{} changed {noun}</summary>\n\n",
+                self.changes.len()
+            ));
             text.push_str("| Set | Change | Path |\n| :--- | :--- | :--- |\n");
             for change in self.changes.iter().take(MAX_CHANGES) {
-                let from =
-                    change.old_path.as_ref().map(|path| format!(" (was {})", markdown(path))).unwrap_or_default();
+                let from = change
+                    .old_path
+                    .as_ref()
+                    .map(|path| format!(" (was {})", markdown(path)))
+                    .unwrap_or_default();
                 let path = markdown(&change.path);
-                text.push_str(&format!("| {} | {} | {path}{from} |\n", change.set.word(), change.kind.word()));
+                text.push_str(&format!(
+                    "| {} | {} | {path}{from} |\n",
+                    change.set.word(),
+                    change.kind.word()
+                ));
             }
             if self.changes.len() > MAX_CHANGES {
-                text.push_str(&format!("| … | | and {} more |\n", self.changes.len() - MAX_CHANGES));
+                text.push_str(&format!(
+                    "| … | | and {} more |\n",
+                    self.changes.len() - MAX_CHANGES
+                ));
             }
             text.push_str("\n</details>\n");
         }
@@ -57,8 +74,9 @@ impl Summary<'_> {
     }
 }
 
-/// Returns the text for a cell: as [`markdown`], but what stands between two backticks is shown as code. All else in it
-/// stays escaped, so foreign text with backticks gains a font and nothing more.
+/// Returns the text for a cell: as [`markdown`], but what stands between two backticks is shown as
+/// code. All else in it stays escaped, so foreign text with backticks gains a font and nothing
+/// more.
 fn prose(text: &str) -> String {
     let escaped = markdown(text);
     let pieces: Vec<&str> = escaped.split("&#96;").collect();
@@ -86,9 +104,14 @@ mod tests {
 
     #[test]
     fn a_summary_is_one_table_whatever_the_names_are() {
-        let change =
-            |path: &str| Change { kind: ChangeKind::Modified, set: InputSet::Data, path: path.into(), old_path: None };
-        let changes: Vec<Change> = (0..60).map(|n| change(&format!("data/{n}|<b>\n::error::x"))).collect();
+        let change = |path: &str| Change {
+            kind: ChangeKind::Modified,
+            set: InputSet::Data,
+            path: path.into(),
+            old_path: None,
+        };
+        let changes: Vec<Change> =
+            (0..60).map(|n| change(&format!("data/{n}|<b>\n::error::x"))).collect();
         let summary = Summary {
             model: "m|x",
             decision: "retrain",

@@ -18,8 +18,9 @@ impl HostPaths {
             pairs.push((*host_workspace, workspace));
             pairs.push((*host_temp, temp));
         }
-        let usable =
-            |(from, to): &(&str, &str)| from.starts_with('/') && from.len() > 1 && !to.is_empty() && from != to;
+        let usable = |(from, to): &(&str, &str)| {
+            from.starts_with('/') && from.len() > 1 && !to.is_empty() && from != to
+        };
         Self(
             pairs
                 .into_iter()
@@ -40,7 +41,9 @@ impl HostPaths {
         let (before, path) = line.split_at(line.len() - body.len());
         for (from, to) in &self.0 {
             if let Some(rest) = path.strip_prefix(from.as_str())
-                && (rest.is_empty() || rest.starts_with('/') || rest.starts_with(char::is_whitespace))
+                && (rest.is_empty()
+                    || rest.starts_with('/')
+                    || rest.starts_with(char::is_whitespace))
             {
                 return format!("{before}{to}{rest}");
             }
@@ -61,8 +64,12 @@ mod tests {
             "/github/runner_temp",
         );
         assert_eq!(
-            paths.rewrite("data/a\n/home/runner/work/r/r/b\n ! /home/runner/work/r/r\nfile:///home/runner/work/_temp/s\n/home/runner/work/r/rx"),
-            "data/a\n/github/workspace/b\n ! /github/workspace\nfile:///github/runner_temp/s\n/home/runner/work/r/rx"
+            paths.rewrite(
+                "data/a\n/home/runner/work/r/r/b\n ! /home/runner/work/r/r\n\
+                 file:///home/runner/work/_temp/s\n/home/runner/work/r/rx"
+            ),
+            "data/a\n/github/workspace/b\n ! /github/workspace\n\
+             file:///github/runner_temp/s\n/home/runner/work/r/rx"
         );
     }
 

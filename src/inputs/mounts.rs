@@ -32,7 +32,10 @@ fn is_mounted(directory: &Path, mounts: &str) -> bool {
 /// Undoes the octal escapes of spaces, tabs, line ends and backslashes.
 fn unescape(place: &str) -> PathBuf {
     let plain = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    plain.iter().fold(place.to_owned(), |place, (escaped, plain)| place.replace(escaped, plain)).into()
+    plain
+        .iter()
+        .fold(place.to_owned(), |place, (escaped, plain)| place.replace(escaped, plain))
+        .into()
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ pub enum PointerSource {
     Json(String),
     /// A file.
     File(PathBuf),
-    /// An artifact by name: of this run, of the run that is named besides, or of the other repository that is.
+    /// An artifact by name: of this run, of the run that is named besides, or of the other
+    /// repository that is.
     Artifact(String),
 }
 
@@ -93,10 +94,13 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Settings {
-    /// Returns whether it is said which model is meant, by a pointer, a run, a fingerprint or inputs; if not, the
-    /// latest one is.
+    /// Returns whether it is said which model is meant, by a pointer, a run, a fingerprint or
+    /// inputs; if not, the latest one is.
     pub fn names_a_model(&self) -> bool {
-        self.pointer.is_some() || self.run_id.is_some() || self.fingerprint.is_some() || self.has_sources()
+        self.pointer.is_some()
+            || self.run_id.is_some()
+            || self.fingerprint.is_some()
+            || self.has_sources()
     }
 
     /// Returns whether there are inputs to compute a fingerprint from.
@@ -135,7 +139,12 @@ pub fn resolve(
     let given = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
     let workspace = given.canonicalize().unwrap_or_else(|_| given.clone());
     if !workspace.is_dir() {
-        reader.fault("workspace", &workspace.display().to_string(), "it is not a directory", "a directory that exists");
+        reader.fault(
+            "workspace",
+            &workspace.display().to_string(),
+            "it is not a directory",
+            "a directory that exists",
+        );
     }
     let store = reader.store(environment, run, &workspace);
     let default_excludes = reader.boolean("default-excludes").unwrap_or(true);
@@ -148,7 +157,8 @@ pub fn resolve(
         reader.fault(
             "data-paths",
             raw.get("data-paths").unwrap_or_default(),
-            "nothing is left to decide by: neither `data-paths` nor `training-paths` includes anything",
+            "nothing is left to decide by: neither `data-paths` nor `training-paths` includes \
+             anything",
             "patterns, one a line, such as `data/training/**`",
         );
     }
@@ -160,7 +170,9 @@ pub fn resolve(
             "what the training writes, one a line, such as `models/`",
         );
     }
-    let exclude = |patterns: Patterns| if default_excludes { patterns.with_default_excludes() } else { patterns };
+    let exclude = |patterns: Patterns| {
+        if default_excludes { patterns.with_default_excludes() } else { patterns }
+    };
     let namespace = reader.namespace(run, &workspace);
     let model = reader.parsed("model", "a name of up to 100 bytes without `/`");
     if raw.get("model").is_none() {
@@ -170,12 +182,17 @@ pub fn resolve(
         "if-no-files-found",
         &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)],
     );
-    let on_error = reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
+    let on_error =
+        reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
     let destination = reader.destination(&workspace);
     // The image says that it is one. What somebody does with it by hand is their own business.
     if run.is_some() && environment.is_true("ML_CACHE_CONTAINER") {
         if let Some(Location::Directory(directory)) = &store {
-            reader.check_outlives("store", directory, "`s3://bucket/prefix`, or a directory below the workspace");
+            reader.check_outlives(
+                "store",
+                directory,
+                "`s3://bucket/prefix`, or a directory below the workspace",
+            );
         }
         if raw.get("destination").is_some() {
             reader.check_outlives("destination", &destination, "a directory below the workspace");
@@ -183,7 +200,8 @@ pub fn resolve(
     }
     let endpoint_url = reader.endpoint_url();
     let region = reader.region();
-    let s3 = S3Options { region, endpoint_url, force_path_style: reader.boolean("force-path-style") };
+    let s3 =
+        S3Options { region, endpoint_url, force_path_style: reader.boolean("force-path-style") };
     let role_arn = reader.role();
     let force = ForceRules {
         input: reader.boolean("force-retrain").unwrap_or(false),
@@ -191,16 +209,21 @@ pub fn resolve(
         label: raw.get("force-retrain-label").map(str::to_owned),
     };
     let policy = Policy { force: None, max_age: reader.max_age() };
-    let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]).unwrap_or(false);
+    let promote = reader
+        .choice("promote", &[("never", false), ("merged-pull-request", true)])
+        .unwrap_or(false);
     let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
     let fingerprint = reader.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
     let trusted_refs = reader.lines("trusted-refs");
     let pointer = reader.pointer(&workspace);
-    let repository = reader.parsed::<Namespace>("repository", "`owner/name`").map(|name| name.to_string());
+    let repository =
+        reader.parsed::<Namespace>("repository", "`owner/name`").map(|name| name.to_string());
     let run_id = reader.parsed("run-id", "the number of a workflow run");
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
-    if pointer.as_ref().is_some_and(|pointer| !matches!(pointer, PointerSource::Artifact(_))) && run_id.is_some() {
+    if pointer.as_ref().is_some_and(|pointer| !matches!(pointer, PointerSource::Artifact(_)))
+        && run_id.is_some()
+    {
         reader.fault(
             "run-id",
             raw.get("run-id").unwrap_or_default(),
@@ -230,7 +253,8 @@ pub fn resolve(
                 destination,
                 fingerprint,
                 pointer,
-                repository: repository.or_else(|| run.filter(|_| run_id.is_some()).map(|run| run.repository.clone())),
+                repository: repository
+                    .or_else(|| run.filter(|_| run_id.is_some()).map(|run| run.repository.clone())),
                 run_id,
                 git_ref: raw.get("ref").map(|name| short_ref(name).to_owned()),
                 github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
@@ -261,20 +285,24 @@ fn complain(faults: &[String]) -> Error {
     Error::bad_input(message).hint("`ml-cache VERB --help` and the README list every input")
 }
 
-/// Refuses credentials that no request could carry, such as a key with a line end from a file. Where
-/// the inputs name a role or a region, the environment's is not used.
+/// Refuses credentials that no request could carry, such as a key with a line end from a file.
+/// Where the inputs name a role or a region, the environment's is not used.
 fn check_credentials(environment: &Environment, has_role: bool, has_region: bool) -> Result<()> {
     let keys: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
     let regions: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];
-    let names = [if has_role { &[] } else { keys }, if has_region { &[] } else { regions }].concat();
-    let odd =
-        |name: &&str| environment.get(name).is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic()));
+    let names =
+        [if has_role { &[] } else { keys }, if has_region { &[] } else { regions }].concat();
+    let odd = |name: &&str| {
+        environment
+            .get(name)
+            .is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic()))
+    };
     match names.iter().find(|name| odd(name)) {
         None => Ok(()),
-        Some(name) => {
-            Err(Error::failed(format!("the environment variable {name} holds characters that no request can carry"))
-                .hint("it may end in a line break or contain a space: set it again, without"))
-        }
+        Some(name) => Err(Error::failed(format!(
+            "the environment variable {name} holds characters that no request can carry"
+        ))
+        .hint("it may end in a line break or contain a space: set it again, without")),
     }
 }
 
@@ -296,16 +324,27 @@ impl Reader<'_> {
 
     /// Returns the value, or the verb's default, `None` where there is neither.
     fn value(&self, name: &str) -> Option<String> {
-        let default = || INPUTS.iter().find(|input| input.name == name).map(|input| input.default_for(self.verb));
+        let default = || {
+            INPUTS.iter().find(|input| input.name == name).map(|input| input.default_for(self.verb))
+        };
         self.raw.get(name).or_else(default).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     fn lines(&self, name: &str) -> Vec<String> {
         let value = self.raw.get(name).unwrap_or_default();
-        value.split('\n').map(patterns::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        value
+            .split('\n')
+            .map(patterns::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
-    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, name: &str, accepted: &str) -> Option<T> {
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        name: &str,
+        accepted: &str,
+    ) -> Option<T> {
         let value = self.raw.get(name)?.to_owned();
         match value.parse() {
             Ok(parsed) => Some(parsed),
@@ -333,15 +372,22 @@ impl Reader<'_> {
         let value = self.value(name)?;
         let found = choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice);
         if found.is_none() {
-            let accepted: Vec<String> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+            let accepted: Vec<String> =
+                choices.iter().map(|(word, _)| format!("`{word}`")).collect();
             self.fault(name, &value, "it is not one of the choices", &accepted.join(", "));
         }
         found
     }
 
-    fn store(&mut self, environment: &Environment, run: Option<&RunContext>, workspace: &Path) -> Option<Location> {
+    fn store(
+        &mut self,
+        environment: &Environment,
+        run: Option<&RunContext>,
+        workspace: &Path,
+    ) -> Option<Location> {
         const ACCEPTED: &str = "`s3://bucket/prefix` or `file:///directory`";
-        let given = self.raw.get("store").or_else(|| environment.get("ML_CACHE_STORE")).map(str::to_owned);
+        let given =
+            self.raw.get("store").or_else(|| environment.get("ML_CACHE_STORE")).map(str::to_owned);
         match given {
             Some(text) => match text.parse() {
                 Ok(location) => Some(location),
@@ -358,7 +404,9 @@ impl Reader<'_> {
             None => {
                 let cache = environment.get("XDG_CACHE_HOME").map(PathBuf::from);
                 let home = || environment.get("HOME").map(|home| Path::new(home).join(".cache"));
-                Some(Location::Directory(cache.or_else(home).unwrap_or_else(|| workspace.to_owned()).join("ml-cache")))
+                Some(Location::Directory(
+                    cache.or_else(home).unwrap_or_else(|| workspace.to_owned()).join("ml-cache"),
+                ))
             }
         }
     }
@@ -401,27 +449,44 @@ impl Reader<'_> {
         if self.raw.get("namespace").is_some() {
             return self.parsed("namespace", ACCEPTED);
         }
-        if let Some(name) = self.raw.get("repository").filter(|name| !run.is_some_and(|run| run.is_of(name))) {
+        if let Some(name) =
+            self.raw.get("repository").filter(|name| !run.is_some_and(|run| run.is_of(name)))
+        {
             return name.parse().ok();
         }
         if let Some(run) = run.filter(|run| !run.repository.is_empty()) {
             return run
                 .repository
                 .parse()
-                .map_err(|_| self.fault("namespace", &run.repository, "the repository is no namespace", ACCEPTED))
+                .map_err(|_| {
+                    self.fault(
+                        "namespace",
+                        &run.repository,
+                        "the repository is no namespace",
+                        ACCEPTED,
+                    )
+                })
                 .ok();
         }
-        let name =
-            workspace.file_name().map_or_else(|| "workspace".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = workspace
+            .file_name()
+            .map_or_else(|| "workspace".to_owned(), |name| name.to_string_lossy().into_owned());
         let namespace: Option<Namespace> = format!("local/{name}").parse().ok();
         if namespace.is_none() {
-            self.fault("namespace", &name, "the workspace's name is no name for a namespace", ACCEPTED);
+            self.fault(
+                "namespace",
+                &name,
+                "the workspace's name is no name for a namespace",
+                ACCEPTED,
+            );
         }
         namespace
     }
 
     fn destination(&mut self, workspace: &Path) -> PathBuf {
-        let Some(value) = self.raw.get("destination").map(str::to_owned) else { return workspace.to_owned() };
+        let Some(value) = self.raw.get("destination").map(str::to_owned) else {
+            return workspace.to_owned();
+        };
         let path = Path::new(&value);
         if path.components().any(|component| component == Component::ParentDir) {
             self.fault(
@@ -437,7 +502,8 @@ impl Reader<'_> {
     /// Refuses a directory that nobody would ever see.
     fn check_outlives(&mut self, name: &str, directory: &Path, accepted: &str) {
         if !self.has_fault(name) && !mounts::outlives_container(directory) {
-            let reason = "the action runs in a container of its own, and this directory is gone when it ends";
+            let reason = "the action runs in a container of its own, and this directory is gone \
+                          when it ends";
             self.fault(name, &directory.display().to_string(), reason, accepted);
         }
     }
@@ -447,7 +513,9 @@ impl Reader<'_> {
         let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
         let is_odd = |c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#');
         // An escape in a host's name may stand for the `@` behind credentials.
-        let has_host = |rest: &str| rest.split('/').next().is_some_and(|host| !host.is_empty() && !host.contains('%'));
+        let has_host = |rest: &str| {
+            rest.split('/').next().is_some_and(|host| !host.is_empty() && !host.contains('%'))
+        };
         if rest.is_none_or(|rest| !has_host(rest) || rest.contains(is_odd)) {
             self.fault(
                 "endpoint-url",
@@ -475,19 +543,28 @@ impl Reader<'_> {
             return Some(PointerSource::Json(value));
         }
         match value.strip_prefix("artifact:").map(str::trim) {
-            // The output `artifact-name` of a job that was skipped, or saved nothing. Without more to go by, the
-            // latest model would be taken in its place.
+            // The output `artifact-name` of a job that was skipped, or saved nothing. Without more
+            // to go by, the latest model would be taken in its place.
             Some("") if self.raw.get("fingerprint").is_some() => None,
             Some("") => {
-                let accepted = "the JSON, a path, or `artifact:NAME`; or `fingerprint`, which a job that trained \
+                let accepted = "the JSON, a path, or `artifact:NAME`; or `fingerprint`, which a \
+                                job that trained \
                                 nothing has, too";
                 self.fault("pointer", &value, "it names no artifact", accepted);
                 None
             }
             Some(name) => Some(PointerSource::Artifact(name.to_owned())),
             // As a path, it would be shown with its credentials.
-            None if value.contains("://") || value.starts_with("http:") || value.starts_with("https:") => {
-                self.fault("pointer", &value, "no URL is fetched", "the JSON, a path, or `artifact:NAME`");
+            None if value.contains("://")
+                || value.starts_with("http:")
+                || value.starts_with("https:") =>
+            {
+                self.fault(
+                    "pointer",
+                    &value,
+                    "no URL is fetched",
+                    "the JSON, a path, or `artifact:NAME`",
+                );
                 None
             }
             None => Some(PointerSource::File(workspace.join(value))),
@@ -514,16 +591,28 @@ impl Reader<'_> {
         let value = self.raw.get("artifact-retention-days")?.to_owned();
         let days = value.parse().ok().filter(|days| (1..=400).contains(days));
         if days.is_none() {
-            self.fault("artifact-retention-days", &value, "nothing is kept for so long", "a number of days, 1 to 400");
+            self.fault(
+                "artifact-retention-days",
+                &value,
+                "nothing is kept for so long",
+                "a number of days, 1 to 400",
+            );
         }
         days
     }
 
     fn role(&mut self) -> Option<String> {
         let value = self.raw.get("role-to-assume")?.to_owned();
-        let is_arn = value.starts_with("arn:aws") && value.contains(":role/") && !value.contains(char::is_whitespace);
+        let is_arn = value.starts_with("arn:aws")
+            && value.contains(":role/")
+            && !value.contains(char::is_whitespace);
         if !is_arn {
-            self.fault("role-to-assume", &value, "it is no ARN of a role", "`arn:aws:iam::123456789012:role/name`");
+            self.fault(
+                "role-to-assume",
+                &value,
+                "it is no ARN of a role",
+                "`arn:aws:iam::123456789012:role/name`",
+            );
             return None;
         }
         Some(value)
@@ -531,11 +620,18 @@ impl Reader<'_> {
 
     fn max_age(&mut self) -> Option<SignedDuration> {
         let value = self.raw.get("max-age")?.to_owned();
-        let parsed = value.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        let parsed = value
+            .parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
         match parsed {
             Ok(duration) if duration.is_positive() => Some(duration),
             _ => {
-                self.fault("max-age", &value, "it is no positive duration", "such as `30d`, `12h` or `1w 2d`");
+                self.fault(
+                    "max-age",
+                    &value,
+                    "it is no positive duration",
+                    "such as `30d`, `12h` or `1w 2d`",
+                );
                 None
             }
         }

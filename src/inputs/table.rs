@@ -21,7 +21,8 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb of the command line.
-    pub const COMMANDS: &[Self] = &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Resolve, Self::Verify];
+    pub const COMMANDS: &[Self] =
+        &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Resolve, Self::Verify];
 
     /// Returns the verb's name.
     pub fn name(self) -> &'static str {
@@ -106,7 +107,12 @@ const DECIDERS: &[Verb] = &[Plan, Save, Run, Auto];
 const SAVERS: &[Verb] = &[Save, Run, Auto];
 const RESTORERS: &[Verb] = &[Restore, Run, Auto];
 
-const fn text(name: &'static str, default: &'static str, verbs: &'static [Verb], help: &'static str) -> Input {
+const fn text(
+    name: &'static str,
+    default: &'static str,
+    verbs: &'static [Verb],
+    help: &'static str,
+) -> Input {
     Input { name, help, default, list: false, boolean: false, verbs }
 }
 
@@ -114,7 +120,12 @@ const fn list(name: &'static str, verbs: &'static [Verb], help: &'static str) ->
     Input { name, help, default: "", list: true, boolean: false, verbs }
 }
 
-const fn boolean(name: &'static str, default: &'static str, verbs: &'static [Verb], help: &'static str) -> Input {
+const fn boolean(
+    name: &'static str,
+    default: &'static str,
+    verbs: &'static [Verb],
+    help: &'static str,
+) -> Input {
     Input { name, help, default, list: false, boolean: true, verbs }
 }
 
@@ -125,36 +136,58 @@ pub const INPUTS: &[Input] = &[
         "store",
         "",
         ALL,
-        "Where models are kept: `s3://bucket/prefix`, or `file:///directory`, which in a job must lie below the workspace.",
+        "Where models are kept: `s3://bucket/prefix`, or `file:///directory`, which in a job must \
+         lie below the workspace.",
     ),
-    list("data-paths", ALL, "Patterns of the training data, one a line, as in `hashFiles`; `!` excludes."),
+    list(
+        "data-paths",
+        ALL,
+        "Patterns of the training data, one a line, as in `hashFiles`; `!` excludes.",
+    ),
     list("training-paths", ALL, "Patterns of the training code and its configuration, one a line."),
-    list("extra-key", ALL, "Further `name=value` lines that the model depends on, such as a library version."),
-    list("model-path", SAVERS, "Files, directories or patterns that the training writes, one a line."),
+    list(
+        "extra-key",
+        ALL,
+        "Further `name=value` lines that the model depends on, such as a library version.",
+    ),
+    list(
+        "model-path",
+        SAVERS,
+        "Files, directories or patterns that the training writes, one a line.",
+    ),
     text(
         "destination",
         "",
         RESTORERS,
-        "Directory to restore into, in a job one below the workspace; by default the workspace, where the model was saved from.",
+        "Directory to restore into, in a job one below the workspace; by default the workspace, \
+         where the model was saved from.",
     ),
     text(
         "fingerprint",
         "",
         &[Restore, Save, Resolve, Verify],
-        "Fingerprint from an earlier `plan`; otherwise it is computed, or the latest model of the ref is taken.",
+        "Fingerprint from an earlier `plan`; otherwise it is computed, or the latest model of the \
+         ref is taken.",
     ),
     text(
         "pointer",
         "",
         FINDERS,
-        "Pointer to the model: the JSON, a path, or `artifact:NAME` for an artifact of this run, of `run-id`, or of `repository`.",
+        "Pointer to the model: the JSON, a path, or `artifact:NAME` for an artifact of this run, \
+         of `run-id`, or of `repository`.",
     ),
-    text("repository", "", FINDERS, "Another repository, as `owner/name`, whose trusted models are meant."),
+    text(
+        "repository",
+        "",
+        FINDERS,
+        "Another repository, as `owner/name`, whose trusted models are meant.",
+    ),
     text(
         "ref",
         "",
         FINDERS,
-        "Branch, or tag as `refs/tags/NAME`, whose latest model is meant; by default this run's, or the default branch of `repository`.",
+        "Branch, or tag as `refs/tags/NAME`, whose latest model is meant; by default this run's, \
+         or the default branch of `repository`.",
     ),
     text(
         "run-id",
@@ -166,13 +199,15 @@ pub const INPUTS: &[Input] = &[
         "github-token",
         "",
         ALL,
-        "Token for the GitHub API: `actions: read` for `run-id`; `promote` also needs `contents: read` and `pull-requests: read`.",
+        "Token for the GitHub API: `actions: read` for `run-id`; `promote` also needs `contents: \
+         read` and `pull-requests: read`.",
     ),
     text(
         "artifact-name",
         "",
         ALL,
-        "Name of the pointer's artifact; by default made from the model, the attempt and a random suffix. Where nothing is saved, the artifact that is meant.",
+        "Name of the pointer's artifact; by default made from the model, the attempt and a random \
+         suffix. Where nothing is saved, the artifact that is meant.",
     ),
     text(
         "artifact-retention-days",
@@ -180,19 +215,32 @@ pub const INPUTS: &[Input] = &[
         SAVERS,
         "Days to keep the pointer's artifact; by default the repository's setting.",
     ),
-    boolean("force-retrain", "false", DECIDERS, "Train even if nothing changed, and replace the stored model."),
+    boolean(
+        "force-retrain",
+        "false",
+        DECIDERS,
+        "Train even if nothing changed, and replace the stored model.",
+    ),
     text(
         "force-retrain-message",
         "",
         DECIDERS,
-        "Text in the message of the commit that caused the run, such as `[retrain]`, that forces a training; off by default.",
+        "Text in the message of the commit that caused the run, such as `[retrain]`, that forces a \
+         training; off by default.",
     ),
-    text("force-retrain-label", "", DECIDERS, "Label of the pull request that forces a training; off by default."),
+    text(
+        "force-retrain-label",
+        "",
+        DECIDERS,
+        "Label of the pull request that forces a training; off by default.",
+    ),
     text(
         "promote",
         "never",
         PLANNERS,
-        "`merged-pull-request` lets a push to the default branch take over the model that the merged pull request trained from exactly these inputs, where GitHub's API proves it; or `never`.",
+        "`merged-pull-request` lets a push to the default branch take over the model that the \
+         merged pull request trained from exactly these inputs, where GitHub's API proves it; or \
+         `never`.",
     ),
     text("max-age", "", DECIDERS, "Train again when the model is older, such as `7d` or `12h`."),
     text("on-error", "fail", PLANNERS, "When the store cannot be looked at: `fail`, or `retrain`."),
@@ -202,19 +250,31 @@ pub const INPUTS: &[Input] = &[
         &[Plan, Restore, Resolve, Verify, Auto],
         "Fail with exit code 3 when there is no model.",
     ),
-    boolean("default-excludes", "true", ALL, "Leave out `.git`, `__pycache__`, `*.pyc` and the like."),
-    text("if-no-files-found", "error", ALL, "When a pattern selects nothing: `error`, `warn` or `ignore`."),
+    boolean(
+        "default-excludes",
+        "true",
+        ALL,
+        "Leave out `.git`, `__pycache__`, `*.pyc` and the like.",
+    ),
+    text(
+        "if-no-files-found",
+        "error",
+        ALL,
+        "When a pattern selects nothing: `error`, `warn` or `ignore`.",
+    ),
     text("namespace", "", ALL, "`owner/name` that models belong to; by default the repository."),
     list(
         "trusted-refs",
         ALL,
-        "Branches, or full refs, that are as trusted as the default branch, one a line; `*` at the end stands for anything.",
+        "Branches, or full refs, that are as trusted as the default branch, one a line; `*` at the \
+         end stands for anything.",
     ),
     text(
         "role-to-assume",
         "",
         ALL,
-        "ARN of an AWS role to assume with the job's OIDC token; the job needs `permissions: id-token: write`.",
+        "ARN of an AWS role to assume with the job's OIDC token; the job needs `permissions: \
+         id-token: write`.",
     ),
     text("region", "", ALL, "AWS region of the bucket; by default from the environment."),
     text("endpoint-url", "", ALL, "Base URL of an S3-compatible service."),
@@ -236,7 +296,11 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), INPUTS.len());
-        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+        assert!(
+            names
+                .iter()
+                .all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+        );
         assert!(INPUTS.iter().all(|input| input.help.ends_with('.')));
     }
 }

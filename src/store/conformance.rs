@@ -85,7 +85,12 @@ impl Area {
         Key::scratch(&["conformance", &self.unique, name])
     }
 
-    async fn put(&self, name: &str, bytes: &[u8], condition: Condition) -> Result<Version, StoreError> {
+    async fn put(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        condition: Condition,
+    ) -> Result<Version, StoreError> {
         self.store.put(&self.key(name), Payload::new(bytes.to_vec()), condition).await
     }
 
@@ -94,7 +99,10 @@ impl Area {
     }
 
     async fn content(&self, name: &str) -> Result<Option<Bytes>, String> {
-        Ok(read(&*self.store, &self.key(name), 64 << 20).await.map_err(text)?.map(|(bytes, _)| bytes))
+        Ok(read(&*self.store, &self.key(name), 64 << 20)
+            .await
+            .map_err(text)?
+            .map(|(bytes, _)| bytes))
     }
 }
 
@@ -106,7 +114,11 @@ fn want<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Outcom
     if got == wanted { Ok(()) } else { Err(format!("{what}: got {got:?}, wanted {wanted:?}")) }
 }
 
-fn want_refusal<T: std::fmt::Debug>(what: &str, got: Result<T, StoreError>, wanted: Kind) -> Outcome {
+fn want_refusal<T: std::fmt::Debug>(
+    what: &str,
+    got: Result<T, StoreError>,
+    wanted: Kind,
+) -> Outcome {
     match got {
         Err(error) => want(what, error.kind, wanted),
         Ok(value) => Err(format!("{what}: got {value:?}, wanted {wanted:?}")),
@@ -133,7 +145,11 @@ async fn round_trip(area: Area) -> Outcome {
 async fn empty_object(area: Area) -> Outcome {
     area.put_ok("x", b"").await?;
     want("content", area.content("x").await?, Some(Bytes::new()))?;
-    want("size", area.store.head(&area.key("x")).await.map_err(text)?.map(|meta| meta.size), Some(0))
+    want(
+        "size",
+        area.store.head(&area.key("x")).await.map_err(text)?.map(|meta| meta.size),
+        Some(0),
+    )
 }
 
 async fn large_object(area: Area) -> Outcome {
@@ -145,14 +161,22 @@ async fn large_object(area: Area) -> Outcome {
 
 async fn meta_tells_the_size(area: Area) -> Outcome {
     area.put_ok("x", &patterned(100_000, 1)).await?;
-    want("size", area.store.head(&area.key("x")).await.map_err(text)?.map(|meta| meta.size), Some(100_000))?;
+    want(
+        "size",
+        area.store.head(&area.key("x")).await.map_err(text)?.map(|meta| meta.size),
+        Some(100_000),
+    )?;
     want("size", area.store.get(&area.key("x")).await.map_err(text)?.meta.size, 100_000)
 }
 
 async fn limit_holds(area: Area) -> Outcome {
     area.put_ok("x", b"0123456789").await?;
     want_refusal("read", read(&*area.store, &area.key("x"), 9).await, Kind::Other)?;
-    want("read", read(&*area.store, &area.key("x"), 10).await.map_err(text)?.map(|(b, _)| b.len()), Some(10))
+    want(
+        "read",
+        read(&*area.store, &area.key("x"), 10).await.map_err(text)?.map(|(b, _)| b.len()),
+        Some(10),
+    )
 }
 
 async fn put_replaces(area: Area) -> Outcome {
@@ -242,9 +266,21 @@ async fn asking_writes_nothing(area: Area) -> Outcome {
 }
 
 async fn odd_keys(area: Area) -> Outcome {
-    for name in
-        ["a b", "ü", "日本", "100%", "a+b", "a&b=c?d#e", "..", ".", "feature/x", "'\"<>", "a\nb", "~", &"n".repeat(80)]
-    {
+    for name in [
+        "a b",
+        "ü",
+        "日本",
+        "100%",
+        "a+b",
+        "a&b=c?d#e",
+        "..",
+        ".",
+        "feature/x",
+        "'\"<>",
+        "a\nb",
+        "~",
+        &"n".repeat(80),
+    ] {
         area.put(name, name.as_bytes(), Condition::Absent).await.map_err(text)?;
         want(name, area.content(name).await?, Some(Bytes::from(name.to_owned())))?;
     }
@@ -272,7 +308,12 @@ async fn read_after_write(area: Area) -> Outcome {
 }
 
 /// Repeats a conditional put while the store cannot decide.
-async fn decided(area: &Area, name: &str, bytes: &[u8], condition: Condition) -> Result<Version, StoreError> {
+async fn decided(
+    area: &Area,
+    name: &str,
+    bytes: &[u8],
+    condition: Condition,
+) -> Result<Version, StoreError> {
     for _ in 0..20 {
         match area.put(name, bytes, condition.clone()).await {
             Err(error) if error.kind == Kind::Conflict => {
@@ -314,9 +355,12 @@ async fn no_lost_update(area: Area) -> Outcome {
                 loop {
                     let found = read(&*area.store, &area.key("counter"), 64).await.map_err(text)?;
                     let (bytes, version) = found.ok_or("the counter is gone")?;
-                    let count: u32 = String::from_utf8_lossy(&bytes).parse().map_err(|_| "the counter is torn")?;
+                    let count: u32 = String::from_utf8_lossy(&bytes)
+                        .parse()
+                        .map_err(|_| "the counter is torn")?;
                     let next = (count + 1).to_string();
-                    match area.put("counter", next.as_bytes(), Condition::Unchanged(version)).await {
+                    match area.put("counter", next.as_bytes(), Condition::Unchanged(version)).await
+                    {
                         Ok(_) => break,
                         Err(error) if matches!(error.kind, Kind::Changed | Kind::Conflict) => {}
                         Err(error) => return Err(text(error)),

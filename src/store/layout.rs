@@ -47,7 +47,12 @@ pub fn inputs(digest: &Digest) -> Key {
 }
 
 /// Returns the key of a pointer.
-pub fn pointer(scope: &Scope, namespace: &Namespace, model: &ModelName, fingerprint: &Digest) -> Key {
+pub fn pointer(
+    scope: &Scope,
+    namespace: &Namespace,
+    model: &ModelName,
+    fingerprint: &Digest,
+) -> Key {
     Key(format!("{}/pointers/{}.json", model_prefix(scope, namespace, model), fingerprint.hex()))
 }
 

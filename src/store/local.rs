@@ -43,11 +43,20 @@ impl LocalStore {
     /// A path that is something else than a directory.
     pub fn open(root: &Path) -> MainResult<Self> {
         if fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
-            return Err(Error::bad_input(format!("the store `{}` is not a directory", root.display()))
-                .hint("give a directory that exists or can be made, such as `file:///var/cache/ml-cache`"));
+            return Err(Error::bad_input(format!(
+                "the store `{}` is not a directory",
+                root.display()
+            ))
+            .hint(
+                "give a directory that exists or can be made, such as `file:///var/cache/ml-cache`",
+            ));
         }
         sweep(&root.join(INCOMING));
-        Ok(Self { root: root.to_owned(), description: format!("file://{}", root.display()), owner: Owner::of(root) })
+        Ok(Self {
+            root: root.to_owned(),
+            description: format!("file://{}", root.display()),
+            owner: Owner::of(root),
+        })
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -58,7 +67,11 @@ impl LocalStore {
         let name = hex::encode(&Digest::of(key.as_str().as_bytes()).as_bytes()[..1]);
         let directory = self.root.join("locks");
         self.owner.make_directories(&directory)?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(name))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join(name))?;
         self.owner.adopt_file(&file)?;
         file.lock()?;
         Ok(file)
@@ -75,11 +88,21 @@ impl LocalStore {
         }
     }
 
-    fn put_blocking(&self, key: &Key, payload: &Payload, condition: &Condition) -> Result<Version, StoreError> {
+    fn put_blocking(
+        &self,
+        key: &Key,
+        payload: &Payload,
+        condition: &Condition,
+    ) -> Result<Version, StoreError> {
         let failed = |error: io::Error| io_error("write", key, &error);
         let _unfinished = Unfinished::begin().map_err(failed)?;
         if Digest::of(&payload.bytes) != payload.digest {
-            return Err(StoreError::new(StoreErrorKind::Damaged, "write", key, "the bytes do not have their digest"));
+            return Err(StoreError::new(
+                StoreErrorKind::Damaged,
+                "write",
+                key,
+                "the bytes do not have their digest",
+            ));
         }
         let target = self.path(key);
         let parent = target.parent().unwrap_or(&self.root);
@@ -101,18 +124,30 @@ impl LocalStore {
         let found = self.meta_blocking(key, "write")?;
         match (condition, found) {
             (Condition::Absent, Some(_)) => {
-                return Err(StoreError::new(StoreErrorKind::Exists, "write", key, "it exists already"));
+                return Err(StoreError::new(
+                    StoreErrorKind::Exists,
+                    "write",
+                    key,
+                    "it exists already",
+                ));
             }
-            (Condition::Unchanged(version), found) if found.as_ref().map(|meta| &meta.version) != Some(version) => {
-                return Err(StoreError::new(StoreErrorKind::Changed, "write", key, "it was changed meanwhile"));
+            (Condition::Unchanged(version), found)
+                if found.as_ref().map(|meta| &meta.version) != Some(version) =>
+            {
+                return Err(StoreError::new(
+                    StoreErrorKind::Changed,
+                    "write",
+                    key,
+                    "it was changed meanwhile",
+                ));
             }
             _ => {}
         }
         file.persist(&target).map_err(|error| failed(error.error))?;
         File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        self.meta_blocking(key, "write")?
-            .map(|meta| meta.version)
-            .ok_or_else(|| StoreError::new(StoreErrorKind::Other, "write", key, "it vanished after it was written"))
+        self.meta_blocking(key, "write")?.map(|meta| meta.version).ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Other, "write", key, "it vanished after it was written")
+        })
     }
 
     fn meta_blocking(&self, key: &Key, action: &'static str) -> Result<Option<Meta>, StoreError> {
@@ -128,7 +163,12 @@ impl LocalStore {
         let file = File::open(self.path(key)).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if !found.is_file() {
-            return Err(StoreError::new(StoreErrorKind::Other, action, key, "it is not a regular file"));
+            return Err(StoreError::new(
+                StoreErrorKind::Other,
+                action,
+                key,
+                "it is not a regular file",
+            ));
         }
         let version = version_of(&file, &found).map_err(failed)?;
         Ok((file, Meta { size: found.size(), version, digest: None }))
@@ -141,13 +181,22 @@ impl Store for LocalStore {
         &self.description
     }
 
-    async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
+    async fn put(
+        &self,
+        key: &Key,
+        payload: Payload,
+        condition: Condition,
+    ) -> Result<Version, StoreError> {
         tokio::task::block_in_place(|| self.put_blocking(key, &payload, &condition))
     }
 
     async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
         let path = self.path(key);
-        let nearest = path.ancestors().skip(1).find(|path| path.symlink_metadata().is_ok()).unwrap_or(&self.root);
+        let nearest = path
+            .ancestors()
+            .skip(1)
+            .find(|path| path.symlink_metadata().is_ok())
+            .unwrap_or(&self.root);
         let failed = |error: io::Error| io_error("write", key, &error);
         if !fs::metadata(nearest).map_err(failed)?.is_dir() {
             return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
@@ -204,7 +253,13 @@ fn version_of(file: &File, found: &fs::Metadata) -> io::Result<Version> {
         file.read_exact_at(&mut bytes, 0)?;
         hasher.update(&bytes);
     } else {
-        for number in [found.dev(), found.ino(), found.mtime() as u64, found.mtime_nsec() as u64, found.size()] {
+        for number in [
+            found.dev(),
+            found.ino(),
+            found.mtime() as u64,
+            found.mtime_nsec() as u64,
+            found.size(),
+        ] {
             hasher.update(&number.to_be_bytes());
         }
     }
@@ -214,7 +269,9 @@ fn version_of(file: &File, found: &fs::Metadata) -> io::Result<Version> {
 fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => StoreErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StoreErrorKind::Denied
+        }
         _ => StoreErrorKind::Other,
     };
     StoreError::new(kind, action, key, describe_io(error))

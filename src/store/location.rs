@@ -37,7 +37,10 @@ impl FromStr for Location {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             check_bucket(bucket)?;
             let prefix = prefix.trim_matches('/');
-            if prefix.split('/').any(|part| matches!(part, "." | "..") || (part.is_empty() && !prefix.is_empty())) {
+            if prefix
+                .split('/')
+                .any(|part| matches!(part, "." | "..") || (part.is_empty() && !prefix.is_empty()))
+            {
                 return Err("its prefix must not contain `.`, `..` or empty components".to_owned());
             }
             if prefix.chars().any(char::is_control) || prefix.len() > 512 {
@@ -51,7 +54,8 @@ impl FromStr for Location {
             }
             return Ok(Self::Directory(PathBuf::from(path)));
         }
-        let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+        let is_scheme =
+            |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
         match text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
             Some((scheme, _)) => Err(format!("the scheme `{scheme}` is not known")),
             None => Err("it has no scheme".to_owned()),
@@ -104,7 +108,10 @@ mod tests {
             ("file://", "the directory is not absolute: three slashes begin one"),
             ("file://tmp/store", "the directory is not absolute: three slashes begin one"),
             ("s3://ab", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
-            ("s3://My_Bucket/x", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
+            (
+                "s3://My_Bucket/x",
+                "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens",
+            ),
             ("s3://bucket/../x", "its prefix must not contain `.`, `..` or empty components"),
             ("s3://bucket/a//b", "its prefix must not contain `.`, `..` or empty components"),
         ] {

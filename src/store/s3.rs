@@ -23,7 +23,8 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
-    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
+    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation,
+    RuntimeComponents, SharedHttpClient,
 };
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::ByteStream;
@@ -33,7 +34,9 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, Connector, tls};
 use futures::StreamExt as _;
 
-use super::{Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version};
+use super::{
+    Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version,
+};
 use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
 use crate::sanitize;
@@ -91,7 +94,9 @@ impl S3Store {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self {
             client: Client::from_conf(builder.build()),
-            description: format!("s3://{bucket}/{}", prefix.trim_end_matches('/')).trim_end_matches('/').to_owned(),
+            description: format!("s3://{bucket}/{}", prefix.trim_end_matches('/'))
+                .trim_end_matches('/')
+                .to_owned(),
             bucket: bucket.to_owned(),
             prefix,
         })
@@ -106,7 +111,12 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build());
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(ANSWER_TIMEOUT)
+                .build(),
+        );
     let is_default = credentials.is_none();
     if let Some(credentials) = credentials {
         // Their source keeps and renews them itself.
@@ -121,12 +131,16 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
     }
     let shared = loader.load().await;
     match shared.credentials_provider().filter(|_| is_default) {
-        Some(found) => shared.into_builder().credentials_provider(CredentialsSource::new(Hidden(found))).build(),
+        Some(found) => shared
+            .into_builder()
+            .credentials_provider(CredentialsSource::new(Hidden(found)))
+            .build(),
         None => shared,
     }
 }
 
-/// Credentials from the usual AWS sources, which may be files and services; the store may repeat them.
+/// Credentials from the usual AWS sources, which may be files and services; the store may repeat
+/// them.
 #[derive(Debug)]
 struct Hidden(CredentialsSource);
 
@@ -168,10 +182,19 @@ impl Store for S3Store {
         &self.description
     }
 
-    async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
+    async fn put(
+        &self,
+        key: &Key,
+        payload: Payload,
+        condition: Condition,
+    ) -> Result<Version, StoreError> {
         // The SDK's read timeout spans the sending of the body, too.
-        let patience = ANSWER_TIMEOUT + Duration::from_secs(payload.bytes.len() as u64 / SLOWEST_PUT);
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(patience).build();
+        let patience =
+            ANSWER_TIMEOUT + Duration::from_secs(payload.bytes.len() as u64 / SLOWEST_PUT);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(patience)
+            .build();
         let request = self
             .client
             .put_object()
@@ -194,7 +217,9 @@ impl Store for S3Store {
             .map_err(|error| errors::translate("write", key, &self.bucket, error))
             .map_err(|error| match error.kind {
                 // 412 says only that the condition did not hold.
-                StoreErrorKind::Exists if updates => StoreError { kind: StoreErrorKind::Changed, ..error },
+                StoreErrorKind::Exists if updates => {
+                    StoreError { kind: StoreErrorKind::Changed, ..error }
+                }
                 _ => error,
             })?;
         Ok(Version(answer.e_tag.unwrap_or_default()))
@@ -202,10 +227,15 @@ impl Store for S3Store {
 
     async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
         // Rights are judged before the condition, which no object ever fulfils.
-        let never = Condition::Unchanged(Version("\"00000000000000000000000000000000\"".to_owned()));
+        let never =
+            Condition::Unchanged(Version("\"00000000000000000000000000000000\"".to_owned()));
         match self.put(key, Payload::new(Vec::new()), never).await {
             Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::Conflict) => Ok(()),
+            Err(error)
+                if matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::Conflict) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -229,12 +259,15 @@ impl Store for S3Store {
             let key = key.clone();
             async move {
                 let mut body = body?;
-                let broken = |reason: String| StoreError::new(StoreErrorKind::Unreachable, "read", &key, reason);
+                let broken = |reason: String| {
+                    StoreError::new(StoreErrorKind::Unreachable, "read", &key, reason)
+                };
                 match tokio::time::timeout(STALL_TIMEOUT, body.next()).await {
                     Ok(None) => None,
                     Ok(Some(Ok(piece))) => Some((Ok(piece), Some(body))),
                     Ok(Some(Err(error))) => {
-                        let reason = format!("the transfer broke off: {}", errors::root_cause(&error));
+                        let reason =
+                            format!("the transfer broke off: {}", errors::root_cause(&error));
                         Some((Err(broken(reason)), None))
                     }
                     Err(_) => {

@@ -94,7 +94,14 @@ mod tests {
 
     #[test]
     fn large_files_are_cut_and_small_ones_joined() {
-        let plan = plan([("a", 4 * MIB), ("b", 20 * MIB), ("c", 0), ("d", 1), ("e", 4 * MIB + 1), ("f", 4 * MIB)]);
+        let plan = plan([
+            ("a", 4 * MIB),
+            ("b", 20 * MIB),
+            ("c", 0),
+            ("d", 1),
+            ("e", 4 * MIB + 1),
+            ("f", 4 * MIB),
+        ]);
         // The pack of `a` and `d` stays open across the large files, then `f` does not fit.
         assert_eq!(sizes(&plan), [8 * MIB, 8 * MIB, 4 * MIB, 4 * MIB + 1, 4 * MIB + 1, 4 * MIB]);
         assert_eq!(plan[4].slices.iter().map(|slice| slice.file).collect::<Vec<_>>(), [0, 3]);
@@ -109,7 +116,10 @@ mod tests {
 
     #[test]
     fn a_pack_ends_after_a_path_whose_digest_starts_low() {
-        let low = (0..).map(|n| format!("p{n}")).find(|path| Digest::of(path.as_bytes()).as_bytes()[0] < 8).unwrap();
+        let low = (0..)
+            .map(|n| format!("p{n}"))
+            .find(|path| Digest::of(path.as_bytes()).as_bytes()[0] < 8)
+            .unwrap();
         let files = [("a", MIB), (low.as_str(), MIB), ("z", MIB)];
         assert_eq!(sizes(&plan(files)), [2 * MIB, MIB]);
         let files = [("a", MIB / 2), (low.as_str(), MIB), ("z", MIB)];
@@ -118,12 +128,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_is_in_exactly_one_slice(sizes in proptest::collection::vec(0_u64..(30 * MIB), 0..40)) {
+        fn every_byte_is_in_exactly_one_slice(
+            sizes in proptest::collection::vec(0_u64..(30 * MIB), 0..40),
+        ) {
             let names: Vec<String> = (0..sizes.len()).map(|n| format!("{n:04}")).collect();
             let plan = plan(names.iter().map(String::as_str).zip(sizes.iter().copied()));
             let mut covered = vec![0; sizes.len()];
             for blob in &plan {
-                prop_assert_eq!(blob.size, blob.slices.iter().map(|slice| slice.length).sum::<u64>());
+                let length = blob.slices.iter().map(|slice| slice.length).sum::<u64>();
+                prop_assert_eq!(blob.size, length);
                 prop_assert!(blob.size <= PACK_MAX);
                 for slice in &blob.slices {
                     prop_assert_eq!(covered[slice.file], slice.offset);

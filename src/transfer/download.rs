@@ -53,11 +53,19 @@ pub async fn restore(
     let same = {
         let (manifest, blobs, destination, progress) =
             (manifest.clone(), blobs.clone(), destination.to_owned(), progress.clone());
-        tokio::task::spawn_blocking(move || unchanged::files(&manifest, &blobs, &destination, &progress))
-            .await
-            .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
+        tokio::task::spawn_blocking(move || {
+            unchanged::files(&manifest, &blobs, &destination, &progress)
+        })
+        .await
+        .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
     };
-    let to_write: u64 = manifest.files.iter().zip(&same).filter(|(_, same)| !**same).map(|(file, _)| file.size).sum();
+    let to_write: u64 = manifest
+        .files
+        .iter()
+        .zip(&same)
+        .filter(|(_, same)| !**same)
+        .map(|(file, _)| file.size)
+        .sum();
     check_space(destination, to_write)?;
     let stage = Arc::new(Stage::create(held)?);
     tokio::task::block_in_place(|| {
@@ -75,7 +83,8 @@ pub async fn restore(
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
     let task = |blob: Blob| {
-        let (store, manifest, stage, progress) = (store.clone(), manifest.clone(), stage.clone(), progress.clone());
+        let (store, manifest, stage, progress) =
+            (store.clone(), manifest.clone(), stage.clone(), progress.clone());
         async move {
             fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
             Ok(((), blob.size))
@@ -84,7 +93,8 @@ pub async fn restore(
     throttle::for_each(streamed(wanted), task, |result| result).await?;
     progress.end();
 
-    let stage = Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
+    let stage =
+        Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
     tokio::task::block_in_place(|| {
         stage.finish(&manifest, |index| !same[index])?;
         stage.promote(manifest.directory())?;
@@ -92,14 +102,22 @@ pub async fn restore(
         unchanged.try_for_each(|(file, _)| stage::set_mode(destination, &file.path, file.mode))
     })?;
     let unchanged_files = same.iter().filter(|same| **same).count() as u64;
-    Ok(Restored { fetched_files: manifest.files.len() as u64 - unchanged_files, fetched_bytes, unchanged_files })
+    Ok(Restored {
+        fetched_files: manifest.files.len() as u64 - unchanged_files,
+        fetched_bytes,
+        unchanged_files,
+    })
 }
 
 /// Reads every blob and returns a sentence about each that is missing or damaged.
 ///
 /// # Errors
 /// A store that could not be read.
-pub async fn verify(store: &DynStore, manifest: Manifest, progress: &Arc<Progress>) -> Result<Vec<String>> {
+pub async fn verify(
+    store: &DynStore,
+    manifest: Manifest,
+    progress: &Arc<Progress>,
+) -> Result<Vec<String>> {
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
     progress.begin("verifying", Blob::total(&blobs));
@@ -144,11 +162,17 @@ async fn fetch(
             Fetched::Good => return Ok(()),
             Fetched::Bad(_) if tries < TRIES => {}
             Fetched::Bad(reason) => {
-                let path = blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
-                return Err(Error::integrity(format!("`{}`, a part of `{path}`, is damaged: {reason}", layout::blob(&blob.digest)))
-                    .hint(
-                        "nothing was restored; remove that object from the store, and the next run trains and saves the model anew",
-                    ));
+                let path =
+                    blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
+                return Err(Error::integrity(format!(
+                    "`{}`, a part of `{path}`, is damaged: \
+                                                     {reason}",
+                    layout::blob(&blob.digest)
+                ))
+                .hint(
+                    "nothing was restored; remove that object from the store, and the next run \
+                         trains and saves the model anew",
+                ));
             }
             Fetched::Broken(_) if tries < TRIES => {}
             Fetched::Broken(error) => return Err(error),
@@ -175,11 +199,16 @@ async fn fetch_once(
     let key = layout::blob(&blob.digest);
     let mut object = match store.get(&key).await {
         Ok(object) => object,
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Fetched::Bad("it is missing".to_owned())),
+        Err(error) if error.kind == StoreErrorKind::NotFound => {
+            return Ok(Fetched::Bad("it is missing".to_owned()));
+        }
         Err(error) => return Err(error.into()),
     };
     if object.meta.size != blob.size {
-        return Ok(Fetched::Bad(format!("it has {} bytes instead of {}", object.meta.size, blob.size)));
+        return Ok(Fetched::Bad(format!(
+            "it has {} bytes instead of {}",
+            object.meta.size, blob.size
+        )));
     }
     let mut writer = stage.map(|stage| Writer { stage, manifest, blob, open: None });
     let mut hasher = Hasher::default();
@@ -201,8 +230,10 @@ async fn fetch_once(
         progress.advance(piece.len() as u64);
     }
     if at != blob.size {
-        let error =
-            Error::failed(format!("cannot read `{key}`: the transfer broke off after {at} of {} bytes", blob.size));
+        let error = Error::failed(format!(
+            "cannot read `{key}`: the transfer broke off after {at} of {} bytes",
+            blob.size
+        ));
         return Ok(Fetched::Broken(error));
     }
     let digest = hasher.finish();
@@ -245,13 +276,17 @@ impl Writer<'_> {
 
 /// Refuses to begin what the disk cannot hold.
 fn check_space(destination: &Path, needed: u64) -> Result<()> {
-    let found =
-        statvfs(destination).map_err(std::io::Error::from).on("cannot look at the file system of", destination)?;
+    let found = statvfs(destination)
+        .map_err(std::io::Error::from)
+        .on("cannot look at the file system of", destination)?;
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     if needed <= free {
         return Ok(());
     }
     let (needed, free) = (indicatif::HumanBytes(needed), indicatif::HumanBytes(free));
-    Err(Error::failed(format!("the model needs {needed}, but `{}` has only {free} free", destination.display()))
-        .hint("free some space, or give a `destination` on a larger disk"))
+    Err(Error::failed(format!(
+        "the model needs {needed}, but `{}` has only {free} free",
+        destination.display()
+    ))
+    .hint("free some space, or give a `destination` on a larger disk"))
 }

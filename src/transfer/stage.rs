@@ -36,7 +36,10 @@ impl Destination {
     pub fn open(path: &Path) -> Result<Self> {
         let owner = Owner::of(path);
         if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
-            return Err(Error::bad_input(format!("the destination `{}` is not a directory", path.display())));
+            return Err(Error::bad_input(format!(
+                "the destination `{}` is not a directory",
+                path.display()
+            )));
         }
         owner.make_directories(path).on("cannot make the directory", path)?;
         let lock = File::open(path).on("cannot open", path)?;
@@ -64,7 +67,8 @@ pub fn tidy(path: &Path) {
 fn sweep(path: &Path) {
     let Ok(entries) = fs::read_dir(path) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
         {
             // What cannot be removed is only in the way of tidiness.
             let _ = fs::remove_dir_all(entry.path());
@@ -134,7 +138,9 @@ impl Stage {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
                 file.set_len(size).on("cannot write", &self.path(path))
             }
-            Err(error) => Err(io::Error::from(error)).on("cannot reserve space for", &self.path(path)),
+            Err(error) => {
+                Err(io::Error::from(error)).on("cannot reserve space for", &self.path(path))
+            }
         }
     }
 
@@ -163,15 +169,17 @@ impl Stage {
             std::os::unix::fs::symlink(&link.target, &full).on("cannot make the link", &full)?;
             self.adopt(&full)?;
         }
-        let is_there =
-            |dir: &&String| fs::symlink_metadata(self.destination.path.join(dir)).is_ok_and(|found| found.is_dir());
+        let is_there = |dir: &&String| {
+            fs::symlink_metadata(self.destination.path.join(dir)).is_ok_and(|found| found.is_dir())
+        };
         for dir in manifest.dirs.iter().filter(|dir| !is_there(dir)) {
             self.make_directory(&self.path(dir))?;
         }
         Ok(())
     }
 
-    /// Puts everything in place; `directory` is the one that holds the whole model, if there is one.
+    /// Puts everything in place; `directory` is the one that holds the whole model, if there is
+    /// one.
     ///
     /// # Errors
     /// A file system that refuses.
@@ -212,7 +220,8 @@ pub fn set_mode(destination: &Path, path: &str, mode: Mode) -> Result<()> {
     if Mode::of(found.mode()) == mode {
         return Ok(());
     }
-    fs::set_permissions(&full, fs::Permissions::from_mode(mode.bits())).on("cannot set the mode of", &full)
+    fs::set_permissions(&full, fs::Permissions::from_mode(mode.bits()))
+        .on("cannot set the mode of", &full)
 }
 
 /// Refuses a destination where a link would lead away or something is in the way, before a byte
@@ -222,13 +231,18 @@ pub fn set_mode(destination: &Path, path: &str, mode: Mode) -> Result<()> {
 /// The first such path.
 pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
     let in_the_way = |path: &Path, wanted: &str| {
-        Err(Error::failed(format!("`{}` is in the way: the model has {wanted} there", path.display()))
-            .hint("remove it, or give another `destination`"))
+        Err(Error::failed(format!(
+            "`{}` is in the way: the model has {wanted} there",
+            path.display()
+        ))
+        .hint("remove it, or give another `destination`"))
     };
     let mut checked = std::collections::HashSet::new();
     for path in manifest.paths() {
         if path.split('/').any(|component| component.starts_with(PREFIX)) {
-            return Err(Error::integrity(format!("the manifest has a path that is reserved: `{path}`")));
+            return Err(Error::integrity(format!(
+                "the manifest has a path that is reserved: `{path}`"
+            )));
         }
         for (at, _) in path.match_indices('/') {
             let parent = &path[..at];
@@ -251,7 +265,12 @@ pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
         }
     }
     let is_dir = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.is_dir());
-    for path in manifest.files.iter().map(|file| &file.path).chain(manifest.links.iter().map(|link| &link.path)) {
+    for path in manifest
+        .files
+        .iter()
+        .map(|file| &file.path)
+        .chain(manifest.links.iter().map(|link| &link.path))
+    {
         let full = destination.join(path);
         if is_dir(&full) == Some(true) {
             return in_the_way(&full, "a file");
@@ -278,7 +297,9 @@ fn merge(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         match fs::rename(&source, &target) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && !is_dir => copy_across(&source, &target)?,
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && !is_dir => {
+                copy_across(&source, &target)?
+            }
             other => other.on("cannot put in place", &target)?,
         }
     }
@@ -317,8 +338,10 @@ mod tests {
     }
 
     fn names(destination: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(destination).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(destination)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -338,7 +361,9 @@ mod tests {
         fs::create_dir(place.path().join("models")).unwrap();
         fs::write(place.path().join("models/a"), "old").unwrap();
         fs::write(place.path().join("models/other"), "kept").unwrap();
-        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b"), ("c", "c")]).promote("").unwrap();
+        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b"), ("c", "c")])
+            .promote("")
+            .unwrap();
         assert_eq!(names(place.path()), ["c", "models"]);
         assert_eq!(names(&place.path().join("models")), ["a", "other", "sub"]);
         assert_eq!(fs::read_to_string(place.path().join("models/a")).unwrap(), "new");
@@ -351,7 +376,9 @@ mod tests {
         fs::write(place.path().join("models/sub/a"), "old").unwrap();
         fs::write(place.path().join("models/other"), "kept").unwrap();
         let before = fs::metadata(place.path().join("models")).unwrap().ino();
-        staged(place.path(), &[("models/sub/a", "new"), ("models/b", "b")]).promote("models").unwrap();
+        staged(place.path(), &[("models/sub/a", "new"), ("models/b", "b")])
+            .promote("models")
+            .unwrap();
         assert_ne!(fs::metadata(place.path().join("models")).unwrap().ino(), before);
         assert_eq!(names(place.path()), ["models"]);
         assert_eq!(names(&place.path().join("models")), ["b", "other", "sub"]);
@@ -365,8 +392,11 @@ mod tests {
         for name in ["a", "extra", "sub/extra"] {
             fs::write(place.path().join("models").join(name), "old").unwrap();
         }
-        let _socket = std::os::unix::net::UnixListener::bind(place.path().join("models/socket")).unwrap();
-        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b")]).promote("models").unwrap();
+        let _socket =
+            std::os::unix::net::UnixListener::bind(place.path().join("models/socket")).unwrap();
+        staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b")])
+            .promote("models")
+            .unwrap();
         assert_eq!(names(place.path()), ["models"]);
         assert_eq!(names(&place.path().join("models")), ["a", "extra", "socket", "sub"]);
         assert_eq!(names(&place.path().join("models/sub")), ["b", "extra"]);
@@ -413,7 +443,9 @@ mod tests {
             let error = check(place.path(), &manifest(path, is_dir)).unwrap_err();
             assert!(error.to_string().contains(needle), "{path}: {error}");
         }
-        for (path, is_dir) in [("dir/new", false), ("file", false), ("link", false), ("dir", true), ("new/x", false)] {
+        for (path, is_dir) in
+            [("dir/new", false), ("file", false), ("link", false), ("dir", true), ("new/x", false)]
+        {
             check(place.path(), &manifest(path, is_dir)).unwrap();
         }
     }

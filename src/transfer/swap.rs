@@ -62,7 +62,9 @@ fn salvage(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         match fs::symlink_metadata(&target) {
-            Ok(present) if present.is_dir() && entry.file_type()?.is_dir() => salvage(&source, &target)?,
+            Ok(present) if present.is_dir() && entry.file_type()?.is_dir() => {
+                salvage(&source, &target)?
+            }
             Ok(_) => {}
             Err(_) => fs::rename(&source, &target)?,
         }

@@ -63,10 +63,11 @@ impl Default for Throttle {
 /// What a request brought, and the bytes that it moved.
 pub type Moved<T> = (T, u64);
 
-/// Runs a task for each item, as many at once as it pays, and hands their results over as they come.
+/// Runs a task for each item, as many at once as it pays, and hands their results over as they
+/// come.
 ///
-/// Beside each item stands how many bytes its task holds. When this returns, no task is left: none goes
-/// on writing or waiting.
+/// Beside each item stands how many bytes its task holds. When this returns, no task is left: none
+/// goes on writing or waiting.
 ///
 /// # Errors
 /// The first one that `note` returns; it ends the others.
@@ -201,7 +202,9 @@ mod tests {
                 }
             }
         };
-        let result = for_each((0..6).map(|item| (item, 1)).collect(), task, |result: Result<()>| result).await;
+        let result =
+            for_each((0..6).map(|item| (item, 1)).collect(), task, |result: Result<()>| result)
+                .await;
         assert_eq!(result.unwrap_err().to_string(), "the fifth");
         assert_eq!(alive.load(Ordering::SeqCst), 0);
     }

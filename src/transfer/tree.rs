@@ -43,8 +43,10 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     scan.directory(workspace, &mut Vec::new(), true)?;
     let Scan { mut tree, usage, .. } = scan;
     if let Some(idle) = usage.idle() {
-        return Err(Error::bad_input(format!("`model-path`: there is nothing at {idle}"))
-            .hint("the training must write the model there, relative to the workspace, before it is saved"));
+        return Err(Error::bad_input(format!("`model-path`: there is nothing at {idle}")).hint(
+            "the training must write the model there, relative to the workspace, before it \
+                   is saved",
+        ));
     }
     tree.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     tree.links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -60,7 +62,12 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Returns whether the directory holds anything at all; `is_utf8` tells of its path.
-    fn directory(&mut self, path: &Path, components: &mut Vec<String>, is_utf8: bool) -> Result<bool> {
+    fn directory(
+        &mut self,
+        path: &Path,
+        components: &mut Vec<String>,
+        is_utf8: bool,
+    ) -> Result<bool> {
         let mut anything = false;
         for entry in fs::read_dir(path).on("cannot read the directory", path)? {
             let entry = entry.on("cannot read the directory", path)?;
@@ -73,7 +80,12 @@ impl Scan<'_> {
         Ok(anything)
     }
 
-    fn entry(&mut self, entry: &fs::DirEntry, components: &mut Vec<String>, is_utf8: bool) -> Result<()> {
+    fn entry(
+        &mut self,
+        entry: &fs::DirEntry,
+        components: &mut Vec<String>,
+        is_utf8: bool,
+    ) -> Result<()> {
         let parts: Vec<&str> = components.iter().map(String::as_str).collect();
         let selected = self.patterns.selects(&parts);
         let below = self.patterns.may_select_below(&parts);
@@ -91,8 +103,10 @@ impl Scan<'_> {
             return Ok(());
         }
         let refuse = |reason: &str| {
-            Error::bad_input(format!("`model-path`: `{path}` cannot be saved: {reason}"))
-                .hint("exclude it with a `!` line in `model-path`, or name the model's files more narrowly")
+            Error::bad_input(format!("`model-path`: `{path}` cannot be saved: {reason}")).hint(
+                "exclude it with a `!` line in `model-path`, or name the model's files more \
+                       narrowly",
+            )
         };
         if !is_utf8 {
             return Err(refuse("its path is not UTF-8"));
@@ -105,8 +119,10 @@ impl Scan<'_> {
         }
         if kind.is_symlink() {
             let target = fs::read_link(&full).on("cannot read the link", &full)?;
-            let target = target.to_str().ok_or_else(|| refuse("the link's target is not UTF-8"))?.to_owned();
-            check_link(&path, &target).map_err(|reason| refuse(&format!("it is a link to `{target}`: {reason}")))?;
+            let target =
+                target.to_str().ok_or_else(|| refuse("the link's target is not UTF-8"))?.to_owned();
+            check_link(&path, &target)
+                .map_err(|reason| refuse(&format!("it is a link to `{target}`: {reason}")))?;
             self.tree.links.push(Link { path, target });
             return Ok(());
         }

@@ -16,7 +16,12 @@ const BUFFER: usize = 128 << 10;
 ///
 /// A file that shares a pack is recognised only together with the rest of the pack, because the
 /// manifest has a digest of the pack and not of each file. What cannot be read counts as changed.
-pub fn files(manifest: &Manifest, blobs: &[Blob], destination: &Path, progress: &Progress) -> Vec<bool> {
+pub fn files(
+    manifest: &Manifest,
+    blobs: &[Blob],
+    destination: &Path,
+    progress: &Progress,
+) -> Vec<bool> {
     let candidates: Vec<bool> =
         manifest.files.iter().map(|file| has_size(destination, &file.path, file.size)).collect();
     let concerned: Vec<&Blob> =
@@ -50,7 +55,8 @@ pub fn files(manifest: &Manifest, blobs: &[Blob], destination: &Path, progress: 
 }
 
 fn has_size(destination: &Path, path: &str, size: u64) -> bool {
-    std::fs::symlink_metadata(destination.join(path)).is_ok_and(|found| found.is_file() && found.len() == size)
+    std::fs::symlink_metadata(destination.join(path))
+        .is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
 /// Returns the uses whose local bytes make up the blob.
@@ -61,12 +67,16 @@ fn matching_uses(
     destination: &Path,
     buffer: &mut [u8],
 ) -> Vec<Use> {
-    let mut uses: Vec<Use> = blob.uses.iter().copied().filter(|used| candidates[used.file]).collect();
+    let mut uses: Vec<Use> =
+        blob.uses.iter().copied().filter(|used| candidates[used.file]).collect();
     uses.sort_by_key(|used| used.blob_offset);
     // Chunks stand alone: each place that uses one is compared by itself.
-    let (whole, slices): (Vec<Use>, Vec<Use>) = uses.into_iter().partition(|used| used.length == blob.size);
-    let mut same: Vec<Use> =
-        whole.into_iter().filter(|used| is_blob(manifest, blob, &[*used], destination, buffer)).collect();
+    let (whole, slices): (Vec<Use>, Vec<Use>) =
+        uses.into_iter().partition(|used| used.length == blob.size);
+    let mut same: Vec<Use> = whole
+        .into_iter()
+        .filter(|used| is_blob(manifest, blob, &[*used], destination, buffer))
+        .collect();
     let mut cover: Vec<Use> = Vec::new();
     let mut end = 0;
     for used in slices {
@@ -75,16 +85,25 @@ fn matching_uses(
             cover.push(used);
         }
     }
-    if end == blob.size && !cover.is_empty() && is_blob(manifest, blob, &cover, destination, buffer) {
+    if end == blob.size && !cover.is_empty() && is_blob(manifest, blob, &cover, destination, buffer)
+    {
         same.extend(cover);
     }
     same
 }
 
-fn is_blob(manifest: &Manifest, blob: &Blob, slices: &[Use], destination: &Path, buffer: &mut [u8]) -> bool {
+fn is_blob(
+    manifest: &Manifest,
+    blob: &Blob,
+    slices: &[Use],
+    destination: &Path,
+    buffer: &mut [u8],
+) -> bool {
     let mut hasher = Hasher::default();
     for used in slices {
-        let Ok(file) = File::open(destination.join(&manifest.files[used.file].path)) else { return false };
+        let Ok(file) = File::open(destination.join(&manifest.files[used.file].path)) else {
+            return false;
+        };
         let mut at = used.file_offset;
         let mut left = used.length;
         while left > 0 {

@@ -31,10 +31,16 @@ pub struct Uploaded {
 ///
 /// # Errors
 /// A file that cannot be read or changes meanwhile, a store that cannot be written.
-pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &Arc<Progress>) -> Result<Uploaded> {
+pub async fn upload(
+    store: &DynStore,
+    workspace: &Path,
+    tree: &Tree,
+    progress: &Arc<Progress>,
+) -> Result<Uploaded> {
     let files: Arc<Vec<(PathBuf, u64)>> =
         Arc::new(tree.files.iter().map(|file| (workspace.join(&file.path), file.size)).collect());
-    let plans = Arc::new(chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size))));
+    let plans =
+        Arc::new(chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size))));
     let total: u64 = plans.iter().map(|plan| plan.size).sum();
     progress.begin("uploading", total);
 
@@ -43,7 +49,8 @@ pub async fn upload(store: &DynStore, workspace: &Path, tree: &Tree, progress: &
         let (store, begun, progress) = (store.clone(), begun.clone(), progress.clone());
         let (files, plans, size) = (files.clone(), plans.clone(), plans[index].size);
         async move {
-            let payload = joined(tokio::task::spawn_blocking(move || read(&files, &plans[index])).await)??;
+            let payload =
+                joined(tokio::task::spawn_blocking(move || read(&files, &plans[index])).await)??;
             let digest = payload.digest;
             let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
             let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
@@ -87,9 +94,15 @@ fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
             return Err(changed());
         }
         let end = at + slice.length as usize;
-        file.read_exact_at(&mut bytes[at..end], slice.offset).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => changed(),
-            _ => Error::failed(format!("cannot read `{}`: {}", path.display(), describe_io(&error))),
+        file.read_exact_at(&mut bytes[at..end], slice.offset).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => changed(),
+                _ => Error::failed(format!(
+                    "cannot read `{}`: {}",
+                    path.display(),
+                    describe_io(&error)
+                )),
+            }
         })?;
         at = end;
     }
@@ -103,10 +116,13 @@ fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
 pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Result<bool> {
     match store.head(key).await? {
         Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => Ok(false),
-        // Under a content address, another length or checksum can only be damage or malice. A role that
-        // may only create content cannot repair it.
+        // Under a content address, another length or checksum can only be damage or malice. A role
+        // that may only create content cannot repair it.
         Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
-            error.hint(format!("`{key}` holds other bytes than its name says; remove it from the store and save again"))
+            error.hint(format!(
+                "`{key}` holds other bytes than its name says; remove it from the \
+                                store and save again"
+            ))
         }),
         None => put(store, key, payload, Condition::Absent).await,
     }
@@ -116,7 +132,12 @@ pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Res
 ///
 /// # Errors
 /// A store that cannot be written.
-pub async fn put(store: &DynStore, key: &Key, payload: Payload, condition: Condition) -> Result<bool> {
+pub async fn put(
+    store: &DynStore,
+    key: &Key,
+    payload: Payload,
+    condition: Condition,
+) -> Result<bool> {
     let mut pauses = PAUSES.iter();
     loop {
         match store.put(key, payload.clone(), condition.clone()).await {
@@ -132,8 +153,12 @@ pub async fn put(store: &DynStore, key: &Key, payload: Payload, condition: Condi
 
 /// Waits between attempts where the store could not decide or the bytes were damaged on the way;
 /// everything else is retried below the port, or not at all.
-pub(crate) const PAUSES: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800), Duration::from_millis(2000)];
+pub(crate) const PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_millis(2000),
+];
 
 pub(crate) fn try_again(error: &StoreError) -> bool {
     matches!(error.kind, StoreErrorKind::Conflict | StoreErrorKind::Damaged)
@@ -147,7 +172,8 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 fn assemble(tree: &Tree, plans: &[BlobPlan], digests: &HashMap<usize, Digest>) -> Result<Manifest> {
     let mut parts: Vec<Vec<Part>> = vec![Vec::new(); tree.files.len()];
     for (index, plan) in plans.iter().enumerate() {
-        let blob = *digests.get(&index).ok_or_else(|| Error::failed("the upload was interrupted"))?;
+        let blob =
+            *digests.get(&index).ok_or_else(|| Error::failed("the upload was interrupted"))?;
         let mut offset = 0;
         for slice in &plan.slices {
             parts[slice.file].push(Part { blob, offset, length: slice.length });
@@ -158,7 +184,12 @@ fn assemble(tree: &Tree, plans: &[BlobPlan], digests: &HashMap<usize, Digest>) -
         .files
         .iter()
         .zip(parts)
-        .map(|(file, parts)| manifest::File { path: file.path.clone(), size: file.size, mode: file.mode, parts })
+        .map(|(file, parts)| manifest::File {
+            path: file.path.clone(),
+            size: file.size,
+            mode: file.mode,
+            parts,
+        })
         .collect();
     Manifest::new(files, tree.links.clone(), tree.dirs.clone())
         .map_err(|error| Error::bad_input("the model cannot be saved").caused_by(error))

@@ -56,7 +56,10 @@ fn a_job_trains_once_and_later_jobs_restore() {
     let runner = runner.next_job();
     let main = runner.main();
     main.succeeds();
-    assert_eq!(main.pick(["retrain-needed", "cache-hit", "restored", "reason"]), ["false", "true", "true", "hit"]);
+    assert_eq!(
+        main.pick(["retrain-needed", "cache-hit", "restored", "reason"]),
+        ["false", "true", "true", "hit"]
+    );
     assert_eq!(snapshot(&runner.path("models")), wanted);
     assert_eq!(main.output("model-files"), "1");
     let pointer: serde_json::Value = serde_json::from_str(main.output("pointer")).unwrap();
@@ -110,10 +113,17 @@ fn changed_inputs_are_named_in_log_and_summary() {
     runner.write("data/b.csv", "id,amount\n2,21\n");
     let main = runner.main();
     main.succeeds();
-    assert_eq!(main.pick(["reason", "changed-count", "retrain-needed"]), ["data-changed", "1", "true"]);
+    assert_eq!(
+        main.pick(["reason", "changed-count", "retrain-needed"]),
+        ["data-changed", "1", "true"]
+    );
     assert!(main.log.contains("data modified: data/b.csv"), "{}", main.log);
     // The dot and the slash stand as they are, or as entities.
-    assert!(main.summary.contains("data/b.csv") && main.summary.contains("modified"), "{}", main.summary);
+    assert!(
+        main.summary.contains("data/b.csv") && main.summary.contains("modified"),
+        "{}",
+        main.summary
+    );
 }
 
 #[test]
@@ -156,7 +166,14 @@ fn inputs_that_changed_since_the_plan_are_named_and_nothing_is_saved() {
     fs::remove_file(runner.path("src/train.py")).unwrap();
     runner.write("src/other.py", "print('other')\n");
     let post = runner.post(&main);
-    post.fails(1, &["data modified: data/a.csv", "training added: src/other.py", "training removed: src/train.py"]);
+    post.fails(
+        1,
+        &[
+            "data modified: data/a.csv",
+            "training added: src/other.py",
+            "training removed: src/train.py",
+        ],
+    );
     assert!(post.log.contains("::error::"), "{}", post.log);
     assert!(runner.pointers().is_empty());
 }
@@ -194,7 +211,10 @@ fn a_run_that_was_overtaken_does_not_move_the_head_back() {
     runner.post(&main).succeeds();
     let newest = main.output("fingerprint").to_owned();
     let latest = |runner: &Runner| {
-        runner.step_with("restore", &[("data-paths", ""), ("training-paths", "")]).output("fingerprint").to_owned()
+        runner
+            .step_with("restore", &[("data-paths", ""), ("training-paths", "")])
+            .output("fingerprint")
+            .to_owned()
     };
     assert_eq!(latest(&runner), newest);
 
@@ -254,6 +274,9 @@ fn a_step_that_is_cancelled_sets_its_outputs() {
         let step = (0..10).map(|_| cancelled()).find(|step| step.code != 0).unwrap();
         step.fails(code, &["::error::stopped by SIG"]);
         step.has_all_outputs();
-        assert_eq!(step.pick(["retrain-needed", "cache-hit", "restored"]), ["true", "false", "false"]);
+        assert_eq!(
+            step.pick(["retrain-needed", "cache-hit", "restored"]),
+            ["true", "false", "false"]
+        );
     }
 }

@@ -28,9 +28,24 @@ const ACTIONS: &[Action] = &[
         letter: 'a',
         steps: &[("entrypoint", Phase::Main), ("post-entrypoint", Phase::Post)],
     },
-    Action { file: "plan/action.yml", verb: Verb::Plan, letter: 'p', steps: &[("entrypoint", Phase::Plan)] },
-    Action { file: "restore/action.yml", verb: Verb::Restore, letter: 'r', steps: &[("entrypoint", Phase::Restore)] },
-    Action { file: "save/action.yml", verb: Verb::Save, letter: 's', steps: &[("entrypoint", Phase::Save)] },
+    Action {
+        file: "plan/action.yml",
+        verb: Verb::Plan,
+        letter: 'p',
+        steps: &[("entrypoint", Phase::Plan)],
+    },
+    Action {
+        file: "restore/action.yml",
+        verb: Verb::Restore,
+        letter: 'r',
+        steps: &[("entrypoint", Phase::Restore)],
+    },
+    Action {
+        file: "save/action.yml",
+        verb: Verb::Save,
+        letter: 's',
+        steps: &[("entrypoint", Phase::Save)],
+    },
 ];
 
 fn read(path: &str) -> String {
@@ -47,17 +62,29 @@ impl Yaml {
     fn parse(text: &str) -> Self {
         let mut yaml = Self::default();
         let mut keys: Vec<&str> = Vec::new();
-        for line in text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
+        for line in text
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        {
             let body = line.trim_start_matches(' ');
             let depth = (line.len() - body.len()) / 2;
             let (key, value) = body.split_once(':').unwrap_or_else(|| panic!("no key in {line:?}"));
-            assert!(depth <= keys.len() && (line.len() - body.len()) % 2 == 0, "indentation of {line:?}");
-            assert!(value.is_empty() || value.starts_with(' '), "no space after the key in {line:?}");
+            assert!(
+                depth <= keys.len() && (line.len() - body.len()) % 2 == 0,
+                "indentation of {line:?}"
+            );
+            assert!(
+                value.is_empty() || value.starts_with(' '),
+                "no space after the key in {line:?}"
+            );
             keys.truncate(depth);
             keys.push(key);
             let value = value.trim();
             if !value.is_empty() {
-                yaml.0.push((keys.join("/"), scalar(value).unwrap_or_else(|| panic!("no plain value in {line:?}"))));
+                yaml.0.push((
+                    keys.join("/"),
+                    scalar(value).unwrap_or_else(|| panic!("no plain value in {line:?}")),
+                ));
             }
         }
         yaml
@@ -97,7 +124,9 @@ fn scalar(text: &str) -> Option<String> {
 
 #[test]
 fn the_reader_reads_what_it_should_and_nothing_else() {
-    let yaml = Yaml::parse("a:\n  b:\n    c: 'it''s: x'\n    d: true\n  # a comment\n  e: v1|${{ x.y }}\n\nf: ''\n");
+    let yaml = Yaml::parse(
+        "a:\n  b:\n    c: 'it''s: x'\n    d: true\n  # a comment\n  e: v1|${{ x.y }}\n\nf: ''\n",
+    );
     assert_eq!(yaml.get("a/b/c"), Some("it's: x"));
     assert_eq!(yaml.get("a/e"), Some("v1|${{ x.y }}"));
     assert_eq!(yaml.get("f"), Some(""));
@@ -118,8 +147,14 @@ fn every_action_has_the_inputs_of_its_verb_and_no_others() {
         for input in inputs {
             let get = |field: &str| yaml.get(&format!("inputs/{}/{field}", input.name));
             assert_eq!(get("description"), Some(input.help), "{file}: {}", input.name);
-            let required = matches!(input.name, "model" | "store") || (input.name == "model-path" && verb.saves());
-            assert_eq!(get("required"), Some(if required { "true" } else { "false" }), "{file}: {}", input.name);
+            let required = matches!(input.name, "model" | "store")
+                || (input.name == "model-path" && verb.saves());
+            assert_eq!(
+                get("required"),
+                Some(if required { "true" } else { "false" }),
+                "{file}: {}",
+                input.name
+            );
             // The job's own token can only be named by an expression.
             let default = match input.name {
                 "github-token" => Some("${{ github.token }}"),
@@ -141,7 +176,11 @@ fn every_action_has_every_output() {
         let names: Vec<&str> = OUTPUTS.iter().map(|(name, _)| *name).collect();
         assert_eq!(yaml.keys("outputs"), names, "{file}");
         for (name, description) in OUTPUTS {
-            assert_eq!(yaml.get(&format!("outputs/{name}/description")), Some(*description), "{file}: {name}");
+            assert_eq!(
+                yaml.get(&format!("outputs/{name}/description")),
+                Some(*description),
+                "{file}: {name}"
+            );
         }
     }
 }
@@ -151,20 +190,27 @@ fn every_action_runs_the_image_of_this_version_at_an_entrypoint_that_is_known() 
     for Action { file, steps, .. } in ACTIONS {
         let yaml = Yaml::parse(&read(file));
         let image = format!("docker://ghcr.io/org/ml-cache-action:{}", env!("CARGO_PKG_VERSION"));
-        assert_eq!((yaml.get("runs/using"), yaml.get("runs/image")), (Some("docker"), Some(image.as_str())), "{file}");
+        assert_eq!(
+            (yaml.get("runs/using"), yaml.get("runs/image")),
+            (Some("docker"), Some(image.as_str())),
+            "{file}"
+        );
         for (key, phase) in *steps {
-            let path = yaml.get(&format!("runs/{key}")).unwrap_or_else(|| panic!("{file} has no {key}"));
+            let path =
+                yaml.get(&format!("runs/{key}")).unwrap_or_else(|| panic!("{file} has no {key}"));
             assert_eq!(Phase::of(path), Some(*phase), "{file}: {path}");
         }
-        let entrypoints = yaml.keys("runs").into_iter().filter(|key| key.ends_with("entrypoint")).count();
+        let entrypoints =
+            yaml.keys("runs").into_iter().filter(|key| key.ends_with("entrypoint")).count();
         assert_eq!(entrypoints, steps.len(), "{file}");
     }
 }
 
 /// The cells of the table row that begins with the name in backticks, in the section.
 fn row(readme: &str, section: &str, name: &str) -> Vec<String> {
-    let start =
-        readme.find(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("README.md has no section {section}"));
+    let start = readme
+        .find(&format!("\n## {section}\n"))
+        .unwrap_or_else(|| panic!("README.md has no section {section}"));
     let section = &readme[start + 1..];
     let section = section.find("\n## ").map_or(section, |end| &section[..end]);
     let row = section.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
@@ -178,15 +224,24 @@ fn the_readme_explains_every_input_and_output() {
     for input in INPUTS {
         let cells = row(&readme, "Inputs", input.name);
         assert_eq!(cells[1], input.help, "{}", input.name);
-        assert!(cells[2].contains(&format!("`{}`", input.default)) || input.default.is_empty(), "{cells:?}");
-        let letters: String =
-            ACTIONS.iter().filter(|action| input.applies_to(action.verb)).map(|action| action.letter).collect();
+        assert!(
+            cells[2].contains(&format!("`{}`", input.default)) || input.default.is_empty(),
+            "{cells:?}"
+        );
+        let letters: String = ACTIONS
+            .iter()
+            .filter(|action| input.applies_to(action.verb))
+            .map(|action| action.letter)
+            .collect();
         assert_eq!(cells[3], letters, "{}", input.name);
     }
     for (name, description) in OUTPUTS {
         assert_eq!(row(&readme, "Outputs", name)[1], *description, "{name}");
     }
-    let rows = readme.lines().filter(|line| line.starts_with("| `") && line.split('|').count() == 6).count();
+    let rows = readme
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.split('|').count() == 6)
+        .count();
     assert_eq!(rows, INPUTS.len(), "a row of README.md explains what is no input");
 }
 
@@ -203,9 +258,15 @@ fn every_flag_is_an_input_of_its_verb() {
                 *flags.entry(flag).or_default() += 1;
             }
         }
-        let known = |flag: &str| INPUTS.iter().any(|input| input.name == flag && input.applies_to(*verb));
+        let known =
+            |flag: &str| INPUTS.iter().any(|input| input.name == flag && input.applies_to(*verb));
         let others: Vec<&&str> = flags.keys().filter(|flag| !known(flag)).collect();
         assert_eq!(others, [&"help", &"json", &"verbose", &"workspace"], "{}", verb.name());
-        assert_eq!(flags.len() - 4, INPUTS.iter().filter(|input| input.applies_to(*verb)).count(), "{}", verb.name());
+        assert_eq!(
+            flags.len() - 4,
+            INPUTS.iter().filter(|input| input.applies_to(*verb)).count(),
+            "{}",
+            verb.name()
+        );
     }
 }

@@ -34,7 +34,11 @@ const RULES: &[Rule] = &[
         words: &["aws_"],
     },
     Rule { about: "only cli knows clap", applies: |path| !is(path, "cli"), words: &["clap"] },
-    Rule { about: "only github/rest knows octocrab", applies: |path| !is(path, "github/rest"), words: &["octocrab"] },
+    Rule {
+        about: "only github/rest knows octocrab",
+        applies: |path| !is(path, "github/rest"),
+        words: &["octocrab"],
+    },
     Rule {
         about: "the environment is read in main alone",
         applies: |path| path != "src/main.rs",
@@ -61,7 +65,16 @@ const RULES: &[Rule] = &[
     Rule {
         about: "format does no I/O",
         applies: |path| is(path, "format"),
-        words: &["async", "std::fs", "std::net", "std::env", "std::process", "tokio", "Timestamp::now", "SystemTime"],
+        words: &[
+            "async",
+            "std::fs",
+            "std::net",
+            "std::env",
+            "std::process",
+            "tokio",
+            "Timestamp::now",
+            "SystemTime",
+        ],
     },
     Rule {
         about: "fingerprint knows neither store nor github",
@@ -86,7 +99,15 @@ const RULES: &[Rule] = &[
     Rule {
         about: "keys are spelled in store/layout alone",
         applies: |path| !is(path, "store/layout"),
-        words: &["\"v1/", "/v1/", "v1/blobs", "v1/manifests", "v1/inputs", "v1/trusted", "v1/untrusted"],
+        words: &[
+            "\"v1/",
+            "/v1/",
+            "v1/blobs",
+            "v1/manifests",
+            "v1/inputs",
+            "v1/trusted",
+            "v1/untrusted",
+        ],
     },
 ];
 
@@ -123,11 +144,14 @@ fn without_comments(text: &str) -> String {
                 continue;
             }
             'r' if !word_before
-                && (at(index + 1) == '"' || (at(index + 1) == '#' && "#\"".contains(at(index + 2)))) =>
+                && (at(index + 1) == '"'
+                    || (at(index + 1) == '#' && "#\"".contains(at(index + 2)))) =>
             {
                 let hashes = chars[index + 1..].iter().take_while(|c| **c == '#').count();
                 index += hashes + 2;
-                while index < chars.len() && !(at(index) == '"' && (1..=hashes).all(|hash| at(index + hash) == '#')) {
+                while index < chars.len()
+                    && !(at(index) == '"' && (1..=hashes).all(|hash| at(index + hash) == '#'))
+                {
                     index += 1;
                 }
                 index += hashes + 1;
@@ -178,17 +202,21 @@ fn production(text: &str) -> Vec<(usize, String)> {
 /// Whether the word stands in the line, not as the tail of another one.
 fn names(line: &str, word: &str) -> bool {
     let open = word.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-    line.match_indices(word).any(|(at, _)| !open || !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+    line.match_indices(word)
+        .any(|(at, _)| !open || !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// Every line of production code in `src/` that breaks a rule.
 fn violations(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
-    for source in sources.iter().filter(|source| source.path.starts_with("src/") && !source.path.ends_with("/tests.rs"))
+    for source in sources
+        .iter()
+        .filter(|source| source.path.starts_with("src/") && !source.path.ends_with("/tests.rs"))
     {
         let rules: Vec<&Rule> = RULES.iter().filter(|rule| (rule.applies)(&source.path)).collect();
         for (number, line) in production(&source.text) {
-            for rule in rules.iter().filter(|rule| rule.words.iter().any(|word| names(&line, word))) {
+            for rule in rules.iter().filter(|rule| rule.words.iter().any(|word| names(&line, word)))
+            {
                 found.push(format!("{}:{number}: {}: {}", source.path, rule.about, line.trim()));
             }
         }
@@ -199,7 +227,8 @@ fn violations(sources: &[Source]) -> Vec<String> {
 /// Every file that is too long, has no introduction, or says that it is not finished.
 fn untidy(sources: &[Source]) -> Vec<String> {
     // Not spelled out, or this file would find itself.
-    let unfinished = ["TO DO", "FIX ME", "to do!(", "un implemented!(", "# [ignore"].map(|word| word.replace(' ', ""));
+    let unfinished = ["TO DO", "FIX ME", "to do!(", "un implemented!(", "# [ignore"]
+        .map(|word| word.replace(' ', ""));
     let mut found = Vec::new();
     for Source { path, text } in sources {
         let count = text.lines().count();
@@ -229,7 +258,9 @@ fn sources() -> Vec<Source> {
             let name = path.file_name().unwrap().to_str().unwrap();
             let generated = name.starts_with('.') && name != ".github" && name != ".ci";
             if fs::symlink_metadata(&path).unwrap().is_dir() {
-                if !generated && !["target", "node_modules", "golden", "__pycache__"].contains(&name) {
+                if !generated
+                    && !["target", "node_modules", "golden", "__pycache__"].contains(&name)
+                {
                     stack.push(path);
                 }
                 continue;
@@ -238,7 +269,10 @@ fn sources() -> Vec<Source> {
             let is_script = extension.is_none() && fs::read(&path).unwrap().starts_with(b"#!");
             if is_script || ["rs", "py", "sh", "mjs", "yml"].map(Some).contains(&extension) {
                 let text = fs::read_to_string(&path).unwrap();
-                sources.push(Source { path: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), text });
+                sources.push(Source {
+                    path: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+                    text,
+                });
             }
         }
     }
@@ -249,7 +283,13 @@ fn sources() -> Vec<Source> {
 #[test]
 fn the_code_keeps_the_rules() {
     let sources = sources();
-    for path in ["src/main.rs", "src/decide/plan.rs", "src/store/s3.rs", "scripts/test", "tests/it/architecture.rs"] {
+    for path in [
+        "src/main.rs",
+        "src/decide/plan.rs",
+        "src/store/s3.rs",
+        "scripts/test",
+        "tests/it/architecture.rs",
+    ] {
         assert!(sources.iter().any(|source| source.path == path), "{path} was not looked at");
     }
     let found = violations(&sources);
@@ -264,8 +304,10 @@ fn the_files_are_short_introduced_and_finished() {
 
 #[test]
 fn there_are_few_dependencies_and_one_tls_provider() {
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
-    let names: Vec<&str> = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+    let lock =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let names: Vec<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
     assert!(names.contains(&"ring"), "the file was not read");
     assert!(names.len() <= 450, "{} packages", names.len());
     for banned in ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls"] {
@@ -302,7 +344,11 @@ fn a_planted_violation_is_found_and_shown() {
         let text = format!("//! Planted.\n\nfn before() {{}} // aws_ in a comment\n{line}\n");
         let found = violations(&[source(path, &text)]);
         assert_eq!(found.len(), 1, "{path}: {line}: {found:?}");
-        assert!(found[0].starts_with(&format!("{path}:4: ")) && found[0].contains(&line[..12]), "{}", found[0]);
+        assert!(
+            found[0].starts_with(&format!("{path}:4: ")) && found[0].contains(&line[..12]),
+            "{}",
+            found[0]
+        );
     }
 }
 
@@ -315,7 +361,8 @@ fn what_is_allowed_is_not_found() {
         ("src/store/layout.rs", "let key = \"v1/blobs\";"),
         (
             "src/decide/plan.rs",
-            "// Instant\n/* tokio /* nested */ async */\nlet a = '\"'; // async\nlet b = r#\"\"#; // async",
+            "// Instant\n/* tokio /* nested */ async */\nlet a = '\"'; // async\nlet b = r#\"\"#; \
+             // async",
         ),
         ("src/decide/plan.rs", "let url = \"http://x\"; let lifetime: &'a str; // async"),
         ("src/decide/plan.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\nfn after() {}"),
@@ -327,7 +374,10 @@ fn what_is_allowed_is_not_found() {
         let found = violations(&[source(path, text)]);
         assert!(found.is_empty(), "{found:?}");
     }
-    let found = violations(&[source("src/decide.rs", "#[cfg(test)]\nmod tests {\n    x();\n}\nuse std::fs;")]);
+    let found = violations(&[source(
+        "src/decide.rs",
+        "#[cfg(test)]\nmod tests {\n    x();\n}\nuse std::fs;",
+    )]);
     assert_eq!(found.len(), 1, "what comes after a test module counts: {found:?}");
 }
 
@@ -336,8 +386,13 @@ fn an_untidy_file_is_found() {
     let long = format!("//! Long.\n{}", "\n".repeat(900));
     let unfinished = format!("//! Planted.\nfn f() {{ {}() }}", ["to", "do!"].concat());
     let ignored = format!("//! Planted.\n{}ignore]", "#[");
-    for (path, text) in [("a.rs", long.as_str()), ("a.rs", "fn f() {}"), ("a.rs", &unfinished), ("a.rs", &ignored)] {
+    for (path, text) in
+        [("a.rs", long.as_str()), ("a.rs", "fn f() {}"), ("a.rs", &unfinished), ("a.rs", &ignored)]
+    {
         assert_eq!(untidy(&[source(path, text)]).len(), 1, "{text}");
     }
-    assert_eq!(untidy(&[source("a.rs", "//! Fine.\nfn f() {}\n"), source("a.sh", "echo\n")]), [] as [String; 0]);
+    assert_eq!(
+        untidy(&[source("a.rs", "//! Fine.\nfn f() {}\n"), source("a.sh", "echo\n")]),
+        [] as [String; 0]
+    );
 }

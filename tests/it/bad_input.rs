@@ -14,7 +14,9 @@ fn refused(verb: &str, more: &[&str], needles: &[&str]) {
     if !matches!(verb, "save" | "run") {
         arguments.drain(2..4);
     }
-    for (flag, value) in [("--model", "fraud"), ("--data-paths", "data/**"), ("--training-paths", "src/**")] {
+    for (flag, value) in
+        [("--model", "fraud"), ("--data-paths", "data/**"), ("--training-paths", "src/**")]
+    {
         if !more.contains(&flag) {
             arguments.extend([flag, value]);
         }
@@ -85,14 +87,20 @@ fn patterns_that_leave_the_workspace_or_are_none() {
     for pattern in ["../data/**", "data/../../x", "/etc/passwd", "~/data", "data/[z-a]", "!"] {
         refused("plan", &["--data-paths", pattern], &["`data-paths`", pattern]);
         refused("plan", &["--training-paths", pattern], &["`training-paths`", pattern]);
-        refused("save", &["--model-path", pattern, "--model-path", "models"], &["`model-path`", pattern]);
+        refused(
+            "save",
+            &["--model-path", pattern, "--model-path", "models"],
+            &["`model-path`", pattern],
+        );
     }
 }
 
 #[test]
 fn nothing_to_decide_by() {
     for verb in ["plan", "save"] {
-        for (data, training) in [("", ""), ("\n  \n# a comment", "\n"), ("!data/raw", "!src/x"), ("", "!src/**")] {
+        for (data, training) in
+            [("", ""), ("\n  \n# a comment", "\n"), ("!data/raw", "!src/x"), ("", "!src/**")]
+        {
             let patterns = ["--data-paths", data, "--training-paths", training];
             refused(verb, &patterns, &["`data-paths`", "nothing is left to decide by"]);
         }
@@ -128,7 +136,11 @@ fn words_and_numbers_that_are_not_understood() {
         refused("plan", &[&flag_name, value], &[&format!("`{flag}`"), needle]);
     }
     refused("save", &["--fingerprint", "abc"], &["`fingerprint`", "64 lower-case hex digits"]);
-    refused("run", &["--destination", "a/../../b", "--", "true"], &["`destination`", "`..` is not allowed"]);
+    refused(
+        "run",
+        &["--destination", "a/../../b", "--", "true"],
+        &["`destination`", "`..` is not allowed"],
+    );
 }
 
 #[test]
@@ -142,7 +154,11 @@ fn booleans_of_the_command_line() {
 fn a_workspace_that_is_no_directory() {
     let missing = ["--workspace", "no/such/place"];
     refused("plan", &missing, &["`workspace`", "no/such/place", "it is not a directory"]);
-    refused("plan", &["--workspace", "data/a.csv"], &["`workspace`", "data/a.csv", "it is not a directory"]);
+    refused(
+        "plan",
+        &["--workspace", "data/a.csv"],
+        &["`workspace`", "data/a.csv", "it is not a directory"],
+    );
 }
 
 #[test]
@@ -166,7 +182,16 @@ fn every_fault_is_in_one_message() {
         "--extra-key",
         "torch",
     ]);
-    let inputs = ["`store`", "`model`", "`namespace`", "`../a`", "`../b`", "`model-path`", "`max-age`", "`extra-key`"];
+    let inputs = [
+        "`store`",
+        "`model`",
+        "`namespace`",
+        "`../a`",
+        "`../b`",
+        "`model-path`",
+        "`max-age`",
+        "`extra-key`",
+    ];
     run.fails(2, &inputs);
     assert_eq!(run.stderr.matches("error:").count(), 1, "{}", run.stderr);
     assert!(run.stderr.contains("inputs cannot be used:"), "{}", run.stderr);
@@ -174,7 +199,13 @@ fn every_fault_is_in_one_message() {
 
 #[test]
 fn a_value_of_somebody_elses_making_cannot_draw_on_the_terminal() {
-    let run = Sandbox::strict().raw(["plan", "--model", "\u{1b}[31m/x\n::error::y", "--data-paths", "data/**"]);
+    let run = Sandbox::strict().raw([
+        "plan",
+        "--model",
+        "\u{1b}[31m/x\n::error::y",
+        "--data-paths",
+        "data/**",
+    ]);
     run.fails(2, &["\\u{1b}[31m/x"]);
     assert!(!run.stderr.contains('\u{1b}'));
     assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
@@ -182,13 +213,20 @@ fn a_value_of_somebody_elses_making_cannot_draw_on_the_terminal() {
 
 #[test]
 fn what_was_typed_gives_no_commands() {
-    let trick = "no\n::set-output name=retrain-needed::false\r::error::x\u{1b}[2J\u{202e}##[set-output name=x]y";
+    let trick = "no\n::set-output \
+                 name=retrain-needed::false\r::error::x\u{1b}[2J\u{202e}##[set-output name=x]y";
     let forced = format!("--force-retrain={trick}");
     let flag = format!("--{trick}");
-    for arguments in [&["plan", &forced][..], &["plan", &flag], &[trick], &["plan", "--model", "m", trick]] {
+    for arguments in
+        [&["plan", &forced][..], &["plan", &flag], &[trick], &["plan", "--model", "m", trick]]
+    {
         let run = Sandbox::strict().raw(arguments);
         run.fails(2, &["error: ", "For more information"]);
-        assert!(run.stderr.lines().all(|line| !line.trim_start().starts_with("::")), "{}", run.stderr);
+        assert!(
+            run.stderr.lines().all(|line| !line.trim_start().starts_with("::")),
+            "{}",
+            run.stderr
+        );
         for bad in ["##[", "\r", "\u{1b}", "\u{202e}"] {
             assert!(!run.stderr.contains(bad), "{bad:?} is in {:?}", run.stderr);
         }
@@ -208,7 +246,8 @@ fn names_in_the_json_are_no_commands() {
         assert!(!plan.stdout.contains(bad), "{}", plan.stdout);
     }
     let changes = plan.json()["changes"].as_array().unwrap().clone();
-    let changed: Vec<&str> = changes.iter().map(|change| change["path"].as_str().unwrap()).collect();
+    let changed: Vec<&str> =
+        changes.iter().map(|change| change["path"].as_str().unwrap()).collect();
     assert_eq!(changed, names);
 }
 
@@ -225,7 +264,10 @@ fn help_and_version_are_printed() {
     for verb in ["plan", "restore", "save", "run", "verify"] {
         assert!(help.contains(verb), "{help}");
         let help = prints(&[verb, "--help"]).stdout;
-        assert!(help.contains("--model") && help.contains("--store") && help.contains("--json"), "{help}");
+        assert!(
+            help.contains("--model") && help.contains("--store") && help.contains("--json"),
+            "{help}"
+        );
     }
     assert!(help.contains("Exit codes:"), "{help}");
     let help = prints(&["resolve", "--help"]).stdout;

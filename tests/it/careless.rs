@@ -1,4 +1,5 @@
-//! A store that ignores conditional writes loses the promise that the first save wins, and no other.
+//! A store that ignores conditional writes loses the promise that the first save wins, and no
+//! other.
 
 use std::fs;
 use std::process::Stdio;
@@ -35,10 +36,12 @@ fn a_training_that_fails_leaves_the_stored_model_alone() {
     let server = Server::careless();
     let sandbox = project(&server, "weights");
     assert_eq!(sandbox.train(&[], TRAIN).json()["saved"], true);
-    let before = server.objects("/pointers/").into_iter().map(|(key, path)| (key, fs::read(path).unwrap()));
+    let before =
+        server.objects("/pointers/").into_iter().map(|(key, path)| (key, fs::read(path).unwrap()));
     let before: Vec<_> = before.collect();
     sandbox.train(&["--force-retrain"], "exit 9").fails(9, &[]);
-    let after = server.objects("/pointers/").into_iter().map(|(key, path)| (key, fs::read(path).unwrap()));
+    let after =
+        server.objects("/pointers/").into_iter().map(|(key, path)| (key, fs::read(path).unwrap()));
     assert_eq!(after.collect::<Vec<_>>(), before);
     assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
     sandbox.write("data/a.csv", "changed");
@@ -61,7 +64,8 @@ fn a_forced_training_replaces_the_model() {
 #[test]
 fn of_many_saves_one_model_is_there_and_whole() {
     let server = Server::careless();
-    let sandboxes: Vec<Sandbox> = (0..8).map(|n| project(&server, &format!("trained by {n}"))).collect();
+    let sandboxes: Vec<Sandbox> =
+        (0..8).map(|n| project(&server, &format!("trained by {n}"))).collect();
     let begin = |sandbox: &Sandbox| {
         let arguments = Sandbox::arguments("run", &["--", "sh", "-c", TRAIN]);
         sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use ml_cache::store::{
-    self, Condition, DynStore, Key, Location, Meta, Object, Payload, S3Options, Store, StoreError, Version, conformance,
+    self, Condition, DynStore, Key, Location, Meta, Object, Payload, S3Options, Store, StoreError,
+    Version, conformance,
 };
 
 use crate::support::s3::{Endpoint, Server};
@@ -97,10 +98,17 @@ impl Store for Flawed {
         "a flawed store"
     }
 
-    async fn put(&self, key: &Key, payload: Payload, condition: Condition) -> Result<Version, StoreError> {
+    async fn put(
+        &self,
+        key: &Key,
+        payload: Payload,
+        condition: Condition,
+    ) -> Result<Version, StoreError> {
         match self.flaw {
             Flaw::IgnoresConditions => self.inner.put(key, payload, Condition::None).await,
-            Flaw::IgnoresDigests => self.inner.put(key, Payload::new(payload.bytes), condition).await,
+            Flaw::IgnoresDigests => {
+                self.inner.put(key, Payload::new(payload.bytes), condition).await
+            }
             Flaw::TearsWrites if condition == Condition::None => {
                 let half = payload.bytes.slice(..payload.bytes.len() / 2);
                 self.inner.put(key, Payload::new(half), Condition::None).await?;
@@ -147,10 +155,14 @@ impl Store for Flawed {
     async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
         let found = self.inner.head(key).await?;
         let other = match (self.flaw, &found) {
-            (Flaw::SaysExistsWhereNothingIs, None) | (Flaw::ForgetsTheVersion, Some(_)) => self.another().await?,
+            (Flaw::SaysExistsWhereNothingIs, None) | (Flaw::ForgetsTheVersion, Some(_)) => {
+                self.another().await?
+            }
             _ => return Ok(found),
         };
-        Ok(other.map(|other| found.map_or(other.clone(), |found| Meta { version: other.version, ..found })))
+        Ok(other.map(|other| {
+            found.map_or(other.clone(), |found| Meta { version: other.version, ..found })
+        }))
     }
 }
 
@@ -164,8 +176,8 @@ impl Flawed {
     }
 }
 
-/// Demands that the suite finds the flaw, by this check among others. A race can end well by luck, so the suite gets more
-/// than one attempt.
+/// Demands that the suite finds the flaw, by this check among others. A race can end well by luck,
+/// so the suite gets more than one attempt.
 async fn is_found(flaw: Flaw, check: &str) {
     let mut found = Vec::new();
     for _ in 0..5 {

@@ -23,7 +23,9 @@ impl Sandbox {
 
     fn model(&self, version: &str) {
         for name in ["a", "b"] {
-            let seed = u64::from(name.as_bytes()[0]) + version.len() as u64 + u64::from(version.as_bytes()[0]);
+            let seed = u64::from(name.as_bytes()[0])
+                + version.len() as u64
+                + u64::from(version.as_bytes()[0]);
             self.write(&format!("models/{name}.bin"), noise(seed, 5 * MIB));
         }
         self.write("models/config.json", format!("{{\"version\":\"{version}\"}}"));
@@ -38,7 +40,8 @@ impl Sandbox {
     /// The blob that holds the beginning of a file of the model.
     fn blob_of(&self, path: &str) -> PathBuf {
         let manifest = read_json(&self.manifest());
-        let file = manifest["files"].as_array().unwrap().iter().find(|file| file["path"] == path).unwrap();
+        let file =
+            manifest["files"].as_array().unwrap().iter().find(|file| file["path"] == path).unwrap();
         let hex = file["parts"][0]["blob"].as_str().unwrap();
         self.store_dir().join(format!("v1/blobs/{}/{hex}", &hex[..2]))
     }
@@ -98,7 +101,11 @@ fn flipped_bits_in_a_blob_are_noticed() {
             sandbox.notices(&sandbox.blob_of(path), damage);
         }
     }
-    assert_eq!(sandbox.run("restore", &[]).json()["restored"], true, "the repaired object is good again");
+    assert_eq!(
+        sandbox.run("restore", &[]).json()["restored"],
+        true,
+        "the repaired object is good again"
+    );
 }
 
 #[test]
@@ -144,7 +151,10 @@ fn a_blob_that_is_gone_is_not_found() {
     fs::remove_file(sandbox.blob_of("models/config.json")).unwrap();
     sandbox.restore_leaves_all_as_it_was().fails(3, &["1 of the model's objects", "hint:"]);
     let missed = sandbox.run("restore", &["--fail-on-miss=false"]).json();
-    assert_eq!([&missed["reason"], &missed["restored"]], [&"incomplete".into(), &serde_json::Value::Bool(false)]);
+    assert_eq!(
+        [&missed["reason"], &missed["restored"]],
+        [&"incomplete".into(), &serde_json::Value::Bool(false)]
+    );
     sandbox.run("verify", &[]).fails(4, &["it is missing"]);
 }
 
@@ -173,9 +183,14 @@ fn the_manifest_of_another_model_is_noticed() {
     let other = sandbox.objects("v1/manifests").into_iter().find(|path| *path != wanted).unwrap();
     fs::copy(other, &wanted).unwrap();
     sandbox.project();
-    assert_eq!(sandbox.run("restore", &["--fail-on-miss=false"]).json()["restored"], true, "the other is whole");
+    assert_eq!(
+        sandbox.run("restore", &["--fail-on-miss=false"]).json()["restored"],
+        true,
+        "the other is whole"
+    );
     let before = snapshot(&sandbox.work());
-    let restore = sandbox.run("restore", &["--data-paths", "data/**", "--training-paths", "src/**"]);
+    let restore =
+        sandbox.run("restore", &["--data-paths", "data/**", "--training-paths", "src/**"]);
     restore.fails(4, &["v1/manifests/", "damaged", "hint:"]);
     assert_same(&snapshot(&sandbox.work()), &before, "afterwards");
 }

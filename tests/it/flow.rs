@@ -13,7 +13,8 @@ use crate::support::cli::{Sandbox, snapshot};
 /// the file `seed` beside the workspace, which is no declared input.
 const TRAIN: &str = "umask 022; mkdir -p models/sub models/cache
 cat ../seed > models/model.bin; printf '#!/bin/sh\\n' > models/run.sh; chmod 755 models/run.sh
-printf deep > models/sub/x; : > models/empty; ln -sfn model.bin models/latest; ln -sfn ../run.sh models/sub/up";
+printf deep > models/sub/x; : > models/empty; ln -sfn model.bin models/latest; ln -sfn ../run.sh \
+models/sub/up";
 
 impl Sandbox {
     /// A project and a training whose result is under the test's control.
@@ -44,17 +45,30 @@ impl Sandbox {
 fn the_first_run_trains_and_the_second_restores_everything() {
     let sandbox = Sandbox::with_training();
     let first = sandbox.train(&[], TRAIN).json();
-    assert_eq!([&first["retrain-needed"], &first["restored"], &first["saved"]], [true, false, true]);
+    assert_eq!(
+        [&first["retrain-needed"], &first["restored"], &first["saved"]],
+        [true, false, true]
+    );
     assert_eq!(first["reason"], "no-model");
     let before = snapshot(&sandbox.path("models"));
-    for entry in ["cache/", "empty 644", "latest -> model.bin", "run.sh 755", "sub/up -> ../run.sh"] {
-        assert!(before.iter().any(|found| found.starts_with(entry)), "{entry} is not in {before:?}");
+    for entry in ["cache/", "empty 644", "latest -> model.bin", "run.sh 755", "sub/up -> ../run.sh"]
+    {
+        assert!(
+            before.iter().any(|found| found.starts_with(entry)),
+            "{entry} is not in {before:?}"
+        );
     }
 
     sandbox.forget_model();
     let second = sandbox.train(&[], "echo trained again; exit 9").json();
-    assert_eq!([&second["retrain-needed"], &second["restored"], &second["saved"]], [false, true, false]);
-    assert_eq!([&second["reason"], &second["cache-hit"]], [&"hit".into(), &serde_json::Value::Bool(true)]);
+    assert_eq!(
+        [&second["retrain-needed"], &second["restored"], &second["saved"]],
+        [false, true, false]
+    );
+    assert_eq!(
+        [&second["reason"], &second["cache-hit"]],
+        [&"hit".into(), &serde_json::Value::Bool(true)]
+    );
     assert_eq!(snapshot(&sandbox.path("models")), before);
     assert_eq!(second["fingerprint"], first["fingerprint"]);
     assert_eq!(second["pointer"], first["pointer"]);

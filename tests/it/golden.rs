@@ -11,8 +11,12 @@ use ml_cache::format::{Digest, Head, InputsDocument, Manifest, Pointer};
 use crate::support::cli::{Sandbox, snapshot};
 
 const ARGUMENTS: &[&str] = &["--json", "--namespace", "org/my repo", "--model", "fraud detector ü"];
-const INPUTS: &[&str] =
-    &["--data-paths=data/**", "--training-paths=src/**", "--extra-key=torch=2.4\nseed=", "--model-path=models/"];
+const INPUTS: &[&str] = &[
+    "--data-paths=data/**",
+    "--training-paths=src/**",
+    "--extra-key=torch=2.4\nseed=",
+    "--model-path=models/",
+];
 
 /// The directory of each version of the formats.
 fn directories() -> Vec<PathBuf> {
@@ -35,7 +39,12 @@ fn pointers_of_every_version_are_read_and_written_back_byte_for_byte() {
     assert_eq!(directories.len(), 2);
     for directory in directories {
         let stored = fs::read(directory.join("pointer.json")).unwrap();
-        assert_eq!(Pointer::parse(&stored).unwrap().to_bytes().unwrap(), stored, "{}", directory.display());
+        assert_eq!(
+            Pointer::parse(&stored).unwrap().to_bytes().unwrap(),
+            stored,
+            "{}",
+            directory.display()
+        );
     }
 }
 
@@ -48,7 +57,8 @@ fn workspace(sandbox: &Sandbox) {
     sandbox.write("data/2024 jan.csv", "id,amount\n1,10\n");
     sandbox.write("data/new\nline\\.csv", "");
     let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
-    let stand_in = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12345\n");
+    let stand_in =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12345\n");
     sandbox.write("data/images.bin", stand_in);
     sandbox.write("src/train.py", "print('training')\n");
     sandbox.write("src/__pycache__/train.pyc", "never counts");
@@ -105,10 +115,17 @@ fn documents_of_every_version_are_read() {
         let read = |name: &str| fs::read(version.join(name)).unwrap();
         Head::parse(&read("head.json")).unwrap();
         let manifest = Manifest::parse(&read("manifest.json")).unwrap();
-        assert!(manifest.files.iter().any(|file| file.parts.len() > 1), "one file has several parts");
+        assert!(
+            manifest.files.iter().any(|file| file.parts.len() > 1),
+            "one file has several parts"
+        );
         let text = read("inputs.txt");
         let document = InputsDocument::parse(&read("inputs.zst"), &Digest::of(&text)).unwrap();
-        assert!(!document.data.is_empty() && !document.training.is_empty() && !document.extra.is_empty());
+        assert!(
+            !document.data.is_empty()
+                && !document.training.is_empty()
+                && !document.extra.is_empty()
+        );
     }
 }
 
@@ -147,7 +164,10 @@ fn inputs_of_every_version_are_recognised_or_compared() {
         let sandbox = golden_store(&version);
         workspace(&sandbox);
         let output = sandbox.raw(arguments("plan", &INPUTS[..3])).json();
-        assert_eq!(output["reason"], "hit", "the same inputs have the same fingerprint forever: {output}");
+        assert_eq!(
+            output["reason"], "hit",
+            "the same inputs have the same fingerprint forever: {output}"
+        );
         sandbox.write("data/2024 jan.csv", "id,amount\n1,11\n");
         let output = sandbox.raw(arguments("plan", &INPUTS[..3])).json();
         assert_eq!(output["reason"], "data-changed", "{output}");
@@ -170,7 +190,10 @@ fn this_version_writes_the_same_store_again() {
     // The golden store has the first generation as well.
     for directory in ["v1/blobs", "v1/manifests"] {
         let (ours, theirs) = (keys(&sandbox.store_dir(), directory), keys(&golden, directory));
-        assert!(ours.iter().all(|key| theirs.contains(key)), "{ours:?} are not all among {theirs:?}");
+        assert!(
+            ours.iter().all(|key| theirs.contains(key)),
+            "{ours:?} are not all among {theirs:?}"
+        );
         assert_eq!((ours.len(), theirs.len()), (1, 2));
     }
 }

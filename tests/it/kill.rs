@@ -48,30 +48,47 @@ impl Sandbox {
     fn every_visible_model_is_there(&self) {
         for pointer in self.pointers() {
             let hex = hex_of(&pointer["manifest"]["digest"]);
-            let manifest = fs::read(self.store_dir().join(format!("v1/manifests/{hex}.json"))).unwrap();
+            let manifest =
+                fs::read(self.store_dir().join(format!("v1/manifests/{hex}.json"))).unwrap();
             assert_eq!(Digest::of(&manifest).hex(), hex);
             let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-            for part in manifest["files"].as_array().unwrap().iter().flat_map(|file| file["parts"].as_array().unwrap())
+            for part in manifest["files"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .flat_map(|file| file["parts"].as_array().unwrap())
             {
                 let hex = part["blob"].as_str().unwrap();
-                assert!(self.store_dir().join(format!("v1/blobs/{}/{hex}", &hex[..2])).exists(), "{hex}");
+                assert!(
+                    self.store_dir().join(format!("v1/blobs/{}/{hex}", &hex[..2])).exists(),
+                    "{hex}"
+                );
             }
             let inputs = hex_of(&pointer["inputs"]["digest"]);
             assert!(self.store_dir().join(format!("v1/inputs/{inputs}.zst")).exists());
         }
-        for head in self.objects("v1").iter().filter(|path| path.parent().unwrap().ends_with("heads")) {
+        for head in
+            self.objects("v1").iter().filter(|path| path.parent().unwrap().ends_with("heads"))
+        {
             let hex = hex_of(&read_json(head)["fingerprint"]).to_owned();
             let mut pointers = self.pointers().into_iter();
-            assert!(pointers.any(|pointer| hex_of(&pointer["fingerprint"]) == hex), "the head leads to a pointer");
+            assert!(
+                pointers.any(|pointer| hex_of(&pointer["fingerprint"]) == hex),
+                "the head leads to a pointer"
+            );
         }
     }
 
-    /// Demands that each blob which is there at all is complete; those that were looked at are not read again.
+    /// Demands that each blob which is there at all is complete; those that were looked at are not
+    /// read again.
     #[track_caller]
     fn every_blob_is_whole(&self, seen: &mut HashSet<PathBuf>) {
         for blob in self.objects("v1/blobs") {
             if !seen.contains(&blob) {
-                assert_eq!(Digest::of(&fs::read(&blob).unwrap()).hex(), blob.file_name().unwrap().to_str().unwrap());
+                assert_eq!(
+                    Digest::of(&fs::read(&blob).unwrap()).hex(),
+                    blob.file_name().unwrap().to_str().unwrap()
+                );
                 seen.insert(blob);
             }
         }
@@ -80,7 +97,11 @@ impl Sandbox {
     /// What restores left beside the model; none is the normal case.
     fn stages(&self) -> Vec<PathBuf> {
         let names = fs::read_dir(self.work()).unwrap().map(|entry| entry.unwrap().path());
-        names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".ml-cache-tmp-")).collect()
+        names
+            .filter(|path| {
+                path.file_name().unwrap().to_string_lossy().starts_with(".ml-cache-tmp-")
+            })
+            .collect()
     }
 }
 
@@ -108,7 +129,8 @@ impl Moments {
         self.killed < KILLS
     }
 
-    /// Kills a process after a while, as the kernel does when memory runs out, and gives the moment.
+    /// Kills a process after a while, as the kernel does when memory runs out, and gives the
+    /// moment.
     ///
     /// One that was done by then shows that the work takes less time now than when it was measured.
     fn kill_next(&mut self, mut child: Child) -> Duration {
@@ -224,7 +246,11 @@ fn a_restore_that_is_killed_where_nothing_was_shows_all_or_nothing() {
         fs::remove_dir_all(sandbox.path("models")).unwrap();
         let moment = moments.kill_next(sandbox.begin("restore", &[]));
         if sandbox.path("models").exists() {
-            assert_same(&snapshot(&sandbox.path("models")), &tree, &format!("killed after {moment:?}"));
+            assert_same(
+                &snapshot(&sandbox.path("models")),
+                &tree,
+                &format!("killed after {moment:?}"),
+            );
         }
         // Any command cleans up, not only the next restore.
         let _: Run = sandbox.run("plan", &[]);

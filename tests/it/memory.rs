@@ -34,8 +34,10 @@ impl Stuck {
 
     fn status(&self, field: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line =
-            status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("{field}: {status}"));
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .unwrap_or_else(|| panic!("{field}: {status}"));
         line.trim_start_matches(':').trim().to_owned()
     }
 
@@ -45,7 +47,10 @@ impl Stuck {
         let mut printed = Vec::new();
         self.output.read_to_end(&mut printed).unwrap();
         assert!(self.child.wait().unwrap().success());
-        assert!(printed.last() != Some(&0), "the process printed nothing, so it may not have been stuck");
+        assert!(
+            printed.last() != Some(&0),
+            "the process printed nothing, so it may not have been stuck"
+        );
         peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 }
@@ -88,7 +93,12 @@ fn a_plan_over_100_000_files_needs_less_than_64_mib() {
     }
     let baseline = baseline(&sandbox);
     let peak = peak_of_a_plan(&sandbox, "data/**");
-    assert!(peak - baseline < 64 * MIB, "{} MiB over {} MiB", (peak - baseline) / MIB, baseline / MIB);
+    assert!(
+        peak - baseline < 64 * MIB,
+        "{} MiB over {} MiB",
+        (peak - baseline) / MIB,
+        baseline / MIB
+    );
 }
 
 #[test]

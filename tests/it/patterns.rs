@@ -37,7 +37,11 @@ fn compare(arguments: &[&str]) -> Vec<u8> {
         .env("GLOB_MODULES", glob_modules())
         .output()
         .expect("node runs");
-    assert!(output.status.success(), "compare.mjs {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "compare.mjs {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -54,16 +58,21 @@ fn tree() -> (TempDir, String) {
 fn cases(list: &str, workspace: &str) -> Vec<(String, String, Value)> {
     let text = std::fs::read_to_string(glob_directory().join("cases.json")).unwrap();
     let document: Value = serde_json::from_str(&text).unwrap();
-    let text = |case: &Value, name: &str| case[name].as_str().unwrap().replace("@@WORKSPACE@@", workspace);
+    let text =
+        |case: &Value, name: &str| case[name].as_str().unwrap().replace("@@WORKSPACE@@", workspace);
     let cases = document[list].as_array().unwrap();
-    cases.iter().map(|case| (text(case, "name"), text(case, "patterns"), case["expected"].clone())).collect()
+    cases
+        .iter()
+        .map(|case| (text(case, "name"), text(case, "patterns"), case["expected"].clone()))
+        .collect()
 }
 
 /// What we select, or why we refuse the patterns.
 fn ours(workspace: &str, patterns: &str) -> Result<Vec<String>, String> {
     let workspace = Path::new(workspace);
     let patterns = Patterns::parse(patterns, workspace).map_err(|faults| format!("{faults:?}"))?;
-    let selection = select(workspace, &patterns, "data-paths", WhenEmpty::Ignore).map_err(|error| error.render())?;
+    let selection = select(workspace, &patterns, "data-paths", WhenEmpty::Ignore)
+        .map_err(|error| error.render())?;
     Ok(selection.files.into_iter().map(|(path, _)| path).collect())
 }
 
@@ -74,23 +83,41 @@ fn strings(list: &Value) -> Result<Vec<String>, String> {
 #[test]
 fn every_case_selects_what_hash_files_selects() {
     let (_place, workspace) = tree();
-    let answers: BTreeMap<String, Value> = serde_json::from_slice(&compare(&["--workspace", &workspace])).unwrap();
+    let answers: BTreeMap<String, Value> =
+        serde_json::from_slice(&compare(&["--workspace", &workspace])).unwrap();
     let cases = cases("cases", &workspace);
-    assert!(cases.len() > 150 && answers.len() == cases.len(), "{} cases, {} answers", cases.len(), answers.len());
+    assert!(
+        cases.len() > 150 && answers.len() == cases.len(),
+        "{} cases, {} answers",
+        cases.len(),
+        answers.len()
+    );
     let differences: Vec<String> = cases
         .iter()
-        .map(|(name, patterns, _)| (name, patterns, ours(&workspace, patterns), strings(&answers[name])))
+        .map(|(name, patterns, _)| {
+            (name, patterns, ours(&workspace, patterns), strings(&answers[name]))
+        })
         .filter(|(_, _, ours, theirs)| ours != theirs || ours.is_err())
-        .map(|(name, patterns, ours, theirs)| format!("{name} {patterns:?}:\n  ours   {ours:?}\n  theirs {theirs:?}"))
+        .map(|(name, patterns, ours, theirs)| {
+            format!("{name} {patterns:?}:\n  ours   {ours:?}\n  theirs {theirs:?}")
+        })
         .collect();
-    assert!(differences.is_empty(), "{} of {} differ:\n{}", differences.len(), cases.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {} differ:\n{}",
+        differences.len(),
+        cases.len(),
+        differences.join("\n")
+    );
 }
 
 #[test]
 fn the_cases_tell_patterns_apart() {
     let (_place, workspace) = tree();
-    let selections: std::collections::BTreeSet<_> =
-        cases("cases", &workspace).iter().map(|(_, patterns, _)| ours(&workspace, patterns).unwrap()).collect();
+    let selections: std::collections::BTreeSet<_> = cases("cases", &workspace)
+        .iter()
+        .map(|(_, patterns, _)| ours(&workspace, patterns).unwrap())
+        .collect();
     assert!(selections.len() > 80, "only {} different selections", selections.len());
 }
 
@@ -107,6 +134,10 @@ fn what_the_engines_disagree_on_is_refused() {
 fn where_an_engine_has_a_defect_the_rules_hold() {
     let (_place, workspace) = tree();
     for (name, patterns, expected) in cases("beyond", &workspace) {
-        assert_eq!(ours(&workspace, &patterns), Ok(strings(&expected).unwrap()), "{name} {patterns:?}");
+        assert_eq!(
+            ours(&workspace, &patterns),
+            Ok(strings(&expected).unwrap()),
+            "{name} {patterns:?}"
+        );
     }
 }

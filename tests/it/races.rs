@@ -31,7 +31,9 @@ impl Shared {
     /// A project of its own that uses this store.
     fn workspace(&self) -> Sandbox {
         let sandbox = match self {
-            Self::Directory(place) => Sandbox::with_store(&format!("file://{}", place.path().display())),
+            Self::Directory(place) => {
+                Sandbox::with_store(&format!("file://{}", place.path().display()))
+            }
             Self::Bucket(endpoint, bucket) => {
                 let mut sandbox = Sandbox::with_store(&format!("s3://{bucket}/cache"));
                 for (name, value) in endpoint.env() {
@@ -60,11 +62,17 @@ impl Shared {
         match self {
             Self::Directory(place) => {
                 let files = files_below(&place.path().join("v1"));
-                files.iter().filter(|path| path.to_string_lossy().contains(part)).map(|path| read_json(path)).collect()
+                files
+                    .iter()
+                    .filter(|path| path.to_string_lossy().contains(part))
+                    .map(|path| read_json(path))
+                    .collect()
             }
             Self::Bucket(endpoint, bucket) => {
-                let keys = String::from_utf8(endpoint.script(&["ls", bucket, "cache/v1/trusted/"])).unwrap();
-                let read = |key| serde_json::from_slice(&endpoint.script(&["cat", bucket, key])).unwrap();
+                let keys = String::from_utf8(endpoint.script(&["ls", bucket, "cache/v1/trusted/"]))
+                    .unwrap();
+                let read =
+                    |key| serde_json::from_slice(&endpoint.script(&["cat", bucket, key])).unwrap();
                 keys.lines().filter(|key| key.contains(part)).map(read).collect()
             }
         }
@@ -84,7 +92,8 @@ fn all_at_once(sandboxes: &[Sandbox], verb: &str, more: &[&str]) -> Vec<Value> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let children: Vec<_> = sandboxes.iter().map(begin).collect();
-    let runs: Vec<Run> = children.into_iter().map(|child| Run::of(child.wait_with_output().unwrap())).collect();
+    let runs: Vec<Run> =
+        children.into_iter().map(|child| Run::of(child.wait_with_output().unwrap())).collect();
     runs.iter().map(Run::json).collect()
 }
 
@@ -182,7 +191,11 @@ fn models_that_share_blobs_are_saved_at_once_in_a_directory() {
     let shared = Shared::directory();
     models_that_share_blobs(&shared);
     let Shared::Directory(place) = &shared else { return };
-    assert_eq!(files_below(&place.path().join("v1/blobs")).len(), 9, "the shared file and one pack each");
+    assert_eq!(
+        files_below(&place.path().join("v1/blobs")).len(),
+        9,
+        "the shared file and one pack each"
+    );
     assert!(files_below(&place.path().join("incoming")).is_empty());
 }
 
@@ -204,7 +217,9 @@ fn restores_into_one_destination_end_with_the_right_tree() {
     for round in 0..6 {
         match round % 2 {
             0 => fs::remove_dir_all(sandbox.path("models")).unwrap(),
-            _ => files_below(&sandbox.path("models")).iter().for_each(|path| fs::write(path, "old").unwrap()),
+            _ => files_below(&sandbox.path("models"))
+                .iter()
+                .for_each(|path| fs::write(path, "old").unwrap()),
         }
         let begin = |_| {
             let mut command = sandbox.command(Sandbox::arguments("restore", &[]));
@@ -216,7 +231,8 @@ fn restores_into_one_destination_end_with_the_right_tree() {
             assert_eq!(run.json()["restored"], true);
         }
         assert_same(&snapshot(&sandbox.path("models")), &wanted, &format!("round {round}"));
-        let names: Vec<_> = fs::read_dir(sandbox.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(sandbox.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 3, "data, src and models: {names:?}");
     }
 }

@@ -38,7 +38,13 @@ impl Scene {
         scene
     }
 
-    fn fault(&self, method: Method, path: &str, times: impl std::ops::RangeBounds<u32>, fault: Fault) {
+    fn fault(
+        &self,
+        method: Method,
+        path: &str,
+        times: impl std::ops::RangeBounds<u32>,
+        fault: Fault,
+    ) {
         self.server.fault(method, path, times, fault);
     }
 
@@ -176,7 +182,11 @@ fn one_flipped_byte_is_noticed_and_fetched_again() {
     scene.fault(Method::GET, BLOBS, 1..=1, Fault::Flip);
     scene.restores();
     let fetched = scene.server.requests_to(Method::GET, BLOBS);
-    assert_eq!(fetched.len(), scene.server.objects("v1/blobs/").len() + 1, "one blob was fetched twice");
+    assert_eq!(
+        fetched.len(),
+        scene.server.objects("v1/blobs/").len() + 1,
+        "one blob was fetched twice"
+    );
 }
 
 #[test]
@@ -206,7 +216,11 @@ fn a_lost_reply_to_a_replacement_makes_one_generation_and_not_two() {
     scene.sandbox.write("models/small.bin", "trained anew");
     scene.fault(Method::PUT, POINTERS, 1..=1, Fault::LoseReply);
     let output = scene.sandbox.run("save", &["--force-retrain"]).json();
-    assert_eq!((&output["saved"], &output["pointer"]["generation"]), (&true.into(), &2.into()), "{output}");
+    assert_eq!(
+        (&output["saved"], &output["pointer"]["generation"]),
+        (&true.into(), &2.into()),
+        "{output}"
+    );
     assert_eq!(output["pointer"]["previous"].as_array().unwrap().len(), 1, "{output}");
     assert!(puts(&scene.server)[1] >= 2, "the reply was lost, so the SDK must have asked again");
 }
@@ -229,7 +243,11 @@ fn could_not_look(sandbox: &Sandbox, needles: &[&str]) {
         assert!(!run.stderr.contains("no-model"), "{verb}: {}", run.stderr);
     }
     let output = sandbox.run("plan", &["--on-error", "retrain"]).json();
-    assert_eq!((&output["retrain-needed"], &output["reason"]), (&true.into(), &"store-unavailable".into()), "{output}");
+    assert_eq!(
+        (&output["retrain-needed"], &output["reason"]),
+        (&true.into(), &"store-unavailable".into()),
+        "{output}"
+    );
 }
 
 #[test]
@@ -237,7 +255,10 @@ fn a_denied_pointer_is_not_a_missing_one() {
     let scene = Scene::new();
     scene.fault(Method::GET, POINTERS, 1.., Fault::Answer(403, "AccessDenied"));
     scene.fault(Method::GET, HEADS, 1.., Fault::Answer(403, "AccessDenied"));
-    could_not_look(&scene.sandbox, &["cannot read", "AccessDenied", "s3:GetObject", "s3:ListBucket"]);
+    could_not_look(
+        &scene.sandbox,
+        &["cannot read", "AccessDenied", "s3:GetObject", "s3:ListBucket"],
+    );
 }
 
 #[test]
@@ -268,7 +289,10 @@ fn a_wrong_secret_key_is_told_as_that() {
 #[test]
 fn a_missing_bucket_is_not_a_missing_model() {
     let server = Server::start();
-    could_not_look(&project(&server.endpoint, "s3://no-such-bucket/x"), &["bucket `no-such-bucket` does not exist"]);
+    could_not_look(
+        &project(&server.endpoint, "s3://no-such-bucket/x"),
+        &["bucket `no-such-bucket` does not exist"],
+    );
 }
 
 #[test]
@@ -297,9 +321,18 @@ fn every_write_carries_its_digest_and_its_condition() {
         let body = request.body.unwrap();
         let base64 = STANDARD.encode(hex::decode(body.hex()).unwrap());
         assert_eq!(request.header("x-amz-checksum-sha256"), Some(base64.as_str()), "{request:?}");
-        assert_eq!(request.header("x-amz-content-sha256"), Some(body.hex().as_str()), "{request:?}");
+        assert_eq!(
+            request.header("x-amz-content-sha256"),
+            Some(body.hex().as_str()),
+            "{request:?}"
+        );
         assert_eq!(request.header("if-none-match"), Some("*"), "{request:?}");
-        for absent in ["content-encoding", "x-amz-decoded-content-length", "x-amz-trailer", "transfer-encoding"] {
+        for absent in [
+            "content-encoding",
+            "x-amz-decoded-content-length",
+            "x-amz-trailer",
+            "transfer-encoding",
+        ] {
             assert_eq!(request.header(absent), None, "{request:?}");
         }
         if request.path.contains(BLOBS) || request.path.contains(MANIFESTS) {
@@ -329,8 +362,12 @@ fn saving_the_same_again_sends_nothing() {
     write_model(&scene.sandbox.path("models"));
     let output = scene.sandbox.run("save", &[]).json();
     assert_eq!(output["saved"], false, "{output}");
-    let sent: Vec<String> =
-        scene.server.requests_to(Method::PUT, "/").into_iter().map(|request| request.path).collect();
+    let sent: Vec<String> = scene
+        .server
+        .requests_to(Method::PUT, "/")
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
     assert_eq!(sent, [] as [String; 0]);
 }
 
@@ -380,7 +417,8 @@ fn no_other_host_is_spoken_to() {
     std::fs::remove_dir_all(sandbox.path("models")).unwrap();
     sandbox.run("restore", &[]).json();
     sandbox.run("verify", &[]).json();
-    let mut hosts: Vec<String> = server.requests().iter().map(|request| request.host().to_owned()).collect();
+    let mut hosts: Vec<String> =
+        server.requests().iter().map(|request| request.host().to_owned()).collect();
     assert!(hosts.len() > 10, "{hosts:?}");
     hosts.dedup();
     assert_eq!(hosts, ["storage.invalid"]);

@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 /// Where `scripts/setup` installs what the tests need.
 pub fn lab() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    variable("ML_CACHE_LAB").or_else(|| Some(cache()?.join("ml-cache-lab"))).expect("ML_CACHE_LAB or HOME is set")
+    variable("ML_CACHE_LAB")
+        .or_else(|| Some(cache()?.join("ml-cache-lab")))
+        .expect("ML_CACHE_LAB or HOME is set")
 }

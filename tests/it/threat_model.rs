@@ -5,14 +5,22 @@ use std::path::Path;
 
 /// The cells of each numbered row of the table.
 fn rows(text: &str) -> Vec<Vec<String>> {
-    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-    text.lines().filter(|line| line.starts_with("| ")).map(cells).filter(|row| row[0].parse::<u32>().is_ok()).collect()
+    let cells = |line: &str| {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
+    };
+    text.lines()
+        .filter(|line| line.starts_with("| "))
+        .map(cells)
+        .filter(|row| row[0].parse::<u32>().is_ok())
+        .collect()
 }
 
 /// The file and the function that a cell such as `` `a.rs`: `b` `` names.
 fn named(cell: &str) -> (&str, &str) {
     let parts: Vec<&str> = cell.split('`').collect();
-    let ["", file, ": ", function, ""] = parts[..] else { panic!("{cell:?} does not name a file and a function") };
+    let ["", file, ": ", function, ""] = parts[..] else {
+        panic!("{cell:?} does not name a file and a function")
+    };
     (file, function)
 }
 
@@ -30,9 +38,13 @@ fn every_attempt_has_its_test() {
         } else {
             root.join("tests/it").join(file)
         };
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         if file.ends_with(".mjs") {
-            assert!(text.contains(&format!("\ntest('{function}',")), "{file} has no test '{function}'");
+            assert!(
+                text.contains(&format!("\ntest('{function}',")),
+                "{file} has no test '{function}'"
+            );
             continue;
         }
         let definition = format!("fn {function}()");

@@ -23,7 +23,11 @@ fn found(absent: usize) -> Lookup {
 }
 
 fn by_input() -> Forced {
-    Forced { by: Some("octocat".into()), source: ForceSource::Input, detail: "force-retrain".into() }
+    Forced {
+        by: Some("octocat".into()),
+        source: ForceSource::Input,
+        detail: "force-retrain".into(),
+    }
 }
 
 #[test]

@@ -57,11 +57,13 @@ fn called(path: &str) -> Called {
 
 /// A pull request's pointer as its own run wrote it.
 fn pointer() -> Pointer {
-    let mut pointer = Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap();
+    let mut pointer =
+        Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap();
     pointer.scope = Scope::PullRequest(7);
     let producer = pointer.producer.clone().unwrap();
     let (event, git_ref) = ("pull_request".to_owned(), "refs/pull/7/merge".to_owned());
-    pointer.producer = Some(Producer { repository_id: 42, run_id: 1001, event, git_ref, ..producer });
+    pointer.producer =
+        Some(Producer { repository_id: 42, run_id: 1001, event, git_ref, ..producer });
     pointer
 }
 
@@ -109,7 +111,10 @@ fn only_this_merge_of_an_own_branch_counts() {
     let nowhere = Here { repository_id: 0, ..here() };
     for id in [Some(42), Some(0), None] {
         let pull = PullFacts { base_repository_id: id, head_repository_id: id, ..pull() };
-        assert!(merged_here(&pull, &nowhere).unwrap_err().contains("GITHUB_REPOSITORY_ID"), "{id:?}");
+        assert!(
+            merged_here(&pull, &nowhere).unwrap_err().contains("GITHUB_REPOSITORY_ID"),
+            "{id:?}"
+        );
     }
 }
 
@@ -145,13 +150,16 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
 fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() {
     let followed = |called: Option<Vec<Called>>| {
         let files = workflow_files(&TrainingRun { called, ..run() }, &here())?;
-        Ok::<_, String>(files.into_iter().map(|followed| (followed.file, followed.sha)).collect::<Vec<_>>())
+        Ok::<_, String>(
+            files.into_iter().map(|followed| (followed.file, followed.sha)).collect::<Vec<_>>(),
+        )
     };
     let own = (WORKFLOW.to_owned(), HEAD.to_owned());
     let shared = |sha: &str| (".github/workflows/shared.yml".to_owned(), sha.to_owned());
     assert_eq!(followed(run().called).unwrap(), [shared(TRIAL), own.clone()]);
     // A ref of its own is the file of that commit, whatever the ref is called.
-    let stable = Called { sha: Some(SHA.into()), ..called("org/repo/.github/workflows/shared.yml@stable") };
+    let stable =
+        Called { sha: Some(SHA.into()), ..called("org/repo/.github/workflows/shared.yml@stable") };
     let twice = [run().called.unwrap(), vec![stable]].concat();
     assert_eq!(followed(Some(twice)).unwrap(), [shared(TRIAL), shared(SHA), own.clone()]);
     for foreign in [Vec::new(), vec![called("other/models/.github/workflows/a.yml@b.yml")]] {
@@ -167,7 +175,10 @@ fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() 
         Called { sha: None, ..local.clone() },
         Called { sha: Some(String::new()), ..local },
     ] {
-        assert!(followed(Some(vec![unclear.clone()])).unwrap_err().contains("not clear"), "{unclear:?}");
+        assert!(
+            followed(Some(vec![unclear.clone()])).unwrap_err().contains("not clear"),
+            "{unclear:?}"
+        );
     }
     // A run of which nothing is known may call anything.
     assert!(followed(None).unwrap_err().contains("not known which workflows"));
@@ -181,8 +192,17 @@ fn nothing_else_may_have_caused_the_runs_of_the_branch() {
     for (bad, why) in [
         (Rivals { of_branch: vec![8, 7], ..alone.clone() }, "#8 has the same branch"),
         (Rivals { of_branch: vec![], ..alone.clone() }, "not among the pull requests"),
-        (Rivals { events: [events(), vec!["base_ref_changed".into()]].concat(), ..alone.clone() }, "all the time"),
-        (Rivals { events: vec!["automatic_base_change_succeeded".into()], ..alone.clone() }, "all the time"),
+        (
+            Rivals {
+                events: [events(), vec!["base_ref_changed".into()]].concat(),
+                ..alone.clone()
+            },
+            "all the time",
+        ),
+        (
+            Rivals { events: vec!["automatic_base_change_succeeded".into()], ..alone.clone() },
+            "all the time",
+        ),
     ] {
         assert!(without_rivals(&bad, &pull()).unwrap_err().contains(why), "{bad:?}");
     }
@@ -191,10 +211,18 @@ fn nothing_else_may_have_caused_the_runs_of_the_branch() {
 #[test]
 fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
     let now = pointer().created_at + SignedDuration::from_hours(1);
-    let (namespace, model, fingerprint) = (pointer().namespace, pointer().model, pointer().fingerprint);
+    let (namespace, model, fingerprint) =
+        (pointer().namespace, pointer().model, pointer().fingerprint);
     let wanted = Wanted { namespace: &namespace, model: &model, fingerprint: &fingerprint };
     let check = |stored: &Pointer, artifact: &Pointer| {
-        same_pointer(&stored.to_bytes().unwrap(), &artifact.to_bytes().unwrap(), &run(), &pull(), wanted, now)
+        same_pointer(
+            &stored.to_bytes().unwrap(),
+            &artifact.to_bytes().unwrap(),
+            &run(),
+            &pull(),
+            wanted,
+            now,
+        )
     };
     assert_eq!(check(&pointer(), &pointer()), Ok(pointer()));
     let forged = Pointer { nonce: "f".repeat(32), ..pointer() };
@@ -213,8 +241,16 @@ fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
         (changed(|pointer| pointer.producer = None), "another run"),
         (changed(|pointer| pointer.producer.as_mut().unwrap().run_id = 1000), "another run"),
         (changed(|pointer| pointer.producer.as_mut().unwrap().repository_id = 43), "another run"),
-        (changed(|pointer| pointer.producer.as_mut().unwrap().event = "push".into()), "another run"),
-        (changed(|pointer| pointer.producer.as_mut().unwrap().git_ref = "refs/pull/8/merge".into()), "another run"),
+        (
+            changed(|pointer| pointer.producer.as_mut().unwrap().event = "push".into()),
+            "another run",
+        ),
+        (
+            changed(|pointer| {
+                pointer.producer.as_mut().unwrap().git_ref = "refs/pull/8/merge".into()
+            }),
+            "another run",
+        ),
         (changed(|pointer| pointer.created_at += SignedDuration::from_hours(2)), "future"),
     ] {
         assert!(check(&bad, &bad).unwrap_err().contains(why), "{bad:?}");

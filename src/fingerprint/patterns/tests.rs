@@ -12,7 +12,10 @@ fn check(text: &str, selected: &[&str], others: &[&str]) {
         assert!(patterns.selects(&split(path)), "{text:?} must select {path}");
         let components = split(path);
         for length in 0..components.len() {
-            assert!(patterns.may_select_below(&components[..length]), "{text:?} must descend towards {path}");
+            assert!(
+                patterns.may_select_below(&components[..length]),
+                "{text:?} must descend towards {path}"
+            );
         }
     }
     for path in others {

@@ -5,8 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn file(path: &str, size: u64) -> File {
-    let parts =
-        if size == 0 { Vec::new() } else { vec![Part { blob: Digest::of(path.as_bytes()), offset: 0, length: size }] };
+    let parts = if size == 0 {
+        Vec::new()
+    } else {
+        vec![Part { blob: Digest::of(path.as_bytes()), offset: 0, length: size }]
+    };
     File { path: path.to_owned(), size, mode: Mode::Regular, parts }
 }
 
@@ -26,7 +29,14 @@ fn the_bytes_are_exactly_those_of_the_format() {
     assert_eq!(
         String::from_utf8(manifest.to_bytes().unwrap()).unwrap(),
         format!(
-            r#"{{"schema":"ml-cache/manifest/v1","files":[{{"path":"models/a.bin","size":3,"mode":"644","parts":[{{"blob":"{blob}","offset":0,"length":3}}]}}],"links":[{{"path":"models/latest","target":"a.bin"}}],"dirs":["models/empty"]}}"#
+            concat!(
+                r#"{{"schema":"ml-cache/manifest/v1","#,
+                r#""files":[{{"path":"models/a.bin","size":3,"mode":"644","#,
+                r#""parts":[{{"blob":"{blob}","offset":0,"length":3}}]}}],"#,
+                r#""links":[{{"path":"models/latest","target":"a.bin"}}],"#,
+                r#""dirs":["models/empty"]}}"#,
+            ),
+            blob = blob
         )
     );
 }
@@ -95,10 +105,16 @@ fn hostile_links_are_refused() {
         ("a/l", "../.git/config"),
         ("l", "a\0"),
     ] {
-        assert!(Manifest::new(vec![], vec![link(path, target)], vec![]).is_err(), "{path} -> {target}");
+        assert!(
+            Manifest::new(vec![], vec![link(path, target)], vec![]).is_err(),
+            "{path} -> {target}"
+        );
     }
     for (path, target) in [("a/b/l", "../../x"), ("l", "a/b"), ("l", "./x"), ("a/l", "..")] {
-        assert!(Manifest::new(vec![], vec![link(path, target)], vec![]).is_ok(), "{path} -> {target}");
+        assert!(
+            Manifest::new(vec![], vec![link(path, target)], vec![]).is_ok(),
+            "{path} -> {target}"
+        );
     }
 }
 
@@ -128,16 +144,25 @@ fn wrong_sums_order_and_schema_are_refused() {
         ..file("a", 1)
     };
     assert!(Manifest::new(vec![huge], vec![], vec![]).is_err());
-    assert!(Manifest::parse(br#"{"schema":"ml-cache/manifest/v2","files":[],"links":[],"dirs":[]}"#).is_err());
     assert!(
-        Manifest::parse(br#"{"schema":"ml-cache/manifest/v1","files":[],"links":[],"dirs":[],"url":"x"}"#).is_err()
+        Manifest::parse(br#"{"schema":"ml-cache/manifest/v2","files":[],"links":[],"dirs":[]}"#)
+            .is_err()
+    );
+    assert!(
+        Manifest::parse(
+            br#"{"schema":"ml-cache/manifest/v1","files":[],"links":[],"dirs":[],"url":"x"}"#
+        )
+        .is_err()
     );
     assert!(Manifest::parse(b"[]").is_err());
 }
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(names in proptest::collection::btree_set("[a-zA-Z0-9é \\\\\n\"]{1,12}", 0..20), size in 0_u64..1000) {
+    fn what_is_written_is_read_back(
+        names in proptest::collection::btree_set("[a-zA-Z0-9é \\\\\n\"]{1,12}", 0..20),
+        size in 0_u64..1000,
+    ) {
         let mut names: Vec<String> = names.into_iter().collect();
         names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         let files = names.iter().map(|name| file(name, size)).collect();

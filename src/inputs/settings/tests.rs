@@ -15,7 +15,8 @@ fn check(verb: Verb, values: &[(&str, &str)]) -> Result<Settings> {
     resolve(verb, &raw(values), &environment, None, Path::new("/tmp"))
 }
 
-const GOOD: &[(&str, &str)] = &[("model", "m"), ("data-paths", "data/**"), ("model-path", "models/")];
+const GOOD: &[(&str, &str)] =
+    &[("model", "m"), ("data-paths", "data/**"), ("model-path", "models/")];
 
 #[test]
 fn little_is_needed() {
@@ -30,7 +31,13 @@ fn little_is_needed() {
 #[test]
 fn empty_strings_are_defaults() {
     let mut values = GOOD.to_vec();
-    values.extend([("force-retrain", ""), ("max-age", " "), ("on-error", ""), ("fingerprint", ""), ("store", "")]);
+    values.extend([
+        ("force-retrain", ""),
+        ("max-age", " "),
+        ("on-error", ""),
+        ("fingerprint", ""),
+        ("store", ""),
+    ]);
     assert_eq!(check(Verb::Run, &values).unwrap().policy, Policy::default());
 }
 
@@ -81,7 +88,8 @@ fn every_fault_is_in_one_message() {
     assert_eq!(error.exit_code(), 2);
     let text = error.to_string();
     for needle in [
-        "input `store`: `gs://bucket`: the scheme `gs` is not known; accepted: `s3://bucket/prefix` or `file:///directory`",
+        "input `store`: `gs://bucket`: the scheme `gs` is not known; accepted: \
+         `s3://bucket/prefix` or `file:///directory`",
         "input `data-paths`: `../secret`: `..` is not allowed",
         "input `data-paths`: `!`: it is empty",
         "input `model-path`: ``: it includes nothing",
@@ -94,7 +102,8 @@ fn every_fault_is_in_one_message() {
         "input `extra-key`: `nothing`",
         "input `endpoint-url`: `ftp://x`",
         "input `destination`: `../up`",
-        "input `artifact-retention-days`: `99999999`: nothing is kept for so long; accepted: a number of days, 1 to 400",
+        "input `artifact-retention-days`: `99999999`: nothing is kept for so long; accepted: a \
+         number of days, 1 to 400",
     ] {
         assert!(text.contains(needle), "{needle}\nin\n{text}");
     }
@@ -103,10 +112,13 @@ fn every_fault_is_in_one_message() {
 #[test]
 fn in_github_actions_a_store_must_be_named() {
     let run = RunContext { repository: "org/repo".into(), ..RunContext::default() };
-    let error = resolve(Verb::Run, &raw(GOOD), &Environment::default(), Some(&run), Path::new("/tmp")).unwrap_err();
+    let error =
+        resolve(Verb::Run, &raw(GOOD), &Environment::default(), Some(&run), Path::new("/tmp"))
+            .unwrap_err();
     assert!(error.to_string().contains("it is required in GitHub Actions"), "{error}");
     let environment: Environment = [("ML_CACHE_STORE", "s3://bucket/x")].into_iter().collect();
-    let settings = resolve(Verb::Run, &raw(GOOD), &environment, Some(&run), Path::new("/tmp")).unwrap();
+    let settings =
+        resolve(Verb::Run, &raw(GOOD), &environment, Some(&run), Path::new("/tmp")).unwrap();
     assert_eq!(settings.namespace.to_string(), "org/repo");
     assert_eq!(settings.store.to_string(), "s3://bucket/x");
 }
@@ -114,9 +126,15 @@ fn in_github_actions_a_store_must_be_named() {
 #[test]
 fn credentials_in_a_url_are_not_shown() {
     let mut values = GOOD.to_vec();
-    values.extend([("store", "s3://KEY:hunter2@bucket"), ("endpoint-url", "https://user:hunter2@host")]);
+    values.extend([
+        ("store", "s3://KEY:hunter2@bucket"),
+        ("endpoint-url", "https://user:hunter2@host"),
+    ]);
     let error = check(Verb::Run, &values).unwrap_err();
-    assert!(error.to_string().contains("s3://***@bucket") && !error.to_string().contains("hunter2"), "{error}");
+    assert!(
+        error.to_string().contains("s3://***@bucket") && !error.to_string().contains("hunter2"),
+        "{error}"
+    );
     for (name, value) in [
         ("endpoint-url", "user:hunter2@host:9000"),
         ("endpoint-url", "//user:hunter2@host"),
@@ -133,13 +151,17 @@ fn credentials_in_a_url_are_not_shown() {
         ("data-paths", "../x\n/https://user:hunter2@host/owner/name"),
     ] {
         let error = check(Verb::Run, &[GOOD, &[(name, value)]].concat()).unwrap_err().to_string();
-        assert!(error.contains(&format!("`{name}`")) && !error.contains("hunter2"), "{value}: {error}");
+        assert!(
+            error.contains(&format!("`{name}`")) && !error.contains("hunter2"),
+            "{value}: {error}"
+        );
     }
 }
 
 #[test]
 fn keys_that_nobody_could_send_matter_only_where_they_are_used() {
-    let role = [("role-to-assume", "arn:aws:iam::123456789012:role/trainer"), ("region", "eu-central-1")];
+    let role =
+        [("role-to-assume", "arn:aws:iam::123456789012:role/trainer"), ("region", "eu-central-1")];
     for (variable, with_role, accepted) in [
         ("AWS_ACCESS_KEY_ID", false, false),
         ("AWS_SECRET_ACCESS_KEY", false, false),

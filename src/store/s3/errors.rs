@@ -26,7 +26,8 @@ where
             answered(action, key, bucket, status, &code, &said)
         }
         SdkError::TimeoutError(_) => {
-            StoreError::new(Kind::Unreachable, action, key, "the store did not answer in time").hint(REACH)
+            StoreError::new(Kind::Unreachable, action, key, "the store did not answer in time")
+                .hint(REACH)
         }
         _ => unanswered(action, key, &error),
     }
@@ -34,7 +35,14 @@ where
 
 const REACH: &str = "check `endpoint-url` and `region`, and that this machine can reach the store";
 
-fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &str, said: &str) -> StoreError {
+fn answered(
+    action: &'static str,
+    key: &Key,
+    bucket: &str,
+    status: u16,
+    code: &str,
+    said: &str,
+) -> StoreError {
     let make = |kind, reason: String| StoreError::new(kind, action, key, reason);
     let in_words = || match (code, said) {
         ("", "") => format!("the store answered {status}"),
@@ -46,27 +54,50 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
         (_, "NoSuchBucket") => make(Kind::NoStore, format!("the bucket `{bucket}` does not exist"))
             .hint("check the bucket's name in `store`, and `region` or `endpoint-url`"),
         // If-Match on a key that is gone; a plain read of a missing key has the same code.
-        (404, "NoSuchKey") if action == "write" => make(Kind::Changed, "the object is gone".to_owned()),
-        // The answer to HEAD has no body, and so no code; whoever sends one has read something before.
+        (404, "NoSuchKey") if action == "write" => {
+            make(Kind::Changed, "the object is gone".to_owned())
+        }
+        // The answer to HEAD has no body, and so no code; whoever sends one has read something
+        // before.
         (404, "NoSuchKey") => make(Kind::NotFound, "there is no such object".to_owned()),
-        (404, _) if action == "look up" => make(Kind::NotFound, "there is no such object".to_owned()),
+        (404, _) if action == "look up" => make(
+            Kind::NotFound,
+            "there is no such \
+                                                                 object"
+                .to_owned(),
+        ),
         // Any web server answers 404; only S3 says what is missing.
         (404, _) => make(Kind::Other, format!("{}, but not as S3 does", in_words())).hint(REACH),
         (412, _) => make(Kind::Exists, "somebody else wrote it meanwhile".to_owned()),
         (409, _) => make(Kind::Conflict, in_words()),
-        (400, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "ChecksumMismatch") => {
-            make(Kind::Damaged, in_words())
-        }
+        (
+            400,
+            "BadDigest"
+            | "InvalidDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch"
+            | "ChecksumMismatch",
+        ) => make(Kind::Damaged, in_words()),
         (400 | 403, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
             make(Kind::Unauthenticated, in_words()).hint(
-                "the credentials have expired: `role-to-assume` fetches fresh ones and renews them during a transfer; \
-                 aws-actions/configure-aws-credentials has to run after the training, right before this step",
+                "the credentials have expired: `role-to-assume` fetches fresh ones and renews them \
+                 during a transfer; \
+                 aws-actions/configure-aws-credentials has to run after the training, right before \
+                 this step",
             )
         }
-        (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidClientTokenId")
+        (
+            403,
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "InvalidToken"
+            | "InvalidClientTokenId",
+        )
         | (400, "InvalidToken")
-        | (401, _) => make(Kind::Unauthenticated, in_words())
-            .hint("the store does not accept these credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role"),
+        | (401, _) => make(Kind::Unauthenticated, in_words()).hint(
+            "the store does not accept these credentials: check AWS_ACCESS_KEY_ID, \
+                   AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role",
+        ),
         (403, "RequestTimeTooSkewed") => {
             make(Kind::Unauthenticated, in_words()).hint("set this machine's clock")
         }
@@ -76,41 +107,63 @@ fn answered(action: &'static str, key: &Key, bucket: &str, status: u16, code: &s
                 // Without s3:ListBucket, S3 answers 403 for a missing object.
                 _ => "s3:GetObject on the objects and s3:ListBucket",
             };
-            make(Kind::Denied, in_words())
-                .hint(format!("the credentials need {right} on the bucket `{bucket}`; or the access key is wrong"))
+            make(Kind::Denied, in_words()).hint(format!(
+                "the credentials need {right} on the bucket `{bucket}`; or the \
+                               access key is wrong"
+            ))
         }
-        (301 | 307 | 400, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect") => {
-            make(Kind::Other, in_words()).hint("the bucket is in another region: set the input `region`")
-        }
+        (
+            301 | 307 | 400,
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect",
+        ) => make(Kind::Other, in_words()).hint(
+            "the bucket is in another region: set the input \
+                                                `region`",
+        ),
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
 }
 
 fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
-    let all = causes(error).iter().map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ");
+    let all = causes(error)
+        .iter()
+        .map(|cause| cause.to_string().to_lowercase())
+        .collect::<Vec<_>>()
+        .join(": ");
     if let Some(own) = own(error) {
         let refused = StoreError::new(Kind::Unauthenticated, action, key, own.explanation());
         return if own.hints().is_empty() { refused } else { refused.hint(own.hints().join("; ")) };
     }
     if all.contains("custom endpoint") {
-        // Not with the reason: it repeats the URL, and with it the credentials that do not belong there.
+        // Not with the reason: it repeats the URL, and with it the credentials that do not belong
+        // there.
         return StoreError::new(Kind::Other, action, key, "the endpoint is no base URL").hint(
-            "check `endpoint-url`, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, and `endpoint_url` in the AWS configuration",
+            "check `endpoint-url`, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, and `endpoint_url` in \
+             the AWS configuration",
         );
     }
     // A metadata service that is there and refuses is one way to have none.
     if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
         let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));
         return StoreError::new(Kind::Unauthenticated, action, key, reason).hint(
-            "check the AWS variables of this step: files that they name must lie inside of the container, such as in the \
+            "check the AWS variables of this step: files that they name must lie inside of the \
+             container, such as in the \
              workspace; or set `role-to-assume`",
         );
     }
     if all.contains("credential") {
-        return StoreError::new(Kind::Unauthenticated, action, key, "no AWS credentials were found").hint(
-            "set `role-to-assume`, use aws-actions/configure-aws-credentials before this step, or set AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY; inside a container the instance metadata service answers only with a hop limit of 2 or more",
+        return StoreError::new(
+            Kind::Unauthenticated,
+            action,
+            key,
+            "no AWS credentials were \
+                                                                    found",
+        )
+        .hint(
+            "set `role-to-assume`, use aws-actions/configure-aws-credentials before this step, or \
+             set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY; inside a container the instance metadata service answers only \
+             with a hop limit of 2 or more",
         );
     }
     let reason = format!("the store cannot be reached: {}", root_cause(error));
@@ -122,7 +175,8 @@ fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a crate::Error> {
     causes(error).into_iter().find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns the innermost cause, which is the one that says what happened; a server may have worded it.
+/// Returns the innermost cause, which is the one that says what happened; a server may have worded
+/// it.
 pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     causes(error).pop().map(|cause| sanitize::message(&cause.to_string())).unwrap_or_default()
 }
@@ -163,7 +217,11 @@ mod tests {
             ("read", 503, "SlowDown", Kind::Unreachable),
             ("read", 418, "Teapot", Kind::Other),
         ] {
-            assert_eq!(answered(action, &key, "bucket", status, code, "").kind, kind, "{status} {code}");
+            assert_eq!(
+                answered(action, &key, "bucket", status, code, "").kind,
+                kind,
+                "{status} {code}"
+            );
         }
     }
 }

@@ -68,13 +68,16 @@ pub(super) fn known(double: &Double, token: &str) {
         "state",
         &json!({
             "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
-            "tokens": {token: {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+            "tokens": {
+                token: {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}},
+            },
             "runs": [run(json!({}))],
         }),
     );
 }
 
-/// A later job, after one that uploaded an artifact of this name in a run that the API knows and the token may read.
+/// A later job, after one that uploaded an artifact of this name in a run that the API knows and
+/// the token may read.
 pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
     let (double, runner) = job();
     let name = saved(&runner).output("artifact-name").to_owned();
@@ -84,7 +87,8 @@ pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
 
 /// The inputs that name this run and nothing else.
 pub(super) fn by_run(token: &str) -> Vec<(&str, &str)> {
-    [&NO_PATHS[..], &[("run-id", "1001"), ("repository", REPOSITORY), ("github-token", token)]].concat()
+    [&NO_PATHS[..], &[("run-id", "1001"), ("repository", REPOSITORY), ("github-token", token)]]
+        .concat()
 }
 
 #[test]
@@ -101,12 +105,18 @@ fn a_save_uploads_its_pointer_and_a_job_of_the_run_finds_it() {
     restores(&deploy, &[("pointer", &format!("artifact:{name}"))]);
     // The name without attempt and suffix is known beforehand.
     restores(&deployment(&runner), &[("pointer", "artifact:ml-cache-fraud")]);
-    let resolve = deployment(&runner)
-        .step_with("resolve", &[&NO_PATHS[..], &[("pointer", &format!("artifact:{name}"))]].concat());
+    let resolve = deployment(&runner).step_with(
+        "resolve",
+        &[&NO_PATHS[..], &[("pointer", &format!("artifact:{name}"))]].concat(),
+    );
     resolve.succeeds();
     assert_eq!(resolve.pick(["cache-hit", "restored"]), ["true", "false"]);
     assert_eq!(resolve.output("pointer"), save.output("pointer"));
-    refuses(&deployment(&runner), &[("pointer", "artifact:other")], &["this run has no artifact `other`", "hint:"]);
+    refuses(
+        &deployment(&runner),
+        &[("pointer", "artifact:other")],
+        &["this run has no artifact `other`", "hint:"],
+    );
 }
 
 /// GitHub's own client, with a runner's environment.
@@ -135,7 +145,8 @@ fn an_artifact_expires_after_the_days_that_were_asked_for_and_the_repository_all
         runner.input("artifact-retention-days", asked);
         saved(&runner);
         let request = &double.look("requests?path=CreateArtifact")[0];
-        let expires: jiff::Timestamp = request["body"]["expires_at"].as_str().unwrap().parse().unwrap();
+        let expires: jiff::Timestamp =
+            request["body"]["expires_at"].as_str().unwrap().parse().unwrap();
         let days = expires.duration_since(jiff::Timestamp::now()).as_hours().div_euclid(24) + 1;
         assert_eq!(days, wanted, "{asked} of {allowed}: {request}");
     }
@@ -161,9 +172,13 @@ fn the_official_client_downloads_what_was_uploaded() {
     let listed = official(&variables, &["get", name]);
     assert_eq!(listed["artifact"]["id"].to_string(), save.output("artifact-id"), "{listed}");
     official(&variables, &["download", name, place.path().to_str().unwrap()]);
-    let files: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let files: Vec<_> =
+        fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, ["pointer.json"]);
-    assert_eq!(fs::read_to_string(place.path().join("pointer.json")).unwrap(), save.output("pointer"));
+    assert_eq!(
+        fs::read_to_string(place.path().join("pointer.json")).unwrap(),
+        save.output("pointer")
+    );
 }
 
 #[test]
@@ -206,8 +221,14 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
         (edited(|p| p["model"] = json!("other")), "model"),
         (edited(|p| p["scope"] = json!("pr/1")), "scope"),
         (edited(|p| p["endpoint"] = json!("http://evil.example")), "unknown field"),
-        (edited(|p| p["manifest"]["digest"] = json!(format!("sha256:{}", "ab".repeat(32)))), "manifest"),
-        (edited(|p| p["fingerprint"] = json!(format!("sha256:{}", "ab".repeat(32)))), "no such pointer"),
+        (
+            edited(|p| p["manifest"]["digest"] = json!(format!("sha256:{}", "ab".repeat(32)))),
+            "manifest",
+        ),
+        (
+            edited(|p| p["fingerprint"] = json!(format!("sha256:{}", "ab".repeat(32)))),
+            "no such pointer",
+        ),
         (edited(|p| p["generation"] = json!(0)), "generation"),
         (edited(|p| p["nonce"] = json!("x".repeat(70_000))), "limit"),
         ("{".to_owned(), "pointer"),
@@ -215,17 +236,29 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
     for (claimed, needle) in &cases {
         refuses(&deployment(&runner), &[("pointer", claimed)], &["the pointer is refused", needle]);
     }
-    refuses(&deployment(&runner), &[("pointer", &pointer.to_string()), ("fingerprint", &other)], &["fingerprint"]);
+    refuses(
+        &deployment(&runner),
+        &[("pointer", &pointer.to_string()), ("fingerprint", &other)],
+        &["fingerprint"],
+    );
     // The same as artifacts, with zips that are none, too large, or hold something else.
-    let seed =
-        |name: &str, files: Value| json!({"repository": REPOSITORY, "run_id": 1001, "name": name, "files": files});
+    let seed = |name: &str, files: Value| {
+        json!({
+            "repository": REPOSITORY, "run_id": 1001, "name": name, "files": files,
+        })
+    };
     double.control(
         "state",
         &json!({"artifacts": [
-            seed("wrong-scope", json!({"pointer.json": serde_json::from_str::<Value>(&cases[3].0).unwrap()})),
+            seed("wrong-scope", json!({
+                "pointer.json": serde_json::from_str::<Value>(&cases[3].0).unwrap(),
+            })),
             seed("no-pointer", json!({"other.json": {}})),
             seed("bomb", json!({"pointer.json": " ".repeat(300_000)})),
-            {"repository": REPOSITORY, "run_id": 1001, "name": "no-zip", "content_base64": "bm90IGEgemlw"},
+            {
+                "repository": REPOSITORY, "run_id": 1001, "name": "no-zip",
+                "content_base64": "bm90IGEgemlw",
+            },
         ]}),
     );
     for name in ["wrong-scope", "no-pointer", "bomb", "no-zip"] {
@@ -242,7 +275,8 @@ fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
         let mut deploy = deployment(&runner);
         deploy.env("GITHUB_REPOSITORY", "acme/serving");
         deploy.env("GITHUB_REPOSITORY_ID", "99");
-        let step = deploy.step_with("restore", &[&NO_PATHS[..], &[("repository", REPOSITORY)], more].concat());
+        let step = deploy
+            .step_with("restore", &[&NO_PATHS[..], &[("repository", REPOSITORY)], more].concat());
         (deploy, step)
     };
     for more in [
@@ -326,7 +360,11 @@ fn runs_that_are_not_trusted_name_no_model() {
                     REPOSITORY: {"id": 4242, "default_branch": "main", "private": false},
                     "evil/fork": {"id": 666, "default_branch": "main", "fork": true},
                 },
-                "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+                "tokens": {
+                    "reader": {
+                        "kind": "classic", "repositories": "*", "permissions": {"actions": "read"},
+                    },
+                },
                 "runs": [run(more)],
             }),
         );
@@ -353,20 +391,40 @@ fn of_a_run_that_trained_from_several_inputs_the_one_that_is_meant_is_restored()
         deploy.read("models/model.bin")
     };
     assert_eq!(restored(&[("fingerprint", first.output("fingerprint"))]), "weights");
-    assert_eq!(restored(&[("fingerprint", second.output("fingerprint"))]), "weights of the second leg");
+    assert_eq!(
+        restored(&[("fingerprint", second.output("fingerprint"))]),
+        "weights of the second leg"
+    );
     assert_eq!(restored(&[("artifact-name", first.output("artifact-name"))]), "weights");
     let step = deploy.step_with("restore", &by_run("reader"));
-    step.fails(1, &["more than one set of inputs", first.output("fingerprint"), second.output("fingerprint"), "hint:"]);
+    step.fails(
+        1,
+        &[
+            "more than one set of inputs",
+            first.output("fingerprint"),
+            second.output("fingerprint"),
+            "hint:",
+        ],
+    );
     let unknown = format!("sha256:{}", "ab".repeat(32));
-    deploy.step_with("restore", &[&by_run("reader")[..], &[("fingerprint", &unknown)]].concat()).fails(1, &[]);
+    deploy
+        .step_with("restore", &[&by_run("reader")[..], &[("fingerprint", &unknown)]].concat())
+        .fails(1, &[]);
 }
 
 #[test]
 fn passing_faults_of_the_service_are_overcome() {
     for faults in [
-        json!([{"method": "POST", "path": "CreateArtifact", "times": 2, "action": {"status": 503}}]),
+        json!([
+            {"method": "POST", "path": "CreateArtifact", "times": 2, "action": {"status": 503}},
+        ]),
         json!([{"method": "PUT", "path": "comp=block", "nth": 1, "action": "reset"}]),
-        json!([{"method": "POST", "path": "FinalizeArtifact", "nth": 1, "action": {"status": 403, "body": "Error from intermediary"}}]),
+        json!([
+            {
+                "method": "POST", "path": "FinalizeArtifact", "nth": 1,
+                "action": {"status": 403, "body": "Error from intermediary"},
+            },
+        ]),
     ] {
         let (double, runner) = job();
         double.control("faults", &faults);
@@ -382,7 +440,10 @@ fn answers_that_break_off_or_are_not_of_the_known_form_are_asked_for_again() {
         "faults",
         &json!([
             {"path": "CreateArtifact", "nth": 1, "action": page},
-            {"method": "PUT", "path": "comp=blocklist", "nth": 1, "action": {"status": 502, "body": "<html>"}},
+            {
+                "method": "PUT", "path": "comp=blocklist", "nth": 1,
+                "action": {"status": 502, "body": "<html>"},
+            },
             {"path": "FinalizeArtifact", "nth": 1, "action": page},
         ]),
     );
@@ -397,7 +458,8 @@ fn answers_that_break_off_or_are_not_of_the_known_form_are_asked_for_again() {
         ]),
     );
     restores(&deployment(&runner), &[("pointer", &format!("artifact:{name}"))]);
-    let struck = double.look("faults").as_array().unwrap().iter().filter(|rule| rule["struck"] == 1).count();
+    let struck =
+        double.look("faults").as_array().unwrap().iter().filter(|rule| rule["struck"] == 1).count();
     assert_eq!(struck, 3, "{}", double.look("faults"));
 }
 
@@ -418,8 +480,12 @@ fn an_artifact_whose_answer_was_lost_is_made_all_the_same() {
 #[test]
 fn a_used_up_quota_is_told_at_once() {
     let (double, runner) = job();
-    let body = json!({"code": "resource_exhausted", "msg": "insufficient usage to create artifact"});
-    double.control("faults", &json!([{"path": "CreateArtifact", "action": {"status": 429, "body": body}}]));
+    let body =
+        json!({"code": "resource_exhausted", "msg": "insufficient usage to create artifact"});
+    double.control(
+        "faults",
+        &json!([{"path": "CreateArtifact", "action": {"status": 429, "body": body}}]),
+    );
     let save = saved(&runner);
     assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
     for told in ["insufficient usage", "hint: the account's storage for artifacts is used up"] {
@@ -434,13 +500,22 @@ fn an_artifact_that_cannot_be_finalized_is_tried_as_long_as_it_may_help_and_the_
     for (status, announced, finalized) in [(401, 1, 1), (404, 3, 3), (503, 1, 5)] {
         let (double, runner) = job();
         let body = json!({"msg": "not this time"});
-        double.control("faults", &json!([{"path": "FinalizeArtifact", "action": {"status": status, "body": body}}]));
+        double.control(
+            "faults",
+            &json!([{"path": "FinalizeArtifact", "action": {"status": status, "body": body}}]),
+        );
         let save = saved(&runner);
         assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
         let why = format!("FinalizeArtifact failed: the results service answered {status}");
         assert!(save.log.contains(&why) && save.log.contains("not this time"), "{}", save.log);
-        let asked = |method: &str| double.look(&format!("requests?path={method}")).as_array().unwrap().len();
-        assert_eq!((asked("CreateArtifact"), asked("FinalizeArtifact")), (announced, finalized), "{status}");
+        let asked = |method: &str| {
+            double.look(&format!("requests?path={method}")).as_array().unwrap().len()
+        };
+        assert_eq!(
+            (asked("CreateArtifact"), asked("FinalizeArtifact")),
+            (announced, finalized),
+            "{status}"
+        );
     }
 }
 
@@ -457,7 +532,8 @@ fn without_the_service_the_store_has_the_pointer_all_the_same() {
         let save = saved(&runner);
         assert_eq!(save.pick(["saved", "artifact-name", "artifact-id"]), ["true", "", ""]);
         assert!(
-            save.log.contains("::warning::the pointer is in the store only") && save.log.contains(needle),
+            save.log.contains("::warning::the pointer is in the store only")
+                && save.log.contains(needle),
             "{}",
             save.log
         );

@@ -1,8 +1,11 @@
-//! Models of other runs and repositories: what names them, and what is said where they are not there.
+//! Models of other runs and repositories: what names them, and what is said where they are not
+//! there.
 
 use serde_json::json;
 
-use super::artifacts::{NO_PATHS, REPOSITORY, by_run, deployment, job, known, later_job, run, saved};
+use super::artifacts::{
+    NO_PATHS, REPOSITORY, by_run, deployment, job, known, later_job, run, saved,
+};
 use super::runner::{Runner, Step};
 use crate::support::double::Double;
 
@@ -33,12 +36,21 @@ fn a_run_of_a_named_branch_is_trusted_by_pattern_too() {
     ] {
         let (double, deploy, _) = later_job("reader");
         double.control("state", &json!({"runs": [run(json!({"head_branch": branch}))]}));
-        let step = deploy.step_with("restore", &[&by_run("reader")[..], &[("trusted-refs", trusted)]].concat());
+        let step = deploy
+            .step_with("restore", &[&by_run("reader")[..], &[("trusted-refs", trusted)]].concat());
         if good {
             step.succeeds();
             assert_eq!(deploy.read("models/model.bin"), "weights");
         } else {
-            step.fails(1, &["is not among those that are trusted: main, ", trusted, "hint:", "`trusted-refs`"]);
+            step.fails(
+                1,
+                &[
+                    "is not among those that are trusted: main, ",
+                    trusted,
+                    "hint:",
+                    "`trusted-refs`",
+                ],
+            );
         }
     }
 }
@@ -47,8 +59,12 @@ fn a_run_of_a_named_branch_is_trusted_by_pattern_too() {
 fn a_run_of_the_merge_queue_is_trusted_as_far_as_what_it_is_merged_into() {
     for (base, good) in [("main", true), ("feature", false)] {
         let (double, deploy, _) = later_job("reader");
-        let branch = format!("gh-readonly-queue/{base}/pr-7-6f1e2d3c4b5a69788796a5b4c3d2e1f001122334");
-        double.control("state", &json!({"runs": [run(json!({"event": "merge_group", "head_branch": branch}))]}));
+        let branch =
+            format!("gh-readonly-queue/{base}/pr-7-6f1e2d3c4b5a69788796a5b4c3d2e1f001122334");
+        double.control(
+            "state",
+            &json!({"runs": [run(json!({"event": "merge_group", "head_branch": branch}))]}),
+        );
         let step = deploy.step_with("restore", &by_run("reader"));
         if good {
             step.succeeds();
@@ -70,13 +86,18 @@ fn a_job_of_a_branch_may_name_a_run_of_that_branch() {
     let deploy = deployment(&runner);
     deploy.step_with("restore", &by_run("reader")).succeeds();
     assert_eq!(deploy.read("models/model.bin"), "weights");
-    for (name, value) in [("GITHUB_REF", "refs/heads/feature/y"), ("GITHUB_REF", "refs/heads/main")] {
+    for (name, value) in [("GITHUB_REF", "refs/heads/feature/y"), ("GITHUB_REF", "refs/heads/main")]
+    {
         let mut other = deployment(&runner);
         other.env(name, value);
-        other.step_with("restore", &by_run("reader")).fails(1, &["branch `feature/x` is not among"]);
+        other
+            .step_with("restore", &by_run("reader"))
+            .fails(1, &["branch `feature/x` is not among"]);
     }
     let elsewhere = serving(&runner);
-    elsewhere.step_with("restore", &by_run("reader")).fails(1, &["branch `feature/x` is not among"]);
+    elsewhere
+        .step_with("restore", &by_run("reader"))
+        .fails(1, &["branch `feature/x` is not among"]);
 }
 
 #[test]
@@ -103,11 +124,18 @@ fn a_run_without_an_artifact_is_a_miss() {
     let (double, runner) = job();
     known(&double, "reader");
     let deploy = deployment(&runner);
-    deploy.step_with("restore", &by_run("reader")).fails(3, &["has no artifact `ml-cache-fraud`", "hint:"]);
-    let step = deploy.step_with("restore", &[&by_run("reader")[..], &[("fail-on-miss", "false")]].concat());
+    deploy
+        .step_with("restore", &by_run("reader"))
+        .fails(3, &["has no artifact `ml-cache-fraud`", "hint:"]);
+    let step = deploy
+        .step_with("restore", &[&by_run("reader")[..], &[("fail-on-miss", "false")]].concat());
     step.succeeds();
     assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["no-model", "false", "true"]);
-    assert!(step.log.contains("::warning::") && step.log.contains("has no artifact"), "{}", step.log);
+    assert!(
+        step.log.contains("::warning::") && step.log.contains("has no artifact"),
+        "{}",
+        step.log
+    );
 }
 
 #[test]
@@ -116,13 +144,19 @@ fn an_api_that_fails_does_not_choose_the_branch() {
     saved(&runner);
     known(&double, "reader");
     let deploy = serving(&runner);
-    for (status, headers) in [(500, json!({})), (403, json!({"x-ratelimit-remaining": "0"})), (429, json!({}))] {
-        double.control("faults", &json!([{"path": "/repos/", "action": {"status": status, "headers": headers}}]));
+    for (status, headers) in
+        [(500, json!({})), (403, json!({"x-ratelimit-remaining": "0"})), (429, json!({}))]
+    {
+        double.control(
+            "faults",
+            &json!([{"path": "/repos/", "action": {"status": status, "headers": headers}}]),
+        );
         let step = restore(&deploy, &[("github-token", "reader")]);
         step.fails(1, &[&format!("answered {status}"), "hint:", "`ref`"]);
         assert!(!deploy.path("models").exists());
     }
-    // One that does not know the repository is what every job's own token meets; the others will not get better either.
+    // One that does not know the repository is what every job's own token meets; the others will
+    // not get better either.
     for status in [404, 403, 401, 301] {
         double.control("faults", &json!([{"path": "/repos/", "action": {"status": status}}]));
         let step = restore(&deploy, &[("github-token", "reader")]);
@@ -137,7 +171,11 @@ fn nobody_is_asked_for_a_branch_that_does_not_matter() {
     let (double, runner) = job();
     let save = saved(&runner);
     let before = asked(&double);
-    for more in [("fingerprint", save.output("fingerprint")), ("pointer", save.output("pointer")), ("ref", "main")] {
+    for more in [
+        ("fingerprint", save.output("fingerprint")),
+        ("pointer", save.output("pointer")),
+        ("ref", "main"),
+    ] {
         let deploy = serving(&runner);
         restore(&deploy, &[("github-token", "reader"), more]).succeeds();
         assert_eq!(deploy.read("models/model.bin"), "weights");
@@ -165,14 +203,22 @@ fn an_artifact_name_that_a_skipped_job_left_empty_is_told_or_made_up_for_by_a_fi
     let deploy = deployment(&runner);
     let empty = [&NO_PATHS[..], &[("pointer", "artifact:")]].concat();
     deploy.step_with("restore", &empty).fails(2, &["it names no artifact", "`fingerprint`"]);
-    deploy.step_with("restore", &[&empty[..], &[("fingerprint", save.output("fingerprint"))]].concat()).succeeds();
+    deploy
+        .step_with(
+            "restore",
+            &[&empty[..], &[("fingerprint", save.output("fingerprint"))]].concat(),
+        )
+        .succeeds();
     assert_eq!(deploy.read("models/model.bin"), "weights");
 }
 
 #[test]
 fn an_older_artifact_that_has_expired_does_not_hide_the_newer_one() {
     let (double, deploy, name) = later_job("reader");
-    let old = json!({"repository": REPOSITORY, "run_id": 1001, "name": "ml-cache-fraud-1-0badcafe", "expired": true, "files": {}});
+    let old = json!({
+        "repository": REPOSITORY, "run_id": 1001, "name": "ml-cache-fraud-1-0badcafe",
+        "expired": true, "files": {},
+    });
     double.control("state", &json!({"artifacts": [old]}));
     deploy.step_with("restore", &by_run("reader")).succeeds();
     assert_eq!(deploy.read("models/model.bin"), "weights", "{name}");

@@ -21,9 +21,14 @@ fn forces(runner: &Runner, step: &Step, source: &str, detail: &str) {
     runner.train("forced weights");
     let post = runner.post(step);
     post.succeeds();
-    assert!(post.summary.contains("Forced by") && post.summary.contains("octocat"), "{}", post.summary);
+    assert!(
+        post.summary.contains("Forced by") && post.summary.contains("octocat"),
+        "{}",
+        post.summary
+    );
     let pointers = runner.pointers();
-    let forced: Vec<&Value> = pointers.iter().filter(|pointer| !pointer["forced"].is_null()).collect();
+    let forced: Vec<&Value> =
+        pointers.iter().filter(|pointer| !pointer["forced"].is_null()).collect();
     assert_eq!(forced.len(), 1, "{pointers:?}");
     assert_eq!(forced[0]["forced"], json!({"by": "octocat", "source": source, "detail": detail}));
     assert_eq!(forced[0]["schema"], "ml-cache/pointer/v2");
@@ -64,7 +69,9 @@ fn a_merge_queue_has_a_message_too() {
     let mut runner = later();
     runner.env("GITHUB_EVENT_NAME", "merge_group");
     runner.env("GITHUB_REF", "refs/heads/gh-readonly-queue/main/pr-7-abc");
-    runner.event(&json!({"merge_group": {"base_ref": "refs/heads/main", "head_commit": {"message": "a [retrain]"}}}));
+    runner.event(&json!({
+        "merge_group": {"base_ref": "refs/heads/main", "head_commit": {"message": "a [retrain]"}},
+    }));
     runner.input("force-retrain-message", "[retrain]");
     forces(&runner, &runner.main(), "commit-message", "[retrain]");
 }
@@ -87,7 +94,9 @@ fn request(labels: &Value) -> Runner {
 fn set_labels(runner: &mut Runner, labels: &Value) {
     let side = |sha: &str| json!({"repo": {"full_name": "acme/fraud-detection"}, "sha": sha});
     let (head, base) = (side("1".repeat(40).as_str()), side("2".repeat(40).as_str()));
-    runner.event(&json!({"pull_request": {"number": 7, "head": head, "base": base, "labels": labels}}));
+    runner.event(
+        &json!({"pull_request": {"number": 7, "head": head, "base": base, "labels": labels}}),
+    );
 }
 
 #[test]
@@ -124,7 +133,11 @@ fn the_message_of_a_pull_request_is_asked_for() {
     runner.input("github-token", "");
     let step = runner.main();
     assert_eq!(step.output("reason"), "hit");
-    assert!(step.log.contains("::warning::") && step.log.contains("`github-token` is empty"), "{}", step.log);
+    assert!(
+        step.log.contains("::warning::") && step.log.contains("`github-token` is empty"),
+        "{}",
+        step.log
+    );
     runner.input("github-token", "job");
     forces(&runner, &runner.main(), "commit-message", "[retrain]");
 }
@@ -155,8 +168,14 @@ fn who_forced_stands_in_the_artifact() {
     runner.train("forced weights");
     let save = runner.step_with("save", &[("force-retrain", "true")]);
     save.succeeds();
-    let found = runner.step_with("resolve", &[("pointer", &format!("artifact:{}", save.output("artifact-name")))]);
+    let found = runner.step_with(
+        "resolve",
+        &[("pointer", &format!("artifact:{}", save.output("artifact-name")))],
+    );
     found.succeeds();
     let pointer: Value = serde_json::from_str(found.output("pointer")).unwrap();
-    assert_eq!(pointer["forced"], json!({"by": "octocat", "source": "input", "detail": "force-retrain"}));
+    assert_eq!(
+        pointer["forced"],
+        json!({"by": "octocat", "source": "input", "detail": "force-retrain"})
+    );
 }

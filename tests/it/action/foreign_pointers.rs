@@ -1,5 +1,6 @@
-//! Pointers from outside that say more or something else than the store: whatever way they come, they are refused
-//! with one message, nothing is fetched or written for them, and no other host hears of it.
+//! Pointers from outside that say more or something else than the store: whatever way they come,
+//! they are refused with one message, nothing is fetched or written for them, and no other host
+//! hears of it.
 
 use std::process::Command;
 
@@ -8,7 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::artifacts::{NO_PATHS, REPOSITORY, deployment, in_job, job, refuses, restores, run, saved};
+use super::artifacts::{
+    NO_PATHS, REPOSITORY, deployment, in_job, job, refuses, restores, run, saved,
+};
 use super::runner::{Runner, Step};
 use crate::support::double::Double;
 use crate::support::listener::{Listener, Manner};
@@ -23,8 +26,8 @@ pub(super) enum Means {
     Run,
 }
 
-/// A store with a model, the job that trained it, and two hosts that nobody may speak to: the one that pointers name,
-/// and a proxy that every other host is behind.
+/// A store with a model, the job that trained it, and two hosts that nobody may speak to: the one
+/// that pointers name, and a proxy that every other host is behind.
 pub(super) struct Scene {
     double: Double,
     server: Server,
@@ -50,13 +53,21 @@ impl Scene {
         double.control(
             "state",
             &json!({
-                "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
-                "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+                "repositories": {
+                    REPOSITORY: {"id": 4242, "default_branch": "main", "private": false},
+                },
+                "tokens": {
+                    "reader": {
+                        "kind": "classic", "repositories": "*", "permissions": {"actions": "read"},
+                    },
+                },
                 "runs": [run(json!({}))],
             }),
         );
         let (named, proxy) = (Listener::start(Manner::Refuses), Listener::start(Manner::Refuses));
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        for name in
+            ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
+        {
             runner.env(name, &proxy.url);
         }
         runner.env("NO_PROXY", "127.0.0.1");
@@ -74,7 +85,8 @@ impl Scene {
         pointer.to_string().into_bytes()
     }
 
-    /// Hands over a pointer; as an artifact, these are all its bytes. Returns a job and the inputs that name it.
+    /// Hands over a pointer; as an artifact, these are all its bytes. Returns a job and the inputs
+    /// that name it.
     fn hand_over(&self, means: Means, bytes: &[u8]) -> (Runner, Vec<(&'static str, String)>) {
         let deploy = deployment(&self.runner);
         let name = format!("ml-cache-fraud-{:08x}", rand::random::<u32>());
@@ -87,7 +99,8 @@ impl Scene {
             Means::Artifact => vec![("pointer", format!("artifact:{name}"))],
             // By its name, since the run has others.
             Means::Run => {
-                let run = [("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")];
+                let run =
+                    [("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")];
                 run.into_iter()
                     .chain([("artifact-name", &*name)])
                     .map(|(name, value)| (name, value.to_owned()))
@@ -95,7 +108,8 @@ impl Scene {
             }
         };
         let artifact = json!({
-            "repository": REPOSITORY, "run_id": 1001, "name": name, "content_base64": STANDARD.encode(bytes),
+            "repository": REPOSITORY, "run_id": 1001, "name": name,
+            "content_base64": STANDARD.encode(bytes),
         });
         self.double.control("state", &json!({"artifacts": [artifact]}));
         (deploy, inputs)
@@ -127,8 +141,15 @@ impl Scene {
     #[track_caller]
     fn is_refusal(&self, step: &Step, what: &str, needles: &[&str]) {
         assert!([1, 2].contains(&step.code), "{what}");
-        assert!(needles.is_empty() || needles.iter().any(|needle| step.log.contains(needle)), "{needles:?}: {what}");
-        assert_eq!(step.log.lines().filter(|line| line.starts_with("::error::")).count(), 1, "{what}");
+        assert!(
+            needles.is_empty() || needles.iter().any(|needle| step.log.contains(needle)),
+            "{needles:?}: {what}"
+        );
+        assert_eq!(
+            step.log.lines().filter(|line| line.starts_with("::error::")).count(),
+            1,
+            "{what}"
+        );
         assert!(step.log.len() < 2000, "that is no clear message: {}", step.log.len());
         assert!(!step.log.contains("panicked") && !step.log.contains("caused by"), "{what}");
         assert_eq!(step.pick(["restored", "cache-hit", "pointer"]), ["false", "false", ""]);
@@ -143,9 +164,11 @@ impl Runner {
     /// A job whose store is the bucket of a server in this process.
     pub(super) fn on_server(server: &Server) -> Self {
         let mut runner = Self::new();
-        for (name, value) in
-            [("store", "s3://models/cache"), ("endpoint-url", &server.endpoint.url), ("region", "us-east-1")]
-        {
+        for (name, value) in [
+            ("store", "s3://models/cache"),
+            ("endpoint-url", &server.endpoint.url),
+            ("region", "us-east-1"),
+        ] {
             runner.input(name, value);
         }
         runner.env("AWS_ACCESS_KEY_ID", &server.endpoint.access_key);
@@ -168,7 +191,10 @@ fn pointers_to_something_else_are_refused() {
         (scene.edited(|p| p["namespace"] = json!("evil/models")), "its namespace is `evil/models`"),
         (scene.edited(|p| p["model"] = json!("other")), "its model is `other`"),
         (scene.edited(|p| p["scope"] = json!("pr/7")), "does not read the scope `pr/7`"),
-        (scene.edited(|p| p["scope"] = json!("branch/feature")), "does not read the scope `branch/feature`"),
+        (
+            scene.edited(|p| p["scope"] = json!("branch/feature")),
+            "does not read the scope `branch/feature`",
+        ),
         (scene.edited(|p| p["fingerprint"] = json!(digest)), "the store has no such pointer"),
         (scene.edited(|p| p["manifest"]["digest"] = json!(digest)), "names no manifest"),
         // A manifest that exists, of a model that this reader has not asked for.
@@ -177,7 +203,8 @@ fn pointers_to_something_else_are_refused() {
             scene.edited(|p| {
                 p["generation"] = json!(9);
                 p["manifest"] = scene.other["manifest"].clone();
-                p["previous"] = json!([{"generation": 1, "manifest": scene.pointer["manifest"]["digest"]}]);
+                p["previous"] =
+                    json!([{"generation": 1, "manifest": scene.pointer["manifest"]["digest"]}]);
             }),
             "names no manifest",
         ),
@@ -213,7 +240,9 @@ fn pointers_that_name_another_place_are_refused() {
     for (bytes, means) in pointers.iter().zip(HALVES.iter().cycle()) {
         means.iter().for_each(|means| scene.refuses(*means, bytes, &["the pointer is refused"]));
     }
-    for text in [&scene.url(), "s3://evil/cache/v1/manifests/x.json", "//evil.invalid/pointer", "artifact:"] {
+    for text in
+        [&scene.url(), "s3://evil/cache/v1/manifests/x.json", "//evil.invalid/pointer", "artifact:"]
+    {
         scene.refuses(Means::Text, text.as_bytes(), &[]);
     }
 }
@@ -237,7 +266,11 @@ fn names_in_a_pointer_are_told_and_nothing_else() {
             step.succeeds();
             assert_eq!(deploy.path("models/model.bin").exists(), restored, "{verb}");
             // What counts is what the store says.
-            assert_eq!(serde_json::from_str::<Value>(step.output("pointer")).unwrap(), scene.pointer, "{means:?}");
+            assert_eq!(
+                serde_json::from_str::<Value>(step.output("pointer")).unwrap(),
+                scene.pointer,
+                "{means:?}"
+            );
             assert!(!step.raw.contains(&url), "{}", step.raw);
         }
         assert_eq!(deploy.read("models/model.bin"), "weights");
@@ -264,8 +297,10 @@ fn pointers_that_are_none_are_refused() {
         twice("\"generation\":1"),
         String::from_utf8(scene.edited(|p| p["nonce"] = json!("x".repeat(70_000)))).unwrap(),
         String::from_utf8(scene.edited(|p| {
-            p["previous"] =
-                json!(vec![json!({"generation": 1, "manifest": format!("sha256:{}", "a".repeat(64))}); 400]);
+            p["previous"] = json!(vec![
+                json!({"generation": 1, "manifest": format!("sha256:{}", "a".repeat(64))});
+                400
+            ]);
         }))
         .unwrap(),
     ];

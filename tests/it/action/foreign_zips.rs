@@ -13,8 +13,8 @@ fn archives_that_play_tricks_are_refused() {
     let evil = scene.edited(|pointer| pointer["manifest"] = scene.other["manifest"].clone());
     let pointer = |name: &str| Entry::new(name, &good);
     let deflated_bomb = {
-        // A stored block of deflate, again and again, would be as large as what it unpacks to; so the bomb is a real
-        // one of the product's own packer.
+        // A stored block of deflate, again and again, would be as large as what it unpacks to; so
+        // the bomb is a real one of the product's own packer.
         ml_cache::github::archive::pack(&vec![b' '; 100 << 20]).unwrap()
     };
     assert!(deflated_bomb.len() < 128 << 10);
@@ -29,7 +29,10 @@ fn archives_that_play_tricks_are_refused() {
         ("a device", archive(&[Entry { mode: 0o060_644, ..pointer(NAME) }], None)),
         ("a directory", archive(&[Entry { mode: 0o040_755, ..pointer("pointer.json/") }], None)),
         ("the name twice", archive(&[Entry::new(NAME, &evil), pointer(NAME)], None)),
-        ("the name twice, the other way round", archive(&[pointer(NAME), Entry::new(NAME, &evil)], None)),
+        (
+            "the name twice, the other way round",
+            archive(&[pointer(NAME), Entry::new(NAME, &evil)], None),
+        ),
         ("the same twice", archive(&[pointer(NAME), pointer(NAME)], None)),
         ("encryption", archive(&[Entry { flags: 1, ..pointer(NAME) }], None)),
         ("a method that nobody knows", archive(&[Entry { method: 99, ..pointer(NAME) }], None)),
@@ -37,20 +40,36 @@ fn archives_that_play_tricks_are_refused() {
         ("a larger size", archive(&[Entry { size: Some(1 << 30), ..pointer(NAME) }], None)),
         (
             "zip64 with a smaller size",
-            archive(&[Entry { size: Some(u32::MAX), extra: zip64_sizes(10, 10), ..pointer(NAME) }], None),
+            archive(
+                &[Entry { size: Some(u32::MAX), extra: zip64_sizes(10, 10), ..pointer(NAME) }],
+                None,
+            ),
         ),
         (
             "zip64 with a larger size",
-            archive(&[Entry { size: Some(u32::MAX), extra: zip64_sizes(1 << 60, 1 << 60), ..pointer(NAME) }], None),
+            archive(
+                &[Entry {
+                    size: Some(u32::MAX),
+                    extra: zip64_sizes(1 << 60, 1 << 60),
+                    ..pointer(NAME)
+                }],
+                None,
+            ),
         ),
         ("zip64 without sizes", archive(&[Entry { size: Some(u32::MAX), ..pointer(NAME) }], None)),
-        ("fewer entries than there are", archive(&[Entry::new(NAME, &evil), pointer(NAME)], Some(1))),
+        (
+            "fewer entries than there are",
+            archive(&[Entry::new(NAME, &evil), pointer(NAME)], Some(1)),
+        ),
         ("more entries than there are", archive(&[pointer(NAME)], Some(9))),
         ("no entry", archive(&[], None)),
         ("many entries", archive(&vec![pointer("other"); 17], None)),
         ("a bomb", deflated_bomb),
         ("a pointer after the archive", [archive(&[], None), good.clone()].concat()),
-        ("the end cut off", archive(&[pointer(NAME)], None).split_last_chunk::<8>().unwrap().0.to_vec()),
+        (
+            "the end cut off",
+            archive(&[pointer(NAME)], None).split_last_chunk::<8>().unwrap().0.to_vec(),
+        ),
         ("damage", {
             let mut bytes = archive(&[pointer(NAME)], None);
             let at = bytes.windows(5).position(|bytes| bytes == b"fraud").unwrap();
@@ -61,7 +80,11 @@ fn archives_that_play_tricks_are_refused() {
     ] {
         println!("{what}");
         // An archive of which only the first entry is seen is one with another pointer.
-        let other = if what == "fewer entries than there are" { "the pointer is refused" } else { "too large to hold" };
+        let other = if what == "fewer entries than there are" {
+            "the pointer is refused"
+        } else {
+            "too large to hold"
+        };
         for means in [Means::Artifact, Means::Run] {
             scene.refuses(means, &bytes, &["the artifact holds no pointer", other]);
         }

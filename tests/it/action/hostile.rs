@@ -46,7 +46,10 @@ impl Runner {
     /// Files of all hostile names in a directory, with this content.
     fn hostile_files(&self, directory: &str, content: &str) {
         for (n, name) in NAMES.iter().enumerate() {
-            self.write(&format!("{directory}/{}", name.replace('/', "_")), &format!("{content} {n}"));
+            self.write(
+                &format!("{directory}/{}", name.replace('/', "_")),
+                &format!("{content} {n}"),
+            );
         }
     }
 }
@@ -58,8 +61,10 @@ pub(super) fn summary_is_tables(step: &Step) {
     for (n, line) in step.summary.split(['\n', '\r', '\u{2028}', '\u{85}']).enumerate() {
         let is_row = || line.starts_with("| ") && line.ends_with(" |");
         let line = line.replace("<details open>", "<details>");
-        let fold = line.starts_with("<details><summary>") && line.ends_with("</summary>") || line == "</details>";
-        let fine = if n == 0 { line.starts_with("### ") } else { line.is_empty() || is_row() || fold };
+        let fold = line.starts_with("<details><summary>") && line.ends_with("</summary>")
+            || line == "</details>";
+        let fine =
+            if n == 0 { line.starts_with("### ") } else { line.is_empty() || is_row() || fold };
         assert!(fine, "{line:?} in\n{}", step.summary);
         let ours = ["<details><summary>", "</summary>", "</details>", "<code>", "</code>"];
         let inside = ours.iter().fold(line.clone(), |inside, tag| inside.replace(tag, ""));
@@ -67,7 +72,11 @@ pub(super) fn summary_is_tables(step: &Step) {
             assert!(!inside.contains(markup), "{markup} in {line:?}");
         }
         // GitHub reads the entity as the character when it looks for addresses.
-        assert_eq!(inside.matches("&#64;").count(), inside.matches("&#64;\u{200b}").count(), "{line:?}");
+        assert_eq!(
+            inside.matches("&#64;").count(),
+            inside.matches("&#64;\u{200b}").count(),
+            "{line:?}"
+        );
         if is_row() {
             assert!([3, 4].contains(&line.matches('|').count()), "{line:?}");
         }
@@ -142,7 +151,9 @@ fn hostile_links_in_a_model_stay_names() {
 
 #[test]
 fn hostile_settings_stay_values() {
-    for name in NAMES.iter().filter(|name| !name.contains(['/', '\n', '\r', '\t', '\u{1b}', '\u{85}'])) {
+    for name in
+        NAMES.iter().filter(|name| !name.contains(['/', '\n', '\r', '\t', '\u{1b}', '\u{85}']))
+    {
         let mut runner = Runner::new();
         runner.input("model", name);
         runner.input("extra-key", &format!("{name}=1"));
@@ -160,8 +171,16 @@ fn hostile_settings_stay_values() {
         assert_eq!(pointer["model"].as_str(), Some(name.trim()));
     }
     for name in NAMES {
-        for input in ["model", "store", "namespace", "max-age", "on-error", "fingerprint", "data-paths", "endpoint-url"]
-        {
+        for input in [
+            "model",
+            "store",
+            "namespace",
+            "max-age",
+            "on-error",
+            "fingerprint",
+            "data-paths",
+            "endpoint-url",
+        ] {
             let mut runner = Runner::new();
             // A store that is none, so that every step fails and quotes what it was given.
             runner.input("store", "none");
@@ -175,7 +194,14 @@ fn hostile_settings_stay_values() {
 
 #[test]
 fn hostile_refs_stay_refs() {
-    for name in ["::error::x", "x::set-output-name=a::b", "a%0A::error::b", "##[error]x", "a|b<c>", "\u{202e}x"] {
+    for name in [
+        "::error::x",
+        "x::set-output-name=a::b",
+        "a%0A::error::b",
+        "##[error]x",
+        "a|b<c>",
+        "\u{202e}x",
+    ] {
         let mut runner = Runner::new();
         for (variable, prefix) in [
             ("GITHUB_REF", "refs/heads/"),
@@ -223,10 +249,15 @@ fn hostile_refs_named_like_the_default_branch_are_not_it() {
         assert_eq!(runner.objects("v1/trusted"), trusted, "{name}");
         let now = main.output("fingerprint");
         // What is no branch saves nothing at all.
-        let saved: Vec<_> = runner.pointers().into_iter().filter(|p| p["fingerprint"] == now).collect();
+        let saved: Vec<_> =
+            runner.pointers().into_iter().filter(|p| p["fingerprint"] == now).collect();
         assert_eq!(saved.len(), usize::from(name.starts_with("refs/heads/")), "{name}");
         for pointer in saved {
-            assert!(pointer["scope"].as_str().unwrap().starts_with("branch/"), "{name}: {}", pointer["scope"]);
+            assert!(
+                pointer["scope"].as_str().unwrap().starts_with("branch/"),
+                "{name}: {}",
+                pointer["scope"]
+            );
         }
         // And the default branch does not find it.
         let push = trained.next_job();
@@ -238,7 +269,9 @@ fn hostile_refs_named_like_the_default_branch_are_not_it() {
 #[test]
 fn hostile_answers_of_the_store_stay_answers() {
     let runner = Runner::trained();
-    runner.edit_pointer(|pointer| pointer["model"] = "x\n::set-output name=retrain-needed::false\n##[error]y".into());
+    runner.edit_pointer(|pointer| {
+        pointer["model"] = "x\n::set-output name=retrain-needed::false\n##[error]y".into()
+    });
     let main = runner.next_job().main();
     main.fails(4, &["cannot be used"]);
     main.has_all_outputs();
@@ -249,7 +282,9 @@ fn hostile_answers_of_the_store_stay_answers() {
 fn forged(main: &Step, fields: &[(&str, Value)]) -> State {
     let mut state: Value = serde_json::from_str(&main.state["plan"]).unwrap();
     for (field, value) in fields {
-        let old = state.get_mut(*field).unwrap_or_else(|| panic!("{field} is no field of {}", main.state["plan"]));
+        let old = state
+            .get_mut(*field)
+            .unwrap_or_else(|| panic!("{field} is no field of {}", main.state["plan"]));
         assert_ne!(old, value, "{field} is not changed");
         *old = value.clone();
     }
@@ -288,7 +323,10 @@ fn hostile_state_cannot_choose_what_is_saved() {
         let pointers = runner.pointers();
         assert_eq!(pointers.len(), usize::from(saved), "{field} {value}: {}", post.log);
         for pointer in pointers {
-            assert_eq!([&pointer["fingerprint"], &pointer["scope"]], [main.output("fingerprint"), "trusted"]);
+            assert_eq!(
+                [&pointer["fingerprint"], &pointer["scope"]],
+                [main.output("fingerprint"), "trusted"]
+            );
         }
     }
     // What the state calls planned is still compared with what is there now.
@@ -297,7 +335,9 @@ fn hostile_state_cannot_choose_what_is_saved() {
     runner.train("weights");
     runner.write("data/a.csv", "changed");
     let now = runner.step("plan").output("fingerprint").to_owned();
-    runner.step_after("post", &forged(&main, &[("document", json!(null))])).fails(1, &["nothing was saved"]);
+    runner
+        .step_after("post", &forged(&main, &[("document", json!(null))]))
+        .fails(1, &["nothing was saved"]);
     assert!(runner.pointers().is_empty());
     runner.step_after("post", &forged(&main, &[("fingerprint", json!(now))])).succeeds();
     assert_eq!(runner.pointers()[0]["fingerprint"], now.as_str());
@@ -322,11 +362,14 @@ fn hostile_state_shows_no_file() {
     let pipe = runner.temp().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for path in [&secret, &pipe, &runner.temp(), Path::new("/dev/zero")] {
-        let step = runner.step_after("post", &forged(&main, &[("document", json!([path, digest]))]));
+        let step =
+            runner.step_after("post", &forged(&main, &[("document", json!([path, digest]))]));
         step.fails(1, &["nothing was saved"]);
         assert!(!step.raw.contains(SECRET), "{}", step.raw);
     }
-    assert!(runner.stored().iter().all(|(_, bytes)| !String::from_utf8_lossy(bytes).contains(SECRET)));
+    assert!(
+        runner.stored().iter().all(|(_, bytes)| !String::from_utf8_lossy(bytes).contains(SECRET))
+    );
 }
 
 #[test]
@@ -337,8 +380,9 @@ fn hostile_state_replaces_no_more_than_a_forced_save_could() {
         (&[("base", json!("0".repeat(32)))], 1),
         (&[("base", json!(null))], 1),
         (&[("fingerprint", other_digest())], 1),
-        // These say that the model could not be put in place. A step that can forge this could run a
-        // save with `force-retrain` itself, so it is believed; the model that was there is remembered.
+        // These say that the model could not be put in place. A step that can forge this could run
+        // a save with `force-retrain` itself, so it is believed; the model that was there is
+        // remembered.
         (&[], 2),
         (&[("looked", json!(false))], 2),
     ] {
@@ -351,7 +395,10 @@ fn hostile_state_replaces_no_more_than_a_forced_save_could() {
         job.step_after("post", &forged(&main, &fields));
         let [pointer] = job.pointers().try_into().unwrap();
         assert_eq!(pointer["generation"], generation, "{fields:?}");
-        assert_eq!([&pointer["fingerprint"], &pointer["scope"]], [main.output("fingerprint"), "trusted"]);
+        assert_eq!(
+            [&pointer["fingerprint"], &pointer["scope"]],
+            [main.output("fingerprint"), "trusted"]
+        );
         if generation == 2 {
             let before: Value = serde_json::from_str(main.output("pointer")).unwrap();
             assert_eq!(pointer["previous"][0]["manifest"], before["manifest"]["digest"]);
@@ -363,7 +410,9 @@ fn hostile_state_replaces_no_more_than_a_forced_save_could() {
     let trusted = request.objects("v1/trusted");
     let main = request.main();
     request.train("other weights");
-    request.step_after("post", &forged(&main, &[("restored", json!(false)), ("looked", json!(false))])).succeeds();
+    request
+        .step_after("post", &forged(&main, &[("restored", json!(false)), ("looked", json!(false))]))
+        .succeeds();
     assert_eq!(request.objects("v1/trusted"), trusted);
     assert_eq!(request.pointers().len(), 2);
 }

@@ -16,7 +16,8 @@ pub(super) fn job(permissions: &serde_json::Value) -> (Double, Server, Runner) {
     double.control(
         "state",
         &json!({"roles": {ROLE: {
-            "subjects": ["repo:acme/fraud-detection:*"], "access_key_id": server.endpoint.access_key,
+            "subjects": ["repo:acme/fraud-detection:*"],
+            "access_key_id": server.endpoint.access_key,
             "secret_access_key": server.endpoint.secret_key, "session_token": TOKEN,
         }}}),
     );
@@ -47,18 +48,30 @@ fn the_role_signs_the_requests_and_nothing_of_it_is_shown() {
     assert!(!server.objects("/pointers/").is_empty(), "{}", post.log);
     for request in server.requests() {
         assert!(
-            request.header("authorization").unwrap().contains(&format!("Credential={}/", server.endpoint.access_key))
+            request
+                .header("authorization")
+                .unwrap()
+                .contains(&format!("Credential={}/", server.endpoint.access_key))
         );
         assert_eq!(request.header("x-amz-security-token"), Some(TOKEN));
     }
     let asked = double.look("requests?path=/oidc");
-    assert!(asked[0]["query"].as_str().unwrap().ends_with("&audience=sts.amazonaws.com"), "{asked}");
+    assert!(
+        asked[0]["query"].as_str().unwrap().ends_with("&audience=sts.amazonaws.com"),
+        "{asked}"
+    );
     // Every secret is hidden before anything can use it, and stands nowhere else.
     for step in [&main, &post] {
         for secret in [TOKEN, &server.endpoint.secret_key] {
             let shown: Vec<&str> = step.log.lines().filter(|line| line.contains(secret)).collect();
-            assert!(!shown.is_empty() && shown.iter().all(|line| line.starts_with("::add-mask::")), "{shown:?}");
-            assert!(!step.summary.contains(secret) && step.outputs.values().all(|value| !value.contains(secret)));
+            assert!(
+                !shown.is_empty() && shown.iter().all(|line| line.starts_with("::add-mask::")),
+                "{shown:?}"
+            );
+            assert!(
+                !step.summary.contains(secret)
+                    && step.outputs.values().all(|value| !value.contains(secret))
+            );
         }
     }
 }
@@ -67,7 +80,9 @@ fn the_role_signs_the_requests_and_nothing_of_it_is_shown() {
 fn sts_may_be_where_all_services_are_and_its_own_address_goes_first() {
     for (every, own) in [("/sts/", ""), ("/nowhere/", "/sts/")] {
         let (double, server, mut runner) = job(&json!({"id-token": "write"}));
-        let address = |path: &str| if path.is_empty() { String::new() } else { format!("{}{path}", double.url) };
+        let address = |path: &str| {
+            if path.is_empty() { String::new() } else { format!("{}{path}", double.url) }
+        };
         runner.env("AWS_ENDPOINT_URL", &address(every));
         runner.env("AWS_ENDPOINT_URL_STS", &address(own));
         runner.main().succeeds();
@@ -95,7 +110,10 @@ fn what_is_missing_is_named() {
 #[test]
 fn passing_faults_of_the_token_service_are_overcome() {
     let (double, server, runner) = job(&json!({"id-token": "write"}));
-    double.control("faults", &json!([{"method": "GET", "path": "/oidc", "times": 2, "action": {"status": 503}}]));
+    double.control(
+        "faults",
+        &json!([{"method": "GET", "path": "/oidc", "times": 2, "action": {"status": 503}}]),
+    );
     runner.main().succeeds();
     assert!(!server.requests_to(Method::GET, "/pointers/").is_empty());
 }
@@ -108,7 +126,9 @@ fn a_job_that_gets_no_token_may_still_say_that_it_saves_nothing() {
     let save = runner.step("save");
     save.succeeds();
     assert!(save.log.contains("not saved"), "{}", save.log);
-    runner.step("plan").fails(1, &["cannot get an OIDC token", "id-token: write", "on-error: retrain"]);
+    runner
+        .step("plan")
+        .fails(1, &["cannot get an OIDC token", "id-token: write", "on-error: retrain"]);
     runner.input("on-error", "retrain");
     let plan = runner.step("plan");
     plan.succeeds();
@@ -125,7 +145,12 @@ fn who_wants_to_train_when_the_store_is_out_of_reach_trains_when_the_role_is() {
         runner.input("on-error", "retrain");
         let main = runner.main();
         main.succeeds();
-        assert_eq!(main.pick(["reason", "retrain-needed"]), ["store-unavailable", "true"], "{path} {}", main.log);
+        assert_eq!(
+            main.pick(["reason", "retrain-needed"]),
+            ["store-unavailable", "true"],
+            "{path} {}",
+            main.log
+        );
         assert!(server.requests().is_empty());
     }
 }

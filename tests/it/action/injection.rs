@@ -1,5 +1,5 @@
-//! Text that others wrote (names of accounts and labels, messages of commits, answers of services) stays text: it sets
-//! no output, gives the runner no command and draws nothing in the summary.
+//! Text that others wrote (names of accounts and labels, messages of commits, answers of services)
+//! stays text: it sets no output, gives the runner no command and draws nothing in the summary.
 //!
 //! [`super::protocol`] checks every log and every file command of every step.
 
@@ -78,7 +78,9 @@ fn labels_and_branches_are_names() {
         runner.pull_request(REPOSITORY);
         let side = || json!({"repo": {"full_name": REPOSITORY}, "sha": name});
         let labels = json!([{"name": lines(name)}, {"name": name.trim()}]);
-        runner.event(&json!({"pull_request": {"number": 7, "head": side(), "base": side(), "labels": labels}}));
+        runner.event(&json!({
+            "pull_request": {"number": 7, "head": side(), "base": side(), "labels": labels},
+        }));
         runner.env("GITHUB_HEAD_REF", name);
         runner.env("GITHUB_WORKFLOW_REF", name);
         runner.input("force-retrain-label", name.trim());
@@ -113,17 +115,28 @@ fn what_the_api_says_is_text() {
             step.fails(1, &["::error::"]);
             step.has_all_outputs();
         }
-        let facts = json!({"id": 1001, "event": lines(name), "repository": {"id": 1}, "head_repository": {"id": 1}});
+        let facts = json!({
+            "id": 1001, "event": lines(name), "repository": {"id": 1}, "head_repository": {"id": 1},
+        });
         let branch = json!({
-            "id": 1001, "event": "push", "head_branch": lines(name), "repository": {"id": 1}, "head_repository": {"id": 1},
+            "id": 1001, "event": "push", "head_branch": lines(name), "repository": {"id": 1},
+            "head_repository": {"id": 1},
         });
         for body in [facts, branch] {
-            double.control("faults", &json!([{"path": "runs/1001([?]|$)", "action": {"status": 200, "body": body}}]));
+            double.control(
+                "faults",
+                &json!([{"path": "runs/1001([?]|$)", "action": {"status": 200, "body": body}}]),
+            );
             restore(&deploy).fails(1, &["cannot be used"]);
         }
-        let artifact = json!({"id": 5, "name": format!("ml-cache-fraud-{}", lines(name)), "size_in_bytes": 1 << 30});
+        let artifact = json!({
+            "id": 5, "name": format!("ml-cache-fraud-{}", lines(name)), "size_in_bytes": 1 << 30,
+        });
         let body = json!({"artifacts": [artifact]});
-        double.control("faults", &json!([{"path": "1001/artifacts", "action": {"status": 200, "body": body}}]));
+        double.control(
+            "faults",
+            &json!([{"path": "1001/artifacts", "action": {"status": 200, "body": body}}]),
+        );
         restore(&deploy).fails(3, &["has no artifact"]);
     }
 }
@@ -132,7 +145,10 @@ fn what_the_api_says_is_text() {
 fn what_the_results_service_says_is_text() {
     let (double, deploy, artifact) = later_job("reader");
     let read = |deploy: &Runner| {
-        deploy.step_with("restore", &[&NO_PATHS[..], &[("pointer", &format!("artifact:{artifact}"))]].concat())
+        deploy.step_with(
+            "restore",
+            &[&NO_PATHS[..], &[("pointer", &format!("artifact:{artifact}"))]].concat(),
+        )
     };
     let job = deploy.next_job();
     job.train("weights");
@@ -146,14 +162,22 @@ fn what_the_results_service_says_is_text() {
         save.succeeds();
         assert_eq!(save.output("artifact-id"), "");
         // A list with names that nobody could have given.
-        let row =
-            json!({"name": format!("{artifact}-{}", lines(name)), "size": "999999999", "database_id": lines(name)});
+        let row = json!({
+            "name": format!("{artifact}-{}", lines(name)), "size": "999999999",
+            "database_id": lines(name),
+        });
         let body = json!({"artifacts": [row]});
-        double.control("faults", &json!([{"path": "ListArtifacts", "action": {"status": 200, "body": body}}]));
+        double.control(
+            "faults",
+            &json!([{"path": "ListArtifacts", "action": {"status": 200, "body": body}}]),
+        );
         read(&deploy).fails(3, &["has no artifact"]);
         // A number that is none.
         let body = json!({"ok": true, "artifact_id": lines(name)});
-        double.control("faults", &json!([{"path": "FinalizeArtifact", "action": {"status": 200, "body": body}}]));
+        double.control(
+            "faults",
+            &json!([{"path": "FinalizeArtifact", "action": {"status": 200, "body": body}}]),
+        );
         let save = job.step("save");
         save.succeeds();
         assert_eq!(save.output("saved"), "false", "it was saved before");
@@ -166,7 +190,9 @@ fn what_a_promotion_is_told_is_text() {
     let (double, request) = promotion::trained();
     for name in NAMES {
         let mut cases = Vec::new();
-        for (path, field) in [("pulls", "base"), ("runs", "path"), ("runs", "event"), ("runs", "head_sha")] {
+        for (path, field) in
+            [("pulls", "base"), ("runs", "path"), ("runs", "event"), ("runs", "head_sha")]
+        {
             let mut state = promotion::merged();
             match field {
                 "base" => state[path][0]["base"]["ref"] = json!(lines(name)),
@@ -176,7 +202,9 @@ fn what_a_promotion_is_told_is_text() {
         }
         cases.push((
             promotion::merged(),
-            json!([{"path": "/pulls", "action": {"status": 403, "body": {"message": lines(name)}}}]),
+            json!([
+                {"path": "/pulls", "action": {"status": 403, "body": {"message": lines(name)}}},
+            ]),
         ));
         for (state, faults) in cases {
             double.control("faults", &faults);

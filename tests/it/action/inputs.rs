@@ -1,4 +1,5 @@
-//! Inputs in all the spellings and forms in which runners hand them over, and failures because of them.
+//! Inputs in all the spellings and forms in which runners hand them over, and failures because of
+//! them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -44,8 +45,11 @@ fn variables_that_are_not_utf_8_are_not_taken_for_none() {
         ("plan", &["INPUT_DATA-PATHS", "GITHUB_REF", "ML_CACHE_STORE", "AWS_REGION", "STATE_x"]),
         ("", &["INPUT_MODEL"]),
     ] {
-        let (mut command, files) =
-            runner.command(phase, runner.input_variables(phase, &runner.inputs_of()), &State::new());
+        let (mut command, files) = runner.command(
+            phase,
+            runner.input_variables(phase, &runner.inputs_of()),
+            &State::new(),
+        );
         command.envs(names.iter().map(|name| (name, bad)));
         let output = command.output().unwrap();
         let step = files.read(output.status.code(), &[output.stdout, output.stderr]);
@@ -66,8 +70,10 @@ fn paths_of_the_host_are_mapped_on_every_line() {
     let plain = runner.step("plan");
     // The runner itself rewrites only what the whole value begins with.
     let work = runner.work().display().to_string();
-    runner
-        .input("data-paths", &format!("{work}/data/a.csv\n{HOST_WORKSPACE}/data/b.csv\n!{HOST_WORKSPACE}/data/c.csv"));
+    runner.input(
+        "data-paths",
+        &format!("{work}/data/a.csv\n{HOST_WORKSPACE}/data/b.csv\n!{HOST_WORKSPACE}/data/c.csv"),
+    );
     runner.input("training-paths", &format!("src/none.py\n{HOST_WORKSPACE}/src/**"));
     runner.input("if-no-files-found", "ignore");
     let mapped = runner.step("plan");
@@ -128,7 +134,10 @@ fn a_step_that_fails_says_so_and_asks_for_training() {
         let step = runner.step(phase);
         step.fails(2, &["::error::", "`store`", "gs://bucket", "`model`"]);
         step.has_all_outputs();
-        assert_eq!(step.pick(["retrain-needed", "cache-hit", "reason", "pointer"]), ["true", "false", "", ""]);
+        assert_eq!(
+            step.pick(["retrain-needed", "cache-hit", "reason", "pointer"]),
+            ["true", "false", "", ""]
+        );
         assert_eq!(step.log.matches("::error::").count(), 1, "{}", step.log);
     }
     let mut runner = Runner::new();
@@ -153,7 +162,10 @@ fn a_missing_model_that_must_not_be_missing_keeps_the_outputs() {
     assert_eq!(restore.pick(["retrain-needed", "restored"]), ["true", "false"]);
     let lenient = Runner::new().step_with("restore", &[("fail-on-miss", "false")]);
     lenient.succeeds();
-    assert_eq!(lenient.pick(["retrain-needed", "restored", "reason"]), ["true", "false", "no-model"]);
+    assert_eq!(
+        lenient.pick(["retrain-needed", "restored", "reason"]),
+        ["true", "false", "no-model"]
+    );
 }
 
 #[test]
@@ -179,12 +191,15 @@ fn a_workspace_that_exists_only_outside_is_the_current_directory() {
 
 #[test]
 fn a_payload_that_is_missing_or_nonsense_never_widens_rights() {
-    for payload in [None, Some(""), Some("{"), Some("[]"), Some("{\"repository\":7}"), Some("null")] {
+    for payload in [None, Some(""), Some("{"), Some("[]"), Some("{\"repository\":7}"), Some("null")]
+    {
         let runner = Runner::new();
         runner.replace_event(payload);
         let main = runner.main();
         main.succeeds();
-        let warned = |line: &str| line.starts_with("::warning::") && line.contains("name the branch in `trusted-refs`");
+        let warned = |line: &str| {
+            line.starts_with("::warning::") && line.contains("name the branch in `trusted-refs`")
+        };
         assert!(main.log.lines().any(warned), "{}", main.log);
         runner.train("weights");
         runner.post(&main).succeeds();
@@ -214,11 +229,18 @@ fn a_directory_that_is_gone_with_the_container_is_refused() {
     let step = runner.step_with("restore", &elsewhere);
     step.fails(
         2,
-        &["input `store`", "input `destination`", "in a container of its own", "a directory below the workspace"],
+        &[
+            "input `store`",
+            "input `destination`",
+            "in a container of its own",
+            "a directory below the workspace",
+        ],
     );
     step.has_all_outputs();
     // What the kernel mounts is there, but for nobody else.
-    runner.step_with("restore", &[("store", "file:///dev/shm/models")]).fails(2, &["input `store`"]);
+    runner
+        .step_with("restore", &[("store", "file:///dev/shm/models")])
+        .fails(2, &["input `store`"]);
 }
 
 #[test]
@@ -250,6 +272,8 @@ fn a_payload_that_never_ends_is_not_read() {
 fn a_model_without_a_file_is_no_model() {
     let runner = Runner::new();
     std::fs::create_dir_all(runner.path("models/empty")).unwrap();
-    runner.step("save").fails(1, &["there is no model to save: `model-path` holds no file", "hint:"]);
+    runner
+        .step("save")
+        .fails(1, &["there is no model to save: `model-path` holds no file", "hint:"]);
     assert!(runner.pointers().is_empty());
 }

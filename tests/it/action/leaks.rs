@@ -1,5 +1,5 @@
-//! Tokens, keys and signatures stay secret on every way to GitHub and AWS, whatever is answered: refusals and
-//! nonsense that repeat what was sent, redirects, connections that break.
+//! Tokens, keys and signatures stay secret on every way to GitHub and AWS, whatever is answered:
+//! refusals and nonsense that repeat what was sent, redirects, connections that break.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -21,8 +21,10 @@ const GITHUB_TOKEN: &str = "ghs_canaryGithubToken6Zq4";
 const SECRETS_OF_JOBS: [&str; 2] = ["ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
 
 /// Keys that lie around in the job and are of no use here.
-const KEYS: [(&str, &str); 2] =
-    [("AWS_SECRET_ACCESS_KEY", "canary+secret/key=6Zq0"), ("AWS_SESSION_TOKEN", "canary+session/token=6Zq1")];
+const KEYS: [(&str, &str); 2] = [
+    ("AWS_SECRET_ACCESS_KEY", "canary+secret/key=6Zq0"),
+    ("AWS_SESSION_TOKEN", "canary+session/token=6Zq1"),
+];
 
 /// One way to GitHub, with all that must not be seen on it.
 struct Way {
@@ -35,7 +37,12 @@ struct Way {
 }
 
 impl Way {
-    fn new(double: Double, mut runner: Runner, phase: &'static str, inputs: &[(&'static str, &str)]) -> Self {
+    fn new(
+        double: Double,
+        mut runner: Runner,
+        phase: &'static str,
+        inputs: &[(&'static str, &str)],
+    ) -> Self {
         let mut canaries = Canaries::default();
         runner.env("RUNNER_DEBUG", "1");
         for name in SECRETS_OF_JOBS {
@@ -49,25 +56,41 @@ impl Way {
         }
         canaries.add("github-token", GITHUB_TOKEN);
         let inputs = inputs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { double, elsewhere: Listener::start(Manner::Refuses), runner, canaries, phase, inputs }
+        Self {
+            double,
+            elsewhere: Listener::start(Manner::Refuses),
+            runner,
+            canaries,
+            phase,
+            inputs,
+        }
     }
 
     /// What a job leaves behind when these requests go wrong.
     fn step(&mut self, faults: &Value) -> Step {
         self.double.control("faults", faults);
         let before = self.elsewhere.connections().len();
-        let inputs: Vec<(&str, &str)> = self.inputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let inputs: Vec<(&str, &str)> =
+            self.inputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let step = self.runner.step_with(self.phase, &inputs);
         self.learn();
         assert!(!step.log.contains("panicked"), "{faults}: {}", step.log);
         // The runner hides these lines, and from then on what they name; nothing else may show it.
-        let shown: Vec<&str> = step.log.lines().filter(|line| !line.starts_with("::add-mask::")).collect();
-        let left = format!("{}\n{:?}\n{:?}\n{}", shown.join("\n"), step.outputs, step.state, step.summary);
+        let shown: Vec<&str> =
+            step.log.lines().filter(|line| !line.starts_with("::add-mask::")).collect();
+        let left =
+            format!("{}\n{:?}\n{:?}\n{}", shown.join("\n"), step.outputs, step.state, step.summary);
         self.canaries.are_not_in(&format!("what is left after {faults}"), left.as_bytes());
         // Only the storage of artifacts may be elsewhere, and then without a token.
         let followed = self.elsewhere.connections().split_off(before);
-        assert!(followed.is_empty() || faults.to_string().contains("/zip"), "{faults}: {followed:?}");
-        assert!(followed.iter().all(|head| !head.to_lowercase().contains("authorization")), "{followed:?}");
+        assert!(
+            followed.is_empty() || faults.to_string().contains("/zip"),
+            "{faults}: {followed:?}"
+        );
+        assert!(
+            followed.iter().all(|head| !head.to_lowercase().contains("authorization")),
+            "{followed:?}"
+        );
         step
     }
 
@@ -81,7 +104,9 @@ impl Way {
                 self.canaries.add("a signature", &decoded);
             }
             let form = request["body"].as_str().unwrap_or_default();
-            if let Some(token) = form.split('&').find_map(|pair| pair.strip_prefix("WebIdentityToken=")) {
+            if let Some(token) =
+                form.split('&').find_map(|pair| pair.strip_prefix("WebIdentityToken="))
+            {
                 self.canaries.add("the id token", token);
             }
         }
@@ -102,9 +127,14 @@ impl Way {
                 if *path == "/sts" && action["status"].is_number() {
                     action["body"] = json!(STS_REFUSAL);
                 }
-                self.step(&json!([{"method": method, "path": path, "times": times, "action": action}]));
+                self.step(
+                    &json!([{"method": method, "path": path, "times": times, "action": action}]),
+                );
                 let struck = self.double.look("faults");
-                assert!(struck[0]["struck"].as_u64() > Some(0), "{method} {path} was not asked for: {struck}");
+                assert!(
+                    struck[0]["struck"].as_u64() > Some(0),
+                    "{method} {path} was not asked for: {struck}"
+                );
             }
         }
     }
@@ -113,17 +143,25 @@ impl Way {
         let said = "you said {{bearer}}, {{bearer64}} and {{bearer_url}} to {{target}}";
         let headers = json!({"WWW-Authenticate": "Bearer {{bearer}}", "X-Said": "{{bearer}}"});
         let everywhere = json!({
-            "message": said, "msg": said, "id": said, "ok": said, "value": [said], "artifacts": said, "sha": {"a": said},
-            "workflow_runs": said, "commit": said, "signed_url": [said], "signed_upload_url": [said], "artifact_id": said,
+            "message": said, "msg": said, "id": said, "ok": said, "value": [said],
+            "artifacts": said, "sha": {"a": said},
+            "workflow_runs": said, "commit": said, "signed_url": [said],
+            "signed_upload_url": [said], "artifact_id": said,
         });
-        let mut actions: Vec<Value> =
-            [401, 403, 404, 500].map(|status| json!({"status": status, "body": everywhere, "headers": headers})).into();
+        let mut actions: Vec<Value> = [401, 403, 404, 500]
+            .map(|status| json!({"status": status, "body": everywhere, "headers": headers}))
+            .into();
         actions.extend([
             json!({"status": 403, "body": said, "headers": headers}),
             json!({"status": 200, "body": everywhere, "headers": headers}),
             json!({"status": 200, "body": [everywhere], "headers": headers}),
             json!({"status": 200, "body": said}),
-            json!({"status": 302, "body": said, "headers": {"Location": format!("{}/{{{{bearer}}}}?{{{{target}}}}", self.elsewhere.url)}}),
+            json!({
+                "status": 302, "body": said,
+                "headers": {
+                    "Location": format!("{}/{{{{bearer}}}}?{{{{target}}}}", self.elsewhere.url),
+                },
+            }),
             json!("reset"),
         ]);
         actions
@@ -144,17 +182,33 @@ impl Way {
 
     fn uploaded(&self, artifact: &Value) -> Option<Vec<u8>> {
         self.double.control("faults", &json!([]));
-        self.double.control("state", &json!({"tokens": {"look": {"kind": "classic", "repositories": "*"}}}));
-        let url = format!("{}/repos/{REPOSITORY}/actions/artifacts/{}/zip", self.double.url, artifact["id"]);
-        let curl = |arguments: &[&str]| Command::new("curl").arg("--silent").args(arguments).output().unwrap().stdout;
+        self.double.control(
+            "state",
+            &json!({"tokens": {"look": {"kind": "classic", "repositories": "*"}}}),
+        );
+        let url = format!(
+            "{}/repos/{REPOSITORY}/actions/artifacts/{}/zip",
+            self.double.url, artifact["id"]
+        );
+        let curl = |arguments: &[&str]| {
+            Command::new("curl").arg("--silent").args(arguments).output().unwrap().stdout
+        };
         // The storage refuses whoever sends a token along.
-        let storage = curl(&["--header", "Authorization: Bearer look", "--write-out", "%{redirect_url}", &url]);
-        (artifact["status"] == "ready").then(|| curl(&["--fail", std::str::from_utf8(&storage).unwrap()]))
+        let storage = curl(&[
+            "--header",
+            "Authorization: Bearer look",
+            "--write-out",
+            "%{redirect_url}",
+            &url,
+        ]);
+        (artifact["status"] == "ready")
+            .then(|| curl(&["--fail", std::str::from_utf8(&storage).unwrap()]))
     }
 }
 
-const STS_REFUSAL: &str = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
-    <Code>AccessDenied</Code><Message>not with {{form WebIdentityToken}}</Message></Error></ErrorResponse>";
+const STS_REFUSAL: &str = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+    <Error><Type>Sender</Type><Code>AccessDenied</Code>\
+    <Message>not with {{form WebIdentityToken}}</Message></Error></ErrorResponse>";
 
 /// A job with a role and its own artifacts, which saves.
 fn saving() -> (Way, Server) {
@@ -182,14 +236,16 @@ fn nothing_is_shown_while_a_role_is_assumed() {
 fn nothing_is_shown_of_credentials_in_answers_that_cannot_be_read() {
     let (mut way, server) = saving();
     let keys = format!(
-        "<AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>canary+session/of+role=6Zq2</SessionToken>",
+        "<AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey>\
+         <SessionToken>canary+session/of+role=6Zq2</SessionToken>",
         server.endpoint.access_key, server.endpoint.secret_key
     );
     let answer = |inside: &str| {
         format!(
-            "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-             <AssumeRoleWithWebIdentityResult><Credentials>{inside}</Credentials></AssumeRoleWithWebIdentityResult>\
-             </AssumeRoleWithWebIdentityResponse>"
+            "<AssumeRoleWithWebIdentityResponse \
+             xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <AssumeRoleWithWebIdentityResult><Credentials>{inside}</Credentials>\
+             </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
         )
     };
     for body in [
@@ -209,7 +265,8 @@ fn nothing_is_shown_while_an_artifact_is_uploaded() {
     way.suffer(&[("PUT", "/actions-results/.*comp=block&")]);
     let step = way.step(&json!([]));
     assert_ne!(step.output("artifact-name"), "", "{}", step.log);
-    let objects = server.objects("").into_iter().map(|(key, path)| (key, std::fs::read(path).unwrap()));
+    let objects =
+        server.objects("").into_iter().map(|(key, path)| (key, std::fs::read(path).unwrap()));
     way.look_into_stores(&objects.collect::<Vec<_>>());
 }
 
@@ -219,12 +276,22 @@ fn nothing_is_shown_while_an_artifact_is_announced() {
     way.suffer(&[("POST", "/twirp/.*CreateArtifact")]);
     // A signed URL where none belongs.
     let signed = "https://storage.invalid/x?sig=canary+secret/key=6Zq0";
-    way.step(&json!([{"path": "CreateArtifact", "action": {"status": 200, "body": {"ok": signed}}}])).succeeds();
+    way.step(
+        &json!([{"path": "CreateArtifact", "action": {"status": 200, "body": {"ok": signed}}}]),
+    )
+    .succeeds();
     for status in [401, 404] {
-        way.step(&json!([{"path": "FinalizeArtifact", "action": {"status": status, "body": {"msg": "{{bearer}}"}}}]));
+        way.step(&json!([
+            {
+                "path": "FinalizeArtifact",
+                "action": {"status": status, "body": {"msg": "{{bearer}}"}},
+            },
+        ]));
     }
-    way.step(&json!([{"path": "CreateArtifact", "action": {"status": 500, "body": {"msg": "no {{bearer}}"}}}]))
-        .succeeds();
+    way.step(&json!([
+        {"path": "CreateArtifact", "action": {"status": 500, "body": {"msg": "no {{bearer}}"}}},
+    ]))
+    .succeeds();
 }
 
 #[test]
@@ -274,11 +341,15 @@ fn nothing_is_shown_while_a_promotion_is_proven() {
         ("GET", "/contents/"),
         ("GET", "/actions/runs/1001/artifacts"),
     ]);
-    // A download is repeated, so these must not be overcome: what is promoted once is not asked for again.
+    // A download is repeated, so these must not be overcome: what is promoted once is not asked for
+    // again.
     for path in ["/actions/artifacts/[0-9]+/zip", "/actions-results/"] {
         for action in way.actions() {
             way.step(&json!([{"method": "GET", "path": path, "times": 100, "action": action}]));
-            assert!(way.double.look("faults")[0]["struck"].as_u64() > Some(0), "{path} was not asked for");
+            assert!(
+                way.double.look("faults")[0]["struck"].as_u64() > Some(0),
+                "{path} was not asked for"
+            );
         }
     }
     let step = way.step(&json!([]));
@@ -300,7 +371,8 @@ fn nothing_is_shown_of_a_token_that_is_repeated_in_another_spelling() {
         r#"canary+git\"hub\/token?6Zq7"#,
     ] {
         let answer = json!({"status": 403, "body": {"message": format!("not with {spelling}")}});
-        let step = way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
+        let step =
+            way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
         step.fails(1, &["not with ***"]);
     }
 }
@@ -311,10 +383,12 @@ fn nothing_is_shown_of_a_token_where_a_message_is_cut() {
     let mut way = Way::new(double, deploy, "restore", &by_run(GITHUB_TOKEN));
     for before in [480, 490, 496] {
         let message = format!("{}{{{{bearer}}}}", "-".repeat(before));
-        for answer in
-            [json!({"status": 403, "body": {"message": message}}), json!({"status": 200, "body": {"id": message}})]
-        {
-            let step = way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
+        for answer in [
+            json!({"status": 403, "body": {"message": message}}),
+            json!({"status": 200, "body": {"id": message}}),
+        ] {
+            let step =
+                way.step(&json!([{"path": "/actions/runs/1001", "times": 100, "action": answer}]));
             step.fails(1, &["-----"]);
             assert!(!step.log.lines().any(|line| line.contains("-ghs_")), "{}", step.log);
         }
@@ -326,10 +400,21 @@ fn the_command_line_takes_its_token_from_the_environment() {
     let (_double, mut deploy, _) = later_job(GITHUB_TOKEN);
     let store = deploy.inputs_of()["store"].clone();
     deploy.env("GITHUB_REPOSITORY", "acme/serving");
-    let line = ["resolve", "--model", "fraud", "--store", &store, "--repository", REPOSITORY, "--run-id", "1001"];
+    let line = [
+        "resolve",
+        "--model",
+        "fraud",
+        "--store",
+        &store,
+        "--repository",
+        REPOSITORY,
+        "--run-id",
+        "1001",
+    ];
     let resolve = |variables: &[(&str, &str)], more: &[&str]| {
         let (mut command, files) = deploy.command("", BTreeMap::new(), &State::new());
-        let output = command.args(line).args(more).envs(variables.iter().copied()).output().unwrap();
+        let output =
+            command.args(line).args(more).envs(variables.iter().copied()).output().unwrap();
         files.read(output.status.code(), &[output.stdout, output.stderr])
     };
     for (variables, more) in [
@@ -362,8 +447,12 @@ fn no_secret_stands_in_the_list_of_processes() {
 
 #[test]
 fn tokens_that_cannot_be_sent_are_not_shown() {
-    for token in ["canary-6Zq5-token\nx: y", "canary-6Zq5-token\r\n", "canary-6Zq5-token\u{7f}", "canary-6Zq5-tökén"]
-    {
+    for token in [
+        "canary-6Zq5-token\nx: y",
+        "canary-6Zq5-token\r\n",
+        "canary-6Zq5-token\u{7f}",
+        "canary-6Zq5-tökén",
+    ] {
         let (_double, mut deploy, _) = later_job("reader");
         deploy.env("RUNNER_DEBUG", "1");
         let asked = deploy.step_with("restore", &by_run(token));

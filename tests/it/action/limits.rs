@@ -1,4 +1,5 @@
-//! Limits of the REST API: of requests, of items on a page, of what a token may do, and of its patience.
+//! Limits of the REST API: of requests, of items on a page, of what a token may do, and of its
+//! patience.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +15,9 @@ fn restore(deploy: &Runner) -> Step {
 }
 
 fn requests(double: &Double, path: &str) -> Vec<String> {
-    let target =
-        |request: &Value| format!("{}?{}", request["path"].as_str().unwrap(), request["query"].as_str().unwrap());
+    let target = |request: &Value| {
+        format!("{}?{}", request["path"].as_str().unwrap(), request["query"].as_str().unwrap())
+    };
     double.look(&format!("requests?path={path}")).as_array().unwrap().iter().map(target).collect()
 }
 
@@ -24,7 +26,10 @@ fn a_token_that_is_used_up_is_told_as_that_and_not_tried_again() {
     let (double, deploy, _) = later_job("reader");
     double.control("state", &json!({"tokens": {"reader": {"rate_limit": 0}}}));
     let step = restore(&deploy);
-    step.fails(1, &["answered 403", "API rate limit exceeded", "hint: the token's rate limit is used up"]);
+    step.fails(
+        1,
+        &["answered 403", "API rate limit exceeded", "hint: the token's rate limit is used up"],
+    );
     assert!(!step.log.contains("actions: read"), "{}", step.log);
     assert_eq!(requests(&double, "/repos/").len(), 1);
 }
@@ -40,7 +45,10 @@ fn limits_in_other_words_are_told_as_limits_and_long_ones_waited_for_by_nobody()
     ] {
         let (double, deploy) = limited(status, &headers, json!({}));
         let step = restore(&deploy);
-        step.fails(1, &["secondary rate limit", "hint: the token's rate limit is used up; try again later"]);
+        step.fails(
+            1,
+            &["secondary rate limit", "hint: the token's rate limit is used up; try again later"],
+        );
         assert_eq!(requests(&double, "/actions/runs/1001").len(), 1, "nobody waits to ask again");
     }
 }
@@ -94,9 +102,12 @@ fn questions_for_the_run(double: &Double) -> usize {
 /// A deployment whose question for the run is answered so; `when` says how often.
 fn limited(status: u16, headers: &Value, when: Value) -> (Double, Runner) {
     let (double, deploy, _) = later_job("reader");
-    let body = json!({"message": "You have exceeded a secondary rate limit. Please wait a few minutes."});
-    let mut rule =
-        json!({"path": "/actions/runs/1001", "action": {"status": status, "headers": headers, "body": body}});
+    let body =
+        json!({"message": "You have exceeded a secondary rate limit. Please wait a few minutes."});
+    let mut rule = json!({
+        "path": "/actions/runs/1001",
+        "action": {"status": status, "headers": headers, "body": body},
+    });
     rule.as_object_mut().unwrap().extend(when.as_object().unwrap().clone());
     double.control("faults", &json!([rule]));
     (double, deploy)
@@ -106,9 +117,14 @@ fn limited(status: u16, headers: &Value, when: Value) -> (Double, Runner) {
 fn an_answer_that_never_ends_is_refused() {
     let (double, deploy, _) = later_job("reader");
     let body = json!({"message": "x".repeat(33 << 20)});
-    double.control("faults", &json!([{"path": "/actions/runs/1001", "action": {"status": 200, "body": body}}]));
-    restore(&deploy)
-        .fails(1, &["cannot read /repos/acme/fraud-detection/actions/runs/1001", "more than 33554432 bytes"]);
+    double.control(
+        "faults",
+        &json!([{"path": "/actions/runs/1001", "action": {"status": 200, "body": body}}]),
+    );
+    restore(&deploy).fails(
+        1,
+        &["cannot read /repos/acme/fraud-detection/actions/runs/1001", "more than 33554432 bytes"],
+    );
     assert_eq!(requests(&double, "/actions/runs/1001").len(), 1);
 }
 
@@ -126,8 +142,11 @@ fn a_push_trains_where_the_limit_hides_what_was_merged() {
 
 /// Artifacts of the same run that are newer than the pointer.
 fn newer(count: usize) -> Value {
-    let artifact =
-        |n: usize| json!({"repository": REPOSITORY, "run_id": 1001, "name": format!("log-{n}"), "files": {}});
+    let artifact = |n: usize| {
+        json!({
+            "repository": REPOSITORY, "run_id": 1001, "name": format!("log-{n}"), "files": {},
+        })
+    };
     json!({"artifacts": (0..count).map(artifact).collect::<Vec<_>>()})
 }
 
@@ -161,7 +180,10 @@ fn an_api_whose_pages_never_end_is_left() {
     let (double, deploy, _) = later_job("reader");
     let artifact = |n: u64| json!({"id": n, "name": "log", "size_in_bytes": 1, "expired": false});
     let page = json!({"total_count": 100, "artifacts": (0..100).map(artifact).collect::<Vec<_>>()});
-    double.control("faults", &json!([{"path": "1001/artifacts", "action": {"status": 200, "body": page}}]));
+    double.control(
+        "faults",
+        &json!([{"path": "1001/artifacts", "action": {"status": 200, "body": page}}]),
+    );
     restore(&deploy).fails(3, &["has no artifact"]);
     assert_eq!(requests(&double, "/actions/runs/1001/artifacts").len(), 10);
 }
@@ -170,7 +192,10 @@ fn an_api_whose_pages_never_end_is_left() {
 fn an_answer_without_end_is_not_told_in_full() {
     let (double, deploy, _) = later_job("reader");
     for body in [json!("<html>".repeat(100_000)), json!({"message": "no ".repeat(200_000)})] {
-        double.control("faults", &json!([{"path": "/actions/runs/1001", "action": {"status": 502, "body": body}}]));
+        double.control(
+            "faults",
+            &json!([{"path": "/actions/runs/1001", "action": {"status": 502, "body": body}}]),
+        );
         let step = restore(&deploy);
         step.fails(1, &["the GitHub API answered 502"]);
         assert!(step.log.len() < 5000, "{} bytes were said", step.log.len());
@@ -180,8 +205,13 @@ fn an_answer_without_end_is_not_told_in_full() {
 #[test]
 fn a_token_that_may_list_but_not_download_is_told_as_that() {
     let (double, deploy, _) = later_job("reader");
-    for (status, hint) in [(403, "actions: read"), (401, "is not valid"), (404, "check `repository`")] {
-        double.control("faults", &json!([{"path": "/zip", "action": {"status": status, "body": {"message": "no"}}}]));
+    for (status, hint) in
+        [(403, "actions: read"), (401, "is not valid"), (404, "check `repository`")]
+    {
+        double.control(
+            "faults",
+            &json!([{"path": "/zip", "action": {"status": status, "body": {"message": "no"}}}]),
+        );
         let step = deploy.step_with("restore", &by_run("reader"));
         step.fails(1, &["cannot download the artifact", &status.to_string(), "hint: ", hint]);
     }
@@ -190,8 +220,14 @@ fn a_token_that_may_list_but_not_download_is_told_as_that() {
 #[test]
 fn passing_faults_of_the_api_are_overcome() {
     let (double, deploy, _) = later_job("reader");
-    for path in ["/repos/acme/fraud-detection([?]|$)", "/actions/runs/1001([?]|$)", "/actions/runs/1001/artifacts"] {
-        for action in [json!({"status": 502, "body": "<html>"}), json!("reset"), json!({"truncate": 10})] {
+    for path in [
+        "/repos/acme/fraud-detection([?]|$)",
+        "/actions/runs/1001([?]|$)",
+        "/actions/runs/1001/artifacts",
+    ] {
+        for action in
+            [json!({"status": 502, "body": "<html>"}), json!("reset"), json!({"truncate": 10})]
+        {
             double.control("faults", &json!([{"path": path, "nth": [1, 2], "action": action}]));
             restore(&deploy).succeeds();
             assert_eq!(double.look("faults")[0]["struck"], 2, "{path} {action}");
@@ -201,8 +237,14 @@ fn passing_faults_of_the_api_are_overcome() {
     }
     // The answer of the first has no body that could be cut short.
     for (path, actions) in [
-        ("/actions/artifacts/[0-9]+/zip", vec![json!({"status": 502}), json!("reset"), json!("drop-reply")]),
-        ("/actions-results/", vec![json!({"status": 503}), json!("reset"), json!({"truncate": 10})]),
+        (
+            "/actions/artifacts/[0-9]+/zip",
+            vec![json!({"status": 502}), json!("reset"), json!("drop-reply")],
+        ),
+        (
+            "/actions-results/",
+            vec![json!({"status": 503}), json!("reset"), json!({"truncate": 10})],
+        ),
     ] {
         for action in actions {
             double.control("faults", &json!([{"path": path, "nth": [1, 2], "action": action}]));

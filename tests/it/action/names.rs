@@ -8,16 +8,21 @@ fn a_name_that_is_taken_gets_a_suffix() {
     runner.input("artifact-name", "fraud-model");
     assert_eq!(saved(&runner).output("artifact-name"), "fraud-model");
     let second = saved(&runner);
-    assert!(second.output("artifact-name").starts_with("fraud-model-"), "{}", second.output("artifact-name"));
+    assert!(
+        second.output("artifact-name").starts_with("fraud-model-"),
+        "{}",
+        second.output("artifact-name")
+    );
 }
 
 #[test]
 fn only_where_no_artifact_has_the_very_name_all_are_listed() {
     let (double, runner) = job();
     let name = saved(&runner).output("artifact-name").to_owned();
-    for (asked, filters) in
-        [(name.as_str(), vec![Some(name.as_str())]), ("ml-cache-fraud", vec![Some("ml-cache-fraud"), None])]
-    {
+    for (asked, filters) in [
+        (name.as_str(), vec![Some(name.as_str())]),
+        ("ml-cache-fraud", vec![Some("ml-cache-fraud"), None]),
+    ] {
         let before = double.look("requests?path=ListArtifacts").as_array().unwrap().len();
         restores(&deployment(&runner), &[("pointer", &format!("artifact:{asked}"))]);
         let requests = double.look("requests?path=ListArtifacts");

@@ -4,8 +4,12 @@ use super::runner::Runner;
 use crate::support::listener::{Listener, Manner};
 use crate::support::s3::Server;
 
-const NAMES: [&str; 4] =
-    ["no AWS credentials were found", "AWS_ACCESS_KEY_ID", "role-to-assume", "hop limit of 2 or more"];
+const NAMES: [&str; 4] = [
+    "no AWS credentials were found",
+    "AWS_ACCESS_KEY_ID",
+    "role-to-assume",
+    "hop limit of 2 or more",
+];
 
 /// A job on S3 that was given nothing, on a machine whose metadata service is there.
 fn job(server: &Server, metadata: &str) -> Runner {

@@ -9,7 +9,8 @@ use super::runner::{Runner, State};
 fn printed(runner: &Runner, phase: &str, in_actions: &str) -> (i32, BTreeMap<String, String>) {
     let inputs = runner.input_variables(phase, &runner.inputs_of());
     let (mut command, _files) = runner.command(phase, inputs, &State::new());
-    let output = command.env("GITHUB_OUTPUT", "").env("GITHUB_ACTIONS", in_actions).output().unwrap();
+    let output =
+        command.env("GITHUB_OUTPUT", "").env("GITHUB_ACTIONS", in_actions).output().unwrap();
     assert!(output.stdout.is_empty());
     let mut outputs = BTreeMap::new();
     let mut rest = String::new();
@@ -46,7 +47,10 @@ fn a_step_that_fails_sets_them_once() {
     let mut runner = Runner::new();
     runner.input("fail-on-miss", "true");
     let (code, found) = printed(&runner, "plan", "true");
-    assert_eq!((code, found["retrain-needed"].as_str(), found["reason"].as_str()), (3, "true", "no-model"));
+    assert_eq!(
+        (code, found["retrain-needed"].as_str(), found["reason"].as_str()),
+        (3, "true", "no-model")
+    );
     runner.input("model", "");
     let (code, found) = printed(&runner, "plan", "true");
     assert_eq!((code, found["retrain-needed"].as_str()), (2, "true"));

@@ -20,25 +20,39 @@ const TRAINING: u64 = 1001;
 
 /// What GitHub knows after an honest merge.
 pub(super) fn merged() -> Value {
-    let file = |sha: &str| json!({"repository": REPOSITORY, "ref": sha, "path": WORKFLOW, "content": "on: push\n"});
+    let file = |sha: &str| {
+        json!({
+            "repository": REPOSITORY, "ref": sha, "path": WORKFLOW, "content": "on: push\n",
+        })
+    };
     json!({
         "repositories": {
-            REPOSITORY: {"id": 4242, "default_branch": "main", "private": true, "refs": {"main": MERGE}},
+            REPOSITORY: {
+                "id": 4242, "default_branch": "main", "private": true, "refs": {"main": MERGE},
+            },
             "evil/fork": {"id": 666, "default_branch": "main", "fork": true},
         },
         "tokens": {"job": {
             "kind": "installation", "repositories": [REPOSITORY],
-            "permissions": {"actions": "read", "contents": "read", "pull_requests": "read", "metadata": "read"},
+            "permissions": {
+                "actions": "read", "contents": "read", "pull_requests": "read", "metadata": "read",
+            },
         }},
         "pulls": [{
-            "repository": REPOSITORY, "number": 7, "state": "closed", "merged": true, "merge_commit_sha": MERGE,
+            "repository": REPOSITORY, "number": 7, "state": "closed", "merged": true,
+            "merge_commit_sha": MERGE,
             "head": {"ref": "better-features", "sha": HEAD, "repo": REPOSITORY},
-            "base": {"ref": "main", "sha": "2222222222222222222222222222222222222222", "repo": REPOSITORY},
+            "base": {
+                "ref": "main", "sha": "2222222222222222222222222222222222222222",
+                "repo": REPOSITORY,
+            },
             "labels": [], "commits": [HEAD],
         }],
         "runs": [{
-            "id": TRAINING, "repository": REPOSITORY, "head_repository": REPOSITORY, "head_branch": "better-features",
-            "head_sha": HEAD, "event": "pull_request", "status": "completed", "conclusion": "success", "path": WORKFLOW,
+            "id": TRAINING, "repository": REPOSITORY, "head_repository": REPOSITORY,
+            "head_branch": "better-features",
+            "head_sha": HEAD, "event": "pull_request", "status": "completed",
+            "conclusion": "success", "path": WORKFLOW,
             "pull_requests": [7],
         }],
         "commits": [
@@ -109,14 +123,23 @@ pub(super) fn retrains(push: &Runner, step: &Step, why: &str) {
 fn trains(step: &Step, why: &str) {
     step.succeeds();
     assert_eq!(step.pick(["retrain-needed", "restored"]), ["true", "false"], "{}", step.log);
-    assert!(step.log.contains("nothing is promoted") && step.log.contains(why), "{why:?} is not in\n{}", step.log);
+    assert!(
+        step.log.contains("nothing is promoted") && step.log.contains(why),
+        "{why:?} is not in\n{}",
+        step.log
+    );
 }
 
 /// Demands that the merged model is restored, and nothing trained.
 #[track_caller]
 fn restores(step: &Step) {
     step.succeeds();
-    assert_eq!(step.pick(["reason", "restored", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
+    assert_eq!(
+        step.pick(["reason", "restored", "retrain-needed"]),
+        ["hit", "true", "false"],
+        "{}",
+        step.log
+    );
 }
 
 #[test]
@@ -162,7 +185,10 @@ fn nothing_is_promoted_unless_it_is_asked_for() {
 fn a_runner_that_does_not_number_the_repository_leaves_it_to_the_payload() {
     for (payload, why) in [
         (json!({}), None),
-        (json!({"repository": {"full_name": REPOSITORY, "default_branch": "main"}}), Some("GITHUB_REPOSITORY_ID")),
+        (
+            json!({"repository": {"full_name": REPOSITORY, "default_branch": "main"}}),
+            Some("GITHUB_REPOSITORY_ID"),
+        ),
     ] {
         let (double, request) = trained();
         double.control("state", &merged());
@@ -208,11 +234,23 @@ fn a_proof_with_a_hole_promotes_nothing() {
         (with(&["runs", "0", "event"], json!("workflow_dispatch")), "no run of"),
         (with(&["runs", "0", "path"], json!(".github/workflows/evil.yml")), "it is not a run of"),
         (with(&["runs", "0", "path"], json!(format!("{WORKFLOW}@evil.yml"))), "it is not a run of"),
-        (with(&["runs", "0", "head_branch"], json!("another-branch-at-the-same-commit")), "for another branch"),
-        (with(&["runs", "0", "head_repository"], json!("evil/fork")), "not from the repository itself"),
+        (
+            with(&["runs", "0", "head_branch"], json!("another-branch-at-the-same-commit")),
+            "for another branch",
+        ),
+        (
+            with(&["runs", "0", "head_repository"], json!("evil/fork")),
+            "not from the repository itself",
+        ),
         (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
-        (with(&["runs", "0", "referenced_workflows"], Value::Null), "it is not known which workflows it calls"),
-        (with(&["files", "1", "content"], json!("on: push # reviewed")), "is not the same in the commit"),
+        (
+            with(&["runs", "0", "referenced_workflows"], Value::Null),
+            "it is not known which workflows it calls",
+        ),
+        (
+            with(&["files", "1", "content"], json!("on: push # reviewed")),
+            "is not the same in the commit",
+        ),
         (with(&["files"], json!([])), "is not the same in the commit"),
         (with(&["tokens", "job", "permissions"], json!({"metadata": "read"})), "403"),
     ] {
@@ -222,8 +260,8 @@ fn a_proof_with_a_hole_promotes_nothing() {
     }
 }
 
-/// A second pull request of the merged one's branch, to a branch with another workflow. A run of it has the same
-/// commit and the same branch, and followed the other workflow.
+/// A second pull request of the merged one's branch, to a branch with another workflow. A run of it
+/// has the same commit and the same branch, and followed the other workflow.
 #[test]
 fn a_second_pull_request_of_the_branch_with_another_base_is_noticed() {
     let (double, request) = trained();
@@ -247,14 +285,15 @@ fn a_pull_request_that_went_elsewhere_before_is_noticed() {
     retrains(&push, &step, "did not go to the same branch all the time");
 }
 
-/// A merge whose training called another workflow of the repository, taken from one commit by a ref; these are that
-/// file's contents.
+/// A merge whose training called another workflow of the repository, taken from one commit by a
+/// ref; these are that file's contents.
 fn calling(git_ref: &str, sha: &str, contents: &[(&str, &str)]) -> Value {
     let called = ".github/workflows/shared.yml";
     let referenced = json!([{"path": format!("{REPOSITORY}/{called}@{git_ref}"), "sha": sha}]);
     let mut state = with(&["runs", "0", "referenced_workflows"], referenced);
     for (sha, content) in contents {
-        let file = json!({"repository": REPOSITORY, "ref": sha, "path": called, "content": content});
+        let file =
+            json!({"repository": REPOSITORY, "ref": sha, "path": called, "content": content});
         state["files"].as_array_mut().unwrap().push(file);
     }
     state
@@ -268,7 +307,8 @@ const STABLE: &str = "4444444444444444444444444444444444444444";
 fn a_called_workflow_of_the_repository_must_be_the_same_too() {
     for (git_ref, sha, then) in [
         ("refs/pull/7/merge", HEAD, "evil"),
-        // What the merged commit says does not count where another one was called, by a ref or by running again.
+        // What the merged commit says does not count where another one was called, by a ref or by
+        // running again.
         ("refs/pull/7/merge", TRIAL, "evil"),
         ("better-features", STABLE, "evil"),
         ("stable", STABLE, "evil"),
@@ -280,7 +320,8 @@ fn a_called_workflow_of_the_repository_must_be_the_same_too() {
     }
     // A commit that nobody has any more proves nothing.
     let (double, request) = trained();
-    let (push, step) = pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
+    let (push, step) =
+        pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
     retrains(&push, &step, "shared.yml` is not the same");
 }
 
@@ -319,8 +360,8 @@ fn a_pointer_that_was_replaced_in_the_store_is_worth_nothing() {
 
 #[test]
 fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
-    // Somebody with the pull request's role writes a pointer to a model of their own. The honest run takes it for
-    // what an earlier run trained, and neither trains nor vouches for it.
+    // Somebody with the pull request's role writes a pointer to a model of their own. The honest
+    // run takes it for what an earlier run trained, and neither trains nor vouches for it.
     let (double, request) = trained();
     let mut honest = request.next_job();
     let run = TRAINING + 7;
@@ -352,7 +393,11 @@ fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
     let save = honest.step("save");
     save.succeeds();
     assert_eq!(save.output("saved"), "false", "the first one stays");
-    assert!(save.output("artifact-name").starts_with("ml-cache-fraud-adopted-"), "{}", save.output("artifact-name"));
+    assert!(
+        save.output("artifact-name").starts_with("ml-cache-fraud-adopted-"),
+        "{}",
+        save.output("artifact-name")
+    );
     // A job of the same run still finds it by its prefix.
     let found = honest.step_with("resolve", &[("pointer", "artifact:ml-cache-fraud")]);
     assert_eq!(found.output("pointer"), save.output("pointer"));
@@ -362,9 +407,11 @@ fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
 
 #[test]
 fn only_a_push_to_the_default_branch_promotes() {
-    for (name, value) in
-        [("GITHUB_EVENT_NAME", "schedule"), ("GITHUB_REF", "refs/heads/release"), ("ACTIONS_CACHE_MODE", "read")]
-    {
+    for (name, value) in [
+        ("GITHUB_EVENT_NAME", "schedule"),
+        ("GITHUB_REF", "refs/heads/release"),
+        ("ACTIONS_CACHE_MODE", "read"),
+    ] {
         let (double, request) = trained();
         double.control("state", &merged());
         let mut push = push(&request);
@@ -383,14 +430,17 @@ fn trained_on(server: &Server) -> (Double, Runner) {
     fs::write(request.path("models/large.bin"), noise(1, 9 << 20)).unwrap();
     let trained = trained_by(request);
     assert!(server.objects("v1/blobs/").len() > 1 && server.objects("v1/manifests/").len() == 1);
-    assert!(!server.objects("v1/untrusted/").is_empty() && server.objects("v1/trusted/").is_empty());
+    assert!(
+        !server.objects("v1/untrusted/").is_empty() && server.objects("v1/trusted/").is_empty()
+    );
     trained
 }
 
 /// What becomes of an object's bytes; `None` where it is removed.
 type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
 
-/// Damages one object of these, as a client with every right can, whose writes have checksums that are right.
+/// Damages one object of these, as a client with every right can, whose writes have checksums that
+/// are right.
 fn damage(server: &Server, part: &str, damage: Damage) {
     let (key, path) = server.objects(part).pop().unwrap();
     match damage(fs::read(&path).unwrap()) {
@@ -445,11 +495,14 @@ fn a_complete_model_in_a_bucket_is_promoted() {
     let (push, step) = pushed(&double, &request, &merged());
     restores(&step);
     assert_eq!(snapshot(&push.path("models")), snapshot(&request.path("models")));
-    assert_eq!(server.objects("v1/trusted/").iter().filter(|(key, _)| key.contains("/pointers/")).count(), 1);
+    assert_eq!(
+        server.objects("v1/trusted/").iter().filter(|(key, _)| key.contains("/pointers/")).count(),
+        1
+    );
 }
 
-/// A directory has no checksums of its own, so such damage shows when the bytes are fetched: the step fails, and no
-/// byte of it is put in place.
+/// A directory has no checksums of its own, so such damage shows when the bytes are fetched: the
+/// step fails, and no byte of it is put in place.
 #[test]
 fn where_no_checksums_are_kept_a_damaged_model_is_never_restored() {
     let (double, request) = trained();
@@ -463,7 +516,10 @@ fn where_no_checksums_are_kept_a_damaged_model_is_never_restored() {
 #[test]
 fn an_api_that_fails_leads_to_a_training() {
     let (double, request) = trained();
-    double.control("faults", &json!([{"method": "GET", "path": "/pulls", "times": 100, "action": {"status": 500}}]));
+    double.control(
+        "faults",
+        &json!([{"method": "GET", "path": "/pulls", "times": 100, "action": {"status": 500}}]),
+    );
     let (push, step) = pushed(&double, &request, &merged());
     retrains(&push, &step, "500");
 }

@@ -27,7 +27,8 @@ pub fn declared_inputs(phase: &str) -> Vec<(String, String)> {
     declared
 }
 
-/// Parses GITHUB_OUTPUT or GITHUB_STATE as strictly as the runner; what it would refuse fails the test.
+/// Parses GITHUB_OUTPUT or GITHUB_STATE as strictly as the runner; what it would refuse fails the
+/// test.
 pub fn parse_file_command(text: &str) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     let mut rest = text;
@@ -44,18 +45,25 @@ pub fn parse_file_command(text: &str) -> Vec<(String, String)> {
                 assert!(!name.is_empty() && !delimiter.is_empty(), "invalid format `{line}`");
                 let mut value: Option<String> = None;
                 loop {
-                    let (line, after) = rest.split_once('\n').map_or((rest, None), |(line, after)| (line, Some(after)));
+                    let (line, after) = rest
+                        .split_once('\n')
+                        .map_or((rest, None), |(line, after)| (line, Some(after)));
                     if line == delimiter {
                         rest = after.unwrap_or("");
                         break;
                     }
-                    rest = after.unwrap_or_else(|| panic!("matching delimiter not found `{delimiter}`"));
-                    value = Some(value.map_or_else(|| line.to_owned(), |value| format!("{value}\n{line}")));
+                    rest = after
+                        .unwrap_or_else(|| panic!("matching delimiter not found `{delimiter}`"));
+                    value = Some(
+                        value.map_or_else(|| line.to_owned(), |value| format!("{value}\n{line}")),
+                    );
                 }
                 entries.push((name.to_owned(), value.unwrap_or_default()));
             }
             _ => {
-                let at = equals.filter(|at| *at > 0).unwrap_or_else(|| panic!("invalid format `{line}`"));
+                let at = equals
+                    .filter(|at| *at > 0)
+                    .unwrap_or_else(|| panic!("invalid format `{line}`"));
                 entries.push((line[..at].to_owned(), line[at + 1..].to_owned()));
             }
         }

@@ -1,4 +1,5 @@
-//! Base URLs with a path, as of GitHub Enterprise Server, and runners that reach the world through a proxy.
+//! Base URLs with a path, as of GitHub Enterprise Server, and runners that reach the world through
+//! a proxy.
 
 use serde_json::json;
 
@@ -11,32 +12,48 @@ const TOKEN: &str = "ghs_canaryGithubToken6Zq4";
 #[test]
 fn the_path_of_the_base_url_stays() {
     let (double, mut deploy, _) = later_job(TOKEN);
-    for (base, start) in
-        [("", "/repos/"), ("/", "/repos/"), ("/api/v3", "/api/v3/repos/"), ("/api/v3/", "/api/v3/repos/")]
-    {
+    for (base, start) in [
+        ("", "/repos/"),
+        ("/", "/repos/"),
+        ("/api/v3", "/api/v3/repos/"),
+        ("/api/v3/", "/api/v3/repos/"),
+    ] {
         deploy.env("GITHUB_API_URL", &format!("{}{base}", double.url));
         let before = double.look("requests").as_array().unwrap().len();
         deploy.step_with("restore", &by_run(TOKEN)).succeeds();
         let requests = double.look("requests");
-        let paths: Vec<&str> =
-            requests.as_array().unwrap()[before..].iter().map(|r| r["path"].as_str().unwrap()).collect();
-        let api = paths.iter().filter(|path| !path.starts_with("/actions-results/")).collect::<Vec<_>>();
-        assert!(api.len() >= 4 && api.iter().all(|path| path.starts_with(start)), "{base}: {paths:?}");
+        let paths: Vec<&str> = requests.as_array().unwrap()[before..]
+            .iter()
+            .map(|r| r["path"].as_str().unwrap())
+            .collect();
+        let api =
+            paths.iter().filter(|path| !path.starts_with("/actions-results/")).collect::<Vec<_>>();
+        assert!(
+            api.len() >= 4 && api.iter().all(|path| path.starts_with(start)),
+            "{base}: {paths:?}"
+        );
     }
     for url in ["", "nonsense", "http://", "ftp://x"] {
         deploy.env("GITHUB_API_URL", url);
         deploy.env("HTTPS_PROXY", "http://127.0.0.1:9");
         let step = deploy.step_with("restore", &by_run(TOKEN));
-        assert!([1, 2].contains(&step.code) && step.log.contains("::error::"), "{url}: {}", step.log);
+        assert!(
+            [1, 2].contains(&step.code) && step.log.contains("::error::"),
+            "{url}: {}",
+            step.log
+        );
         assert!(!step.log.contains("panicked"), "{}", step.log);
     }
 }
 
 #[test]
 fn everything_goes_through_the_proxy_unless_it_need_not() {
-    for (variable, exceptions) in
-        [("HTTP_PROXY", ""), ("http_proxy", ""), ("http_proxy", "127.0.0.1"), ("HTTP_PROXY", "example.com,127.0.0.0/8")]
-    {
+    for (variable, exceptions) in [
+        ("HTTP_PROXY", ""),
+        ("http_proxy", ""),
+        ("http_proxy", "127.0.0.1"),
+        ("HTTP_PROXY", "example.com,127.0.0.0/8"),
+    ] {
         let proxy = Listener::start(Manner::Proxies);
         let (double, mut deploy, _) = later_job(TOKEN);
         deploy.env(variable, &proxy.url);
@@ -47,7 +64,10 @@ fn everything_goes_through_the_proxy_unless_it_need_not() {
         let passed: Vec<String> = proxy.connections();
         let wanted = if exceptions.is_empty() { asked } else { 0 };
         assert_eq!(passed.len(), wanted, "{variable} {exceptions}: {passed:?}");
-        assert!(passed.iter().all(|head| head.starts_with(&format!("GET {}/", double.url))), "{passed:?}");
+        assert!(
+            passed.iter().all(|head| head.starts_with(&format!("GET {}/", double.url))),
+            "{passed:?}"
+        );
     }
 }
 
@@ -99,9 +119,15 @@ fn asks_for_a_tunnel(variable: &str) {
     assert!(save.log.contains("cannot reach the results service"), "{}", save.log);
     let heads = proxy.connections();
     for host in ["api.github.invalid:443", "results.github.invalid:443"] {
-        assert!(heads.iter().any(|head| head.starts_with(&format!("CONNECT {host} "))), "{heads:?}");
+        assert!(
+            heads.iter().any(|head| head.starts_with(&format!("CONNECT {host} "))),
+            "{heads:?}"
+        );
     }
     for head in &heads {
-        assert!(head.starts_with("CONNECT ") && !head.to_lowercase().contains("authorization"), "{head}");
+        assert!(
+            head.starts_with("CONNECT ") && !head.to_lowercase().contains("authorization"),
+            "{head}"
+        );
     }
 }

@@ -11,7 +11,8 @@ use crate::support::listener::{Listener, Manner};
 fn moved(path: &str, status: u16, elsewhere: &Listener) -> Value {
     let location = format!("{}/repositories/4242", elsewhere.url);
     json!([{"path": path, "action": {
-        "status": status, "body": {"message": "Moved Permanently", "url": location}, "headers": {"Location": location},
+        "status": status, "body": {"message": "Moved Permanently", "url": location},
+        "headers": {"Location": location},
     }}])
 }
 
@@ -19,11 +20,23 @@ fn moved(path: &str, status: u16, elsewhere: &Listener) -> Value {
 fn the_api_leads_no_token_elsewhere() {
     let (double, deploy, _) = later_job("reader");
     let elsewhere = Listener::start(Manner::Refuses);
-    for path in ["/repos/acme/fraud-detection([?]|$)", "/actions/runs/1001([?]|$)", "/actions/runs/1001/artifacts"] {
+    for path in [
+        "/repos/acme/fraud-detection([?]|$)",
+        "/actions/runs/1001([?]|$)",
+        "/actions/runs/1001/artifacts",
+    ] {
         for status in [301, 302, 307, 308] {
             double.control("faults", &moved(path, status, &elsewhere));
             let step = deploy.step_with("restore", &by_run("reader"));
-            step.fails(1, &["::error::cannot read /repos/", &format!("answered {status}"), "hint: ", "renamed"]);
+            step.fails(
+                1,
+                &[
+                    "::error::cannot read /repos/",
+                    &format!("answered {status}"),
+                    "hint: ",
+                    "renamed",
+                ],
+            );
         }
     }
     assert_eq!(elsewhere.connections(), [] as [String; 0]);
@@ -81,7 +94,8 @@ fn the_results_service_leads_no_token_elsewhere() {
     for status in [301, 302, 307, 308] {
         for method in ["ListArtifacts", "GetSignedArtifactURL"] {
             double.control("faults", &moved(method, status, &elsewhere));
-            let step = deploy.step_with("restore", &[&NO_PATHS[..], &[("pointer", &artifact)]].concat());
+            let step =
+                deploy.step_with("restore", &[&NO_PATHS[..], &[("pointer", &artifact)]].concat());
             step.fails(1, &[method, &status.to_string()]);
         }
         double.control("faults", &moved("CreateArtifact", status, &elsewhere));
@@ -103,9 +117,14 @@ fn a_token_for_roles_goes_to_its_service_and_an_id_token_to_aws_alone() {
     for status in [301, 302, 307, 308] {
         for path in ["/oidc", "/sts"] {
             double.control("faults", &moved(path, status, &elsewhere));
-            runner
-                .main()
-                .fails(1, &[if path == "/oidc" { "cannot get an OIDC token" } else { "cannot assume the role" }]);
+            runner.main().fails(
+                1,
+                &[if path == "/oidc" {
+                    "cannot get an OIDC token"
+                } else {
+                    "cannot assume the role"
+                }],
+            );
         }
     }
     assert_eq!(elsewhere.connections(), [] as [String; 0]);
@@ -122,6 +141,9 @@ fn a_token_for_roles_goes_to_its_service_and_an_id_token_to_aws_alone() {
         assert_eq!(names_token, path.starts_with("/sts"), "{request}");
     }
     for request in server.requests() {
-        assert!(request.header("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 "), "{request:?}");
+        assert!(
+            request.header("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 "),
+            "{request:?}"
+        );
     }
 }

@@ -13,10 +13,12 @@ use crate::support::double::Double;
 use crate::support::s3::{Fault, Server};
 
 const BLOBS: &str = "/v1/blobs/";
-/// A life of credentials, in seconds, of which a save lasts a good part. With a third of it left they are renewed.
+/// A life of credentials, in seconds, of which a save lasts a good part. With a third of it left
+/// they are renewed.
 const SOON: u32 = 6;
 
-/// A job that saves more blobs than it sends at once; every assumption of the role gives another session token.
+/// A job that saves more blobs than it sends at once; every assumption of the role gives another
+/// session token.
 fn job() -> (Double, Server, Runner) {
     let (double, server, runner) = identity::job(&json!({"id-token": "write"}));
     let role = json!({
@@ -33,7 +35,9 @@ fn job() -> (Double, Server, Runner) {
 }
 
 fn tokens(server: &Server, method: Method, path: &str) -> BTreeSet<String> {
-    let token = |request: &crate::support::s3::Recorded| request.header("x-amz-security-token").unwrap().to_owned();
+    let token = |request: &crate::support::s3::Recorded| {
+        request.header("x-amz-security-token").unwrap().to_owned()
+    };
     server.requests_to(method, path).iter().map(token).collect()
 }
 
@@ -44,7 +48,10 @@ fn a_role_is_assumed_again_while_a_model_is_saved() {
     // So long that the first credentials are no longer used when the last blobs are sent.
     server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(SOON.into())));
     runner.step("save").succeeds();
-    assert!(tokens(&server, Method::PUT, BLOBS).len() >= 2, "blobs were sent with old and new credentials");
+    assert!(
+        tokens(&server, Method::PUT, BLOBS).len() >= 2,
+        "blobs were sent with old and new credentials"
+    );
     assert_eq!(server.objects("/pointers/").len(), 1);
 
     let sessions = double.look("state")["sessions"].as_array().unwrap().len();
@@ -70,18 +77,24 @@ fn credentials_that_live_on_are_kept() {
 
 #[test]
 fn a_renewal_that_fails_for_a_while_does_no_harm() {
-    // They are renewed with a third of their life left; the first tries for a new token fail. A busy machine may need longer for
-    // the tries than that third lasts, so each attempt has twice the time of the one before.
+    // They are renewed with a third of their life left; the first tries for a new token fail. A
+    // busy machine may need longer for the tries than that third lasts, so each attempt has twice
+    // the time of the one before.
     let last = [12, 24, 48, 96].into_iter().find_map(|life| {
         let (double, server, runner) = job();
         double.control("state", &json!({"settings": {"sts_seconds": life}}));
-        double.control("faults", &json!([{"path": "/oidc", "nth": [2, 3, 4, 5, 6], "action": {"status": 503}}]));
+        double.control(
+            "faults",
+            &json!([{"path": "/oidc", "nth": [2, 3, 4, 5, 6], "action": {"status": 503}}]),
+        );
         server.fault(Method::PUT, BLOBS, 1..=16, Fault::Delay(Duration::from_secs(life * 2 / 3)));
         let step = runner.step("save");
-        let was_too_late = step.code != 0 && step.log.contains("the credentials could not be renewed");
+        let was_too_late =
+            step.code != 0 && step.log.contains("the credentials could not be renewed");
         (!was_too_late).then_some((double, server, step))
     });
-    let (double, server, step) = last.expect("a renewal that fails ends the save, however long the credentials live");
+    let (double, server, step) =
+        last.expect("a renewal that fails ends the save, however long the credentials live");
     step.succeeds();
     assert!(tokens(&server, Method::PUT, BLOBS).len() >= 2, "{}", step.log);
     assert!(double.look("requests?path=/oidc").as_array().unwrap().len() >= 7, "{}", step.log);
@@ -93,10 +106,20 @@ fn a_role_that_is_lost_meanwhile_ends_the_save_and_nothing_is_visible() {
     let (double, server, runner) = job();
     double.control("state", &json!({"settings": {"sts_seconds": SOON}}));
     server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(SOON.into())));
-    double
-        .control("faults", &json!([{"path": "/oidc", "nth": (2..200).collect::<Vec<_>>(), "action": {"status": 403}}]));
+    double.control(
+        "faults",
+        &json!([{"path": "/oidc", "nth": (2..200).collect::<Vec<_>>(), "action": {"status": 403}}]),
+    );
     let step = runner.step("save");
-    step.fails(1, &["the credentials could not be renewed", "cannot get an OIDC token", "hint:", "id-token: write"]);
+    step.fails(
+        1,
+        &[
+            "the credentials could not be renewed",
+            "cannot get an OIDC token",
+            "hint:",
+            "id-token: write",
+        ],
+    );
     assert!(server.objects("/pointers/").is_empty());
 }
 

@@ -1,5 +1,6 @@
-//! `resolve`: whatever way a model is named, the outputs are those of that model among others, nothing is put in
-//! place, and no byte of a model is fetched. A model that is not complete is none.
+//! `resolve`: whatever way a model is named, the outputs are those of that model among others,
+//! nothing is put in place, and no byte of a model is fetched. A model that is not complete is
+//! none.
 
 use std::fs;
 
@@ -14,7 +15,8 @@ use crate::support::double::Double;
 use crate::support::s3::Server;
 
 /// What tells which model was found.
-const IDENTITY: [&str; 5] = ["fingerprint", "manifest-digest", "model-files", "model-bytes", "pointer"];
+const IDENTITY: [&str; 5] =
+    ["fingerprint", "manifest-digest", "model-files", "model-bytes", "pointer"];
 
 /// A model that a run saved, and the job that did.
 struct Saved {
@@ -29,7 +31,8 @@ impl Saved {
     }
 }
 
-/// A bucket with the model `fraud` of two sets of inputs, by two runs, and with another model of the first inputs.
+/// A bucket with the model `fraud` of two sets of inputs, by two runs, and with another model of
+/// the first inputs.
 struct Scene {
     double: Double,
     server: Server,
@@ -46,13 +49,20 @@ impl Scene {
         let mut start_second = start();
         start_second.write("data/a.csv", "of the second run");
         start_second.env("GITHUB_RUN_ID", "1002");
-        let second = save(&double, start_second, 1002, "fraud", &["weights of the second", "a vocabulary"]);
+        let second =
+            save(&double, start_second, 1002, "fraud", &["weights of the second", "a vocabulary"]);
         let other = save(&double, start(), 1001, "other", &["one", "two", "three"]);
         double.control(
             "state",
             &json!({
-                "repositories": {REPOSITORY: {"id": 4242, "default_branch": "main", "private": false}},
-                "tokens": {"reader": {"kind": "classic", "repositories": "*", "permissions": {"actions": "read"}}},
+                "repositories": {
+                    REPOSITORY: {"id": 4242, "default_branch": "main", "private": false},
+                },
+                "tokens": {
+                    "reader": {
+                        "kind": "classic", "repositories": "*", "permissions": {"actions": "read"},
+                    },
+                },
                 "runs": [run(json!({})), run(json!({"id": 1002}))],
             }),
         );
@@ -63,7 +73,8 @@ impl Scene {
         [("fraud", &self.first), ("fraud", &self.second), ("other", &self.other)]
     }
 
-    /// A later job of the run that saved the model, with none of the repository's files, but an older model.
+    /// A later job of the run that saved the model, with none of the repository's files, but an
+    /// older model.
     fn later_job(&self, of: &Saved) -> Runner {
         let mut job = deployment(&of.job);
         job = in_job(&self.double, job, json!({"run_id": of.run.parse::<u64>().unwrap()}));
@@ -87,15 +98,44 @@ impl Scene {
         let step = job.step_with("resolve", &[&NO_PATHS[..], &[("model", model)], inputs].concat());
         step.succeeds();
         assert_eq!(step.pick(IDENTITY), wanted.step.pick(IDENTITY), "{inputs:?} {}", step.log);
-        assert_eq!(step.pick(["reason", "cache-hit", "retrain-needed"]), ["hit", "true", "false"], "{}", step.log);
-        assert_eq!(step.pick(["restored", "saved", "artifact-name"]), ["false", "false", ""], "{}", step.log);
-        assert!(step.state.is_empty() && step.summary.contains("resolved"), "{:?} {}", step.state, step.summary);
-        assert_eq!((snapshot(&job.work()), snapshot(&job.temp())), before, "nothing is put in place");
-        assert!(!self.server.requests_to(Method::GET, "/pointers/").is_empty(), "the store is asked");
+        assert_eq!(
+            step.pick(["reason", "cache-hit", "retrain-needed"]),
+            ["hit", "true", "false"],
+            "{}",
+            step.log
+        );
+        assert_eq!(
+            step.pick(["restored", "saved", "artifact-name"]),
+            ["false", "false", ""],
+            "{}",
+            step.log
+        );
+        assert!(
+            step.state.is_empty() && step.summary.contains("resolved"),
+            "{:?} {}",
+            step.state,
+            step.summary
+        );
+        assert_eq!(
+            (snapshot(&job.work()), snapshot(&job.temp())),
+            before,
+            "nothing is put in place"
+        );
+        assert!(
+            !self.server.requests_to(Method::GET, "/pointers/").is_empty(),
+            "the store is asked"
+        );
         for request in self.server.requests() {
-            assert!([Method::GET, Method::HEAD].contains(&request.method), "nothing is written: {request:?}");
+            assert!(
+                [Method::GET, Method::HEAD].contains(&request.method),
+                "nothing is written: {request:?}"
+            );
         }
-        assert_eq!(self.server.requests_to(Method::GET, "/v1/blobs/").len(), 0, "no blob is fetched");
+        assert_eq!(
+            self.server.requests_to(Method::GET, "/v1/blobs/").len(),
+            0,
+            "no blob is fetched"
+        );
     }
 }
 
@@ -109,17 +149,22 @@ fn save(double: &Double, job: Runner, run: u64, model: &str, files: &[&str]) -> 
     let step = job.step("save");
     step.succeeds();
     let bytes: usize = files.iter().map(|content| content.len()).sum();
-    assert_eq!(step.pick(["model-files", "model-bytes"]), [files.len().to_string(), bytes.to_string()]);
+    assert_eq!(
+        step.pick(["model-files", "model-bytes"]),
+        [files.len().to_string(), bytes.to_string()]
+    );
     Saved { job, step, run: run.to_string() }
 }
 
-/// What the other tests compare with: that the outputs of each save are what the store holds, and differ.
+/// What the other tests compare with: that the outputs of each save are what the store holds, and
+/// differ.
 #[test]
 fn the_models_to_choose_from_are_different_and_lie_in_the_store() {
     let scene = Scene::new();
     for (model, saved) in scene.all() {
         let fingerprint: Digest = saved.output("fingerprint").parse().unwrap();
-        let key = format!("cache/v1/trusted/{REPOSITORY}/{model}/pointers/{}.json", fingerprint.hex());
+        let key =
+            format!("cache/v1/trusted/{REPOSITORY}/{model}/pointers/{}.json", fingerprint.hex());
         let stored = scene.server.objects(&key);
         assert_eq!(fs::read_to_string(&stored[0].1).unwrap(), saved.output("pointer"));
         let manifest: Digest = saved.output("manifest-digest").parse().unwrap();
@@ -129,10 +174,16 @@ fn the_models_to_choose_from_are_different_and_lie_in_the_store() {
     }
     for name in &IDENTITY[1..] {
         let values = scene.all().map(|(_, saved)| saved.output(name));
-        assert!(values[0] != values[1] && values[1] != values[2] && values[2] != values[0], "{name}: {values:?}");
+        assert!(
+            values[0] != values[1] && values[1] != values[2] && values[2] != values[0],
+            "{name}: {values:?}"
+        );
     }
     let fingerprints = scene.all().map(|(_, saved)| saved.output("fingerprint"));
-    assert!(fingerprints[0] != fingerprints[1] && fingerprints[0] == fingerprints[2], "{fingerprints:?}");
+    assert!(
+        fingerprints[0] != fingerprints[1] && fingerprints[0] == fingerprints[2],
+        "{fingerprints:?}"
+    );
 }
 
 #[test]
@@ -155,11 +206,13 @@ fn by_the_name_of_an_artifact_of_another_run_or_repository() {
         scene.resolves(&scene.later_job(saved), model, &[("artifact-name", name)], saved);
         let (name, prefix) = (format!("artifact:{name}"), format!("artifact:ml-cache-{model}"));
         let there = [("repository", REPOSITORY), ("github-token", "reader")];
-        for named in [("pointer", name.as_str()), ("artifact-name", saved.output("artifact-name"))] {
+        for named in [("pointer", name.as_str()), ("artifact-name", saved.output("artifact-name"))]
+        {
             scene.resolves(&scene.elsewhere(), model, &[&[named][..], &there].concat(), saved);
         }
         for name in [&name, &prefix] {
-            let of_run = [&[("pointer", name.as_str()), ("run-id", &saved.run)][..], &there].concat();
+            let of_run =
+                [&[("pointer", name.as_str()), ("run-id", &saved.run)][..], &there].concat();
             scene.resolves(&scene.elsewhere(), model, &of_run, saved);
         }
     }
@@ -188,16 +241,24 @@ fn a_name_that_others_took_too_means_the_newest_artifact_of_a_trusted_run() {
         .collect();
     scene.double.control("state", &json!({"runs": rivals.map(run)}));
     assert!(saved.iter().all(|saved| saved.output("artifact-name") == "the-model"));
-    let asked = [("pointer", "artifact:the-model"), ("repository", REPOSITORY), ("github-token", "reader")];
+    let asked =
+        [("pointer", "artifact:the-model"), ("repository", REPOSITORY), ("github-token", "reader")];
     scene.resolves(&scene.elsewhere(), "fraud", &asked, &saved[0]);
 
-    scene.double.control("state", &json!({"runs": [run(json!({"id": 1003, "event": "workflow_run"}))]}));
+    scene
+        .double
+        .control("state", &json!({"runs": [run(json!({"id": 1003, "event": "workflow_run"}))]}));
     scene.server.reset();
     let asked = [&NO_PATHS[..], &asked].concat();
     let step = scene.elsewhere().step_with("resolve", &asked);
     step.fails(
         1,
-        &["no run that is trusted uploaded the artifact `the-model`", "run 1007", "has not ended well", "hint:"],
+        &[
+            "no run that is trusted uploaded the artifact `the-model`",
+            "run 1007",
+            "has not ended well",
+            "hint:",
+        ],
     );
     assert!(scene.server.requests().is_empty(), "nothing is fetched");
 }
@@ -210,20 +271,33 @@ fn a_name_that_no_artifact_has_is_a_miss() {
         for named in [("pointer", "artifact:other-name"), ("artifact-name", "other-name")] {
             let asked = [&NO_PATHS[..], &[named], where_].concat();
             job.step_with("resolve", &asked).fails(3, &["no artifact `other-name`", "hint:"]);
-            let step = job.step_with("resolve", &[&asked[..], &[("fail-on-miss", "false")]].concat());
+            let step =
+                job.step_with("resolve", &[&asked[..], &[("fail-on-miss", "false")]].concat());
             step.succeeds();
-            assert_eq!(step.pick(["reason", "cache-hit", "retrain-needed"]), ["no-model", "false", "true"]);
+            assert_eq!(
+                step.pick(["reason", "cache-hit", "retrain-needed"]),
+                ["no-model", "false", "true"]
+            );
         }
     }
-    let asked = [&NO_PATHS[..], &[("pointer", "artifact:other-name"), there[0], ("github-token", "")]].concat();
-    scene.elsewhere().step_with("resolve", &asked).fails(2, &["`pointer: artifact:NAME` needs a `github-token`"]);
+    let asked =
+        [&NO_PATHS[..], &[("pointer", "artifact:other-name"), there[0], ("github-token", "")]]
+            .concat();
+    scene
+        .elsewhere()
+        .step_with("resolve", &asked)
+        .fails(2, &["`pointer: artifact:NAME` needs a `github-token`"]);
 }
 
 #[test]
 fn by_a_run_of_another_repository() {
     let scene = Scene::new();
     for (model, saved) in scene.all() {
-        let inputs = [("run-id", saved.run.as_str()), ("repository", REPOSITORY), ("github-token", "reader")];
+        let inputs = [
+            ("run-id", saved.run.as_str()),
+            ("repository", REPOSITORY),
+            ("github-token", "reader"),
+        ];
         scene.resolves(&scene.elsewhere(), model, &inputs, saved);
         scene.resolves(&scene.later_job(&scene.first), model, &inputs, saved);
     }
@@ -245,7 +319,8 @@ fn by_the_namespace_alone_it_is_the_latest_of_its_main_branch_whatever_ones_own_
     let scene = Scene::new();
     for (model, latest) in [("fraud", &scene.second), ("other", &scene.other)] {
         let mut job = scene.elsewhere();
-        let repository = json!({"id": 99, "full_name": "acme/serving", "default_branch": "develop"});
+        let repository =
+            json!({"id": 99, "full_name": "acme/serving", "default_branch": "develop"});
         job.event(&json!({"repository": repository}));
         job.env("GITHUB_REF", "refs/heads/develop");
         scene.resolves(&job, model, &[("namespace", REPOSITORY), ("github-token", "")], latest);
@@ -278,19 +353,26 @@ fn by_the_pointer_itself() {
 fn the_pointer_of_another_model_is_not_the_one_that_is_meant() {
     let scene = Scene::new();
     let job = scene.later_job(&scene.first);
-    for (model, saved, why) in [("fraud", &scene.other, "its model is `other`"), ("other", &scene.second, "`fraud`")] {
-        let inputs = [&NO_PATHS[..], &[("model", model), ("pointer", saved.output("pointer"))]].concat();
+    for (model, saved, why) in
+        [("fraud", &scene.other, "its model is `other`"), ("other", &scene.second, "`fraud`")]
+    {
+        let inputs =
+            [&NO_PATHS[..], &[("model", model), ("pointer", saved.output("pointer"))]].concat();
         let step = job.step_with("resolve", &inputs);
         step.fails(1, &["the pointer is refused", why]);
         assert_eq!(step.pick(IDENTITY), ["", "", "0", "0", ""]);
     }
-    let both = [("pointer", scene.first.output("pointer")), ("fingerprint", scene.second.output("fingerprint"))];
+    let both = [
+        ("pointer", scene.first.output("pointer")),
+        ("fingerprint", scene.second.output("fingerprint")),
+    ];
     let step = job.step_with("resolve", &[&NO_PATHS[..], &both].concat());
     step.fails(1, &["the pointer is refused", "fingerprint"]);
     let manifest: Value = serde_json::from_str(scene.other.output("pointer")).unwrap();
     let mut mixed: Value = serde_json::from_str(scene.first.output("pointer")).unwrap();
     mixed["manifest"] = manifest["manifest"].clone();
-    let step = job.step_with("resolve", &[&NO_PATHS[..], &[("pointer", &mixed.to_string())]].concat());
+    let step =
+        job.step_with("resolve", &[&NO_PATHS[..], &[("pointer", &mixed.to_string())]].concat());
     step.fails(1, &["the pointer is refused", "names no manifest"]);
 }
 
@@ -306,6 +388,9 @@ fn a_model_with_missing_objects_is_not_told_as_one() {
         job.step_with("resolve", &asked).fails(3, &["gone from the store or damaged", "hint:"]);
         let step = job.step_with("resolve", &[&asked[..], &[("fail-on-miss", "false")]].concat());
         step.succeeds();
-        assert_eq!(step.pick(["reason", "cache-hit", "retrain-needed"]), ["incomplete", "false", "true"]);
+        assert_eq!(
+            step.pick(["reason", "cache-hit", "retrain-needed"]),
+            ["incomplete", "false", "true"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A runner without Docker: everything that GitHub's does for a container action, but the container.
+//! A runner without Docker: everything that GitHub's does for a container action, but the
+//! container.
 //!
 //! Source: actions/runner, src/Runner.Worker: Handlers/ContainerActionHandler.cs.
 
@@ -65,7 +66,10 @@ impl Runner {
             ("GITHUB_REF", "refs/heads/main"),
             ("GITHUB_SHA", "6f1e2d3c4b5a69788796a5b4c3d2e1f001122334"),
             ("GITHUB_EVENT_NAME", "push"),
-            ("GITHUB_WORKFLOW_REF", "acme/fraud-detection/.github/workflows/train.yml@refs/heads/main"),
+            (
+                "GITHUB_WORKFLOW_REF",
+                "acme/fraud-detection/.github/workflows/train.yml@refs/heads/main",
+            ),
             ("GITHUB_RUN_ID", "1001"),
             ("GITHUB_RUN_ATTEMPT", "1"),
             ("GITHUB_JOB", "train"),
@@ -116,7 +120,8 @@ impl Runner {
                 fs::copy(&file, target).unwrap();
             }
         }
-        fs::copy(self.place.path().join("event.json"), next.place.path().join("event.json")).unwrap();
+        fs::copy(self.place.path().join("event.json"), next.place.path().join("event.json"))
+            .unwrap();
         let run_id: u64 = self.env["GITHUB_RUN_ID"].parse().unwrap();
         next.env("GITHUB_RUN_ID", &(run_id + 1).to_string());
         next
@@ -135,7 +140,8 @@ impl Runner {
             "ml-cache-restore",
             "ml-cache-save",
         ] {
-            symlink(env!("CARGO_BIN_EXE_ml-cache"), self.place.path().join("bin").join(name)).unwrap();
+            symlink(env!("CARGO_BIN_EXE_ml-cache"), self.place.path().join("bin").join(name))
+                .unwrap();
         }
         for (name, value) in [
             ("GITHUB_WORKSPACE", self.work()),
@@ -164,8 +170,11 @@ impl Runner {
 
     /// The event's payload, beside what every payload has.
     pub fn event(&mut self, more: &Value) {
-        let mut payload =
-            json!({"repository": {"id": 4242, "full_name": "acme/fraud-detection", "default_branch": "main"}});
+        let mut payload = json!({
+            "repository": {
+                "id": 4242, "full_name": "acme/fraud-detection", "default_branch": "main",
+            },
+        });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         fs::write(self.place.path().join("event.json"), payload.to_string()).unwrap();
     }
@@ -173,7 +182,8 @@ impl Runner {
     /// A pull request whose branch lies in that repository.
     pub fn pull_request(&mut self, head: &str) {
         let side = |name: &str| json!({"repo": {"full_name": name}});
-        let request = json!({"number": 7, "head": side(head), "base": side("acme/fraud-detection")});
+        let request =
+            json!({"number": 7, "head": side(head), "base": side("acme/fraud-detection")});
         self.event(&json!({"pull_request": request}));
         for (name, value) in [
             ("GITHUB_EVENT_NAME", "pull_request"),
@@ -229,7 +239,11 @@ impl Runner {
 
     pub fn pointers(&self) -> Vec<Value> {
         let files = files_below(&self.store.join("v1"));
-        files.iter().filter(|path| path.to_string_lossy().contains("/pointers/")).map(|path| read_json(path)).collect()
+        files
+            .iter()
+            .filter(|path| path.to_string_lossy().contains("/pointers/"))
+            .map(|path| read_json(path))
+            .collect()
     }
 
     /// The inputs that were set.
@@ -237,7 +251,8 @@ impl Runner {
         self.inputs.clone()
     }
 
-    /// Copies the trusted pointer and head into an untrusted scope, as somebody with a role for that could write them.
+    /// Copies the trusted pointer and head into an untrusted scope, as somebody with a role for
+    /// that could write them.
     pub fn plant(&self, scope: &str) {
         let key = scope.replace('/', "%2F");
         let trusted = self.store.join("v1/trusted/acme/fraud-detection");
@@ -246,7 +261,11 @@ impl Runner {
             let target = planted.join(file.strip_prefix(&trusted).unwrap());
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             let text = fs::read_to_string(&file).unwrap();
-            fs::write(target, text.replace(r#""scope":"trusted""#, &format!(r#""scope":"{scope}""#))).unwrap();
+            fs::write(
+                target,
+                text.replace(r#""scope":"trusted""#, &format!(r#""scope":"{scope}""#)),
+            )
+            .unwrap();
         }
     }
 
@@ -261,7 +280,8 @@ impl Runner {
     /// Changes the only pointer.
     pub fn edit_pointer(&self, edit: impl FnOnce(&mut Value)) {
         let files = files_below(&self.store.join("v1"));
-        let pointers: Vec<_> = files.iter().filter(|path| path.to_string_lossy().contains("/pointers/")).collect();
+        let pointers: Vec<_> =
+            files.iter().filter(|path| path.to_string_lossy().contains("/pointers/")).collect();
         assert_eq!(pointers.len(), 1);
         edit_json(pointers[0], edit);
     }
@@ -293,7 +313,10 @@ impl Runner {
         let declared = declared_inputs(phase);
         for (name, value) in inputs {
             let is_declared = declared.iter().any(|(declared, _)| declared == name);
-            assert!(is_declared || value.is_empty(), "{phase} has no input {name}: the runner would only warn");
+            assert!(
+                is_declared || value.is_empty(),
+                "{phase} has no input {name}: the runner would only warn"
+            );
         }
         let mut all = self.inputs.clone();
         all.extend(inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -306,11 +329,19 @@ impl Runner {
 
     /// `INPUT_*` as the runner makes them: every declared input has one, hyphens stay, defaults are
     /// filled in and expressions in them evaluated on the host.
-    pub fn input_variables(&self, phase: &str, inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub fn input_variables(
+        &self,
+        phase: &str,
+        inputs: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
         let evaluate = |default: &str| {
-            default.replace("${{ github.workspace }}", HOST_WORKSPACE).replace("${{ runner.temp }}", HOST_TEMP)
+            default
+                .replace("${{ github.workspace }}", HOST_WORKSPACE)
+                .replace("${{ runner.temp }}", HOST_TEMP)
         };
-        let value = |name: &str, default: &str| inputs.get(name).cloned().unwrap_or_else(|| evaluate(default));
+        let value = |name: &str, default: &str| {
+            inputs.get(name).cloned().unwrap_or_else(|| evaluate(default))
+        };
         let declared = declared_inputs(phase);
         declared
             .iter()
@@ -326,14 +357,28 @@ impl Runner {
     }
 
     /// The command of a step, and the files through which it talks, all of them fresh.
-    pub fn command(&self, phase: &str, inputs: BTreeMap<String, String>, state: &State) -> (Command, Files) {
+    pub fn command(
+        &self,
+        phase: &str,
+        inputs: BTreeMap<String, String>,
+        state: &State,
+    ) -> (Command, Files) {
         let files = Files(tempfile::tempdir_in(self.place.path()).unwrap());
-        let name = if phase.is_empty() { "ml-cache".to_owned() } else { format!("ml-cache-{phase}") };
+        let name =
+            if phase.is_empty() { "ml-cache".to_owned() } else { format!("ml-cache-{phase}") };
         let mut command = Command::new(self.place.path().join("bin").join(name));
-        command.env_clear().envs(&self.env).envs(inputs).current_dir(self.work()).stdin(Stdio::null());
+        command
+            .env_clear()
+            .envs(&self.env)
+            .envs(inputs)
+            .current_dir(self.work())
+            .stdin(Stdio::null());
         command.envs(state.iter().map(|(name, value)| (format!("STATE_{name}"), value)));
-        for (name, file) in [("GITHUB_OUTPUT", "output"), ("GITHUB_STATE", "state"), ("GITHUB_STEP_SUMMARY", "summary")]
-        {
+        for (name, file) in [
+            ("GITHUB_OUTPUT", "output"),
+            ("GITHUB_STATE", "state"),
+            ("GITHUB_STEP_SUMMARY", "summary"),
+        ] {
             fs::write(files.0.path().join(file), "").unwrap();
             command.env(name, files.0.path().join(file));
         }
@@ -348,7 +393,8 @@ impl Files {
     /// Reads them as the runner does after the step.
     pub fn read(&self, code: Option<i32>, streams: &[Vec<u8>]) -> Step {
         let read = |name: &str| fs::read_to_string(self.0.path().join(name)).unwrap();
-        let log: String = streams.iter().map(|stream| std::str::from_utf8(stream).unwrap()).collect();
+        let log: String =
+            streams.iter().map(|stream| std::str::from_utf8(stream).unwrap()).collect();
         check_log(&log);
         let mut outputs = BTreeMap::new();
         for (name, value) in parse_file_command(&read("output")) {
@@ -392,13 +438,19 @@ impl Step {
         names.sort_unstable();
         assert_eq!(self.outputs.keys().collect::<Vec<_>>(), names);
         for name in ["retrain-needed", "cache-hit", "restored", "saved"] {
-            assert!(["true", "false"].contains(&self.output(name)), "{name} is {:?}", self.output(name));
+            assert!(
+                ["true", "false"].contains(&self.output(name)),
+                "{name} is {:?}",
+                self.output(name)
+            );
         }
     }
 
     #[track_caller]
     pub fn output(&self, name: &str) -> &str {
-        self.outputs.get(name).unwrap_or_else(|| panic!("{name} is not in {:?}\n{}", self.outputs, self.log))
+        self.outputs
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is not in {:?}\n{}", self.outputs, self.log))
     }
 
     pub fn pick<const N: usize>(&self, names: [&str; N]) -> [&str; N] {

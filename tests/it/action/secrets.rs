@@ -1,4 +1,5 @@
-//! Credentials, and the names of buckets and hosts, stay out of everything that a step leaves behind.
+//! Credentials, and the names of buckets and hosts, stay out of everything that a step leaves
+//! behind.
 
 use std::fs;
 
@@ -134,7 +135,8 @@ fn keys_from_a_file_are_not_shown_where_the_store_repeats_them() {
     let home = runner.env_of("HOME").unwrap();
     fs::create_dir(format!("{home}/.aws")).unwrap();
     let profile = format!(
-        "[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token = {token}\n"
+        "[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token \
+         = {token}\n"
     );
     fs::write(format!("{home}/.aws/credentials"), profile).unwrap();
     let step = runner.main();
@@ -147,8 +149,10 @@ fn keys_of_a_container_are_not_shown_where_the_store_repeats_them() {
     let [key, secret, token] = FOUND;
     let double = Double::start();
     let (_server, mut runner) = refused_with(&format!("not with {key}, {secret}, {token}"));
-    let keys =
-        json!({"AccessKeyId": key, "SecretAccessKey": secret, "Token": token, "Expiration": "2999-01-01T00:00:00Z"});
+    let keys = json!({
+        "AccessKeyId": key, "SecretAccessKey": secret, "Token": token,
+        "Expiration": "2999-01-01T00:00:00Z",
+    });
     double.control("faults", &json!([{"path": "/keys", "action": {"status": 200, "body": keys}}]));
     runner.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/keys", double.url));
     runner.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "canary-container-6Zq8");
@@ -156,7 +160,8 @@ fn keys_of_a_container_are_not_shown_where_the_store_repeats_them() {
     step.fails(1, &["not with ***, ***, ***"]);
     keeps(&step, &FOUND);
     let refusal = json!({"code": "Denied", "message": "not with canary-container-6Zq8"});
-    double.control("faults", &json!([{"path": "/keys", "action": {"status": 403, "body": refusal}}]));
+    double
+        .control("faults", &json!([{"path": "/keys", "action": {"status": 403, "body": refusal}}]));
     let step = runner.main();
     step.fails(1, &["hint:"]);
     keeps(&step, &["canary-container-6Zq8"]);
@@ -168,9 +173,11 @@ fn a_token_from_a_file_is_not_shown_where_sts_repeats_it() {
     let (_server, mut runner) = refused_with("no");
     let file = runner.temp().join("token");
     fs::write(&file, "canary.web+identity.6Zq9\n").unwrap();
-    let refusal = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
-        <Code>InvalidIdentityToken</Code><Message>not with canary.web+identity.6Zq9</Message></Error></ErrorResponse>";
-    double.control("faults", &json!([{"path": "/sts", "action": {"status": 400, "body": refusal}}]));
+    let refusal = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+        <Error><Type>Sender</Type><Code>InvalidIdentityToken</Code>\
+        <Message>not with canary.web+identity.6Zq9</Message></Error></ErrorResponse>";
+    double
+        .control("faults", &json!([{"path": "/sts", "action": {"status": 400, "body": refusal}}]));
     for (name, value) in [
         ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap()),
         ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ml-cache"),
@@ -188,8 +195,9 @@ fn a_token_from_a_file_is_not_shown_where_sts_repeats_it() {
 fn the_password_of_a_proxy_is_not_shown_where_the_proxy_repeats_it() {
     let header = STANDARD.encode("user:canary/6Zq5");
     for variable in ["HTTP_PROXY", "http_proxy"] {
-        let (server, mut runner) =
-            refused_with(&format!("not with Basic {header}, canary/6Zq5, canary%2f6Zq5, canary%2F6Zq5"));
+        let (server, mut runner) = refused_with(&format!(
+            "not with Basic {header}, canary/6Zq5, canary%2f6Zq5, canary%2F6Zq5"
+        ));
         let keys = [
             ("AWS_ACCESS_KEY_ID", &server.endpoint.access_key),
             ("AWS_SECRET_ACCESS_KEY", &server.endpoint.secret_key),
@@ -211,7 +219,9 @@ fn credentials_in_urls_that_cannot_be_used_are_not_shown() {
         "http://user%3Acanary6Zq%40storage.invalid",
         "http:/user:canary6Zq@host",
     ] {
-        for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GITHUB_API_URL", "GITHUB_SERVER_URL"] {
+        for variable in
+            ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GITHUB_API_URL", "GITHUB_SERVER_URL"]
+        {
             let mut runner = Runner::on_server(&server);
             runner.env(variable, url);
             runner.env("RUNNER_DEBUG", "1");

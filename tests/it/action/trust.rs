@@ -27,8 +27,13 @@ impl Runner {
 #[track_caller]
 fn not_saved(step: &Step, why: &str) {
     step.succeeds();
-    let warnings: Vec<&str> = step.log.lines().filter(|line| line.starts_with("::warning::")).collect();
-    assert!(warnings.iter().any(|line| line.contains("not saved") && line.contains(why)), "{}", step.log);
+    let warnings: Vec<&str> =
+        step.log.lines().filter(|line| line.starts_with("::warning::")).collect();
+    assert!(
+        warnings.iter().any(|line| line.contains("not saved") && line.contains(why)),
+        "{}",
+        step.log
+    );
     assert!(step.summary.contains("not saved"), "{}", step.summary);
 }
 
@@ -57,7 +62,10 @@ fn a_pull_request_from_a_fork_reads_and_never_writes() {
 fn a_pull_request_whose_branch_is_gone_counts_as_a_fork() {
     let mut runner = Runner::new();
     runner.pull_request("acme/fraud-detection");
-    let request = json!({"number": 7, "head": {"repo": null}, "base": {"repo": {"full_name": "acme/fraud-detection"}}});
+    let request = json!({
+        "number": 7, "head": {"repo": null},
+        "base": {"repo": {"full_name": "acme/fraud-detection"}},
+    });
     runner.event(&json!({"pull_request": request}));
     let (_, post) = runner.job("weights");
     not_saved(&post, "pull request from a fork");
@@ -76,7 +84,9 @@ fn a_pull_request_writes_only_to_its_own_scope() {
     let written = request.objects("v1/untrusted");
     assert_eq!(written.len(), 2, "{written:?}");
     assert!(
-        written.iter().all(|key| key.starts_with("v1/untrusted/acme/fraud-detection/pr%2F7/fraud/")),
+        written
+            .iter()
+            .all(|key| key.starts_with("v1/untrusted/acme/fraud-detection/pr%2F7/fraud/")),
         "{written:?}"
     );
     assert!(written.iter().any(|key| key.contains("/heads/better-features.json ")), "{written:?}");
@@ -85,7 +95,9 @@ fn a_pull_request_writes_only_to_its_own_scope() {
     let (main, _) = request.next_job().job("");
     assert_eq!(main.pick(["reason", "restored"]), ["hit", "true"]);
     let mut push = request.next_job();
-    for (name, value) in [("GITHUB_EVENT_NAME", "push"), ("GITHUB_REF", "refs/heads/main"), ("GITHUB_HEAD_REF", "")] {
+    for (name, value) in
+        [("GITHUB_EVENT_NAME", "push"), ("GITHUB_REF", "refs/heads/main"), ("GITHUB_HEAD_REF", "")]
+    {
         push.env(name, value);
     }
     push.event(&json!({}));
@@ -113,7 +125,8 @@ fn a_forced_training_of_a_pull_request_replaces_nothing_that_is_trusted() {
     let before = request.objects("v1/trusted");
     request.job("from the request");
     assert_eq!(request.objects("v1/trusted"), before);
-    let own: Vec<_> = request.pointers().into_iter().filter(|pointer| pointer["scope"] == "pr/7").collect();
+    let own: Vec<_> =
+        request.pointers().into_iter().filter(|pointer| pointer["scope"] == "pr/7").collect();
     assert_eq!((own.len(), &own[0]["generation"]), (1, &json!(1)));
 }
 
@@ -128,19 +141,26 @@ fn branches_are_scopes_of_their_own_unless_they_are_trusted() {
 
     let mut sibling = branch.next_job();
     sibling.on_branch("feature/y");
-    assert_eq!(sibling.main().output("retrain-needed"), "true", "a branch does not read its siblings");
+    assert_eq!(
+        sibling.main().output("retrain-needed"),
+        "true",
+        "a branch does not read its siblings"
+    );
 
     let mut release = branch.next_job();
     release.on_branch("release/1");
     release.input("trusted-refs", "release/1");
     release.job("release");
-    let scopes: Vec<_> = release.pointers().iter().map(|pointer| pointer["scope"].clone()).collect();
+    let scopes: Vec<_> =
+        release.pointers().iter().map(|pointer| pointer["scope"].clone()).collect();
     assert_eq!(scopes.iter().filter(|scope| **scope == "trusted").count(), 2, "{scopes:?}");
 }
 
 #[test]
 fn events_that_outsiders_cause_never_write() {
-    for event in ["pull_request_target", "issue_comment", "workflow_run", "issues", "something_new", ""] {
+    for event in
+        ["pull_request_target", "issue_comment", "workflow_run", "issues", "something_new", ""]
+    {
         let mut runner = Runner::new();
         runner.env("GITHUB_EVENT_NAME", event);
         let (_, post) = runner.job("weights");
@@ -171,7 +191,11 @@ fn events_that_never_write_read_only_what_is_trusted() {
         runner.env("GITHUB_EVENT_NAME", event);
         runner.env("GITHUB_REF", git_ref);
         let no_paths = [("data-paths", ""), ("training-paths", "")];
-        for step in [runner.main(), runner.step_with("restore", &no_paths), runner.step_with("resolve", &no_paths)] {
+        for step in [
+            runner.main(),
+            runner.step_with("restore", &no_paths),
+            runner.step_with("resolve", &no_paths),
+        ] {
             step.succeeds();
             let pointer: serde_json::Value = serde_json::from_str(step.output("pointer")).unwrap();
             assert_eq!(pointer["scope"], "trusted", "{event}: {}", step.log);

@@ -1,5 +1,5 @@
-//! A runner that hands no state to the post step of a container action, as act does: its containers share the
-//! directory of the file commands.
+//! A runner that hands no state to the post step of a container action, as act does: its containers
+//! share the directory of the file commands.
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,8 @@ fn a_training_that_changes_its_inputs_saves_nothing_and_they_are_named() {
     job.step("main").succeeds();
     job.runner.train("weights");
     job.runner.write("data/log.txt", "of the training");
-    job.step("post").fails(1, &["the inputs are not those that were planned", "data added: data/log.txt"]);
+    job.step("post")
+        .fails(1, &["the inputs are not those that were planned", "data added: data/log.txt"]);
     assert!(job.runner.pointers().is_empty());
 }
 
@@ -65,6 +66,10 @@ fn a_training_is_saved_once_and_leaves_nothing_for_a_later_job() {
     assert_eq!(job.runner.pointers().len(), 1);
     assert!(!post.log.contains("no state of the plan"), "{}", post.log);
     // Nothing is left but what the runner reads.
-    let left: Vec<_> = fs::read_dir(&job.shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == "statecmd.txt" || name.to_string_lossy().ends_with(".zst")), "{left:?}");
+    let left: Vec<_> =
+        fs::read_dir(&job.shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        left.iter().all(|name| name == "statecmd.txt" || name.to_string_lossy().ends_with(".zst")),
+        "{left:?}"
+    );
 }

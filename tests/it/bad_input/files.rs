@@ -41,7 +41,8 @@ fn is_root() -> bool {
 
 /// Runs a plan while nobody may read the path.
 fn plan_without(sandbox: &Sandbox, path: &str) -> Run {
-    let set = |mode| fs::set_permissions(sandbox.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    let set =
+        |mode| fs::set_permissions(sandbox.path(path), fs::Permissions::from_mode(mode)).unwrap();
     set(0o000);
     let run = sandbox.run_unprivileged("plan", &[]);
     set(0o755);
@@ -71,11 +72,17 @@ fn save_refuses(sandbox: &Sandbox, needles: &[&str]) {
 fn patterns_that_select_nothing() {
     let sandbox = Sandbox::strict();
     let mut arguments = Sandbox::arguments("plan", &["--data-paths", "typo/**"]);
-    sandbox.raw(&arguments).fails(2, &["`data-paths`", "nothing is selected by `typo/**`", "hint:"]);
+    sandbox
+        .raw(&arguments)
+        .fails(2, &["`data-paths`", "nothing is selected by `typo/**`", "hint:"]);
     arguments.push("--if-no-files-found=warn".to_owned());
     let warned = sandbox.raw(&arguments);
     assert_eq!(warned.json()["retrain-needed"], true);
-    assert!(warned.stderr.contains("warning: `data-paths`: nothing is selected by `typo/**`"), "{}", warned.stderr);
+    assert!(
+        warned.stderr.contains("warning: `data-paths`: nothing is selected by `typo/**`"),
+        "{}",
+        warned.stderr
+    );
     *arguments.last_mut().unwrap() = "--if-no-files-found=ignore".to_owned();
     let ignored = sandbox.raw(&arguments);
     assert_eq!(ignored.json()["fingerprint"], warned.json()["fingerprint"]);
@@ -99,7 +106,10 @@ fn a_link_that_leads_outside() {
     let sandbox = Sandbox::strict();
     fs::create_dir(sandbox.path("models")).unwrap();
     symlink("/etc/hostname", sandbox.path("models/bad")).unwrap();
-    save_refuses(&sandbox, &["`model-path`", "`models/bad`", "the target must be relative", "hint:"]);
+    save_refuses(
+        &sandbox,
+        &["`model-path`", "`models/bad`", "the target must be relative", "hint:"],
+    );
 }
 
 #[test]
@@ -112,7 +122,10 @@ fn a_special_file() {
         let sandbox = Sandbox::strict();
         fs::create_dir(sandbox.path("models")).unwrap();
         let _kept = make(&sandbox.path("models/bad"));
-        save_refuses(&sandbox, &["`models/bad`", "neither a file, a link nor a directory", "hint:"]);
+        save_refuses(
+            &sandbox,
+            &["`models/bad`", "neither a file, a link nor a directory", "hint:"],
+        );
     }
 }
 
@@ -168,7 +181,9 @@ fn places_that_may_not_be_written() {
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
     let store = format!("file://{}/store", closed.display());
-    sandbox.run_unprivileged("save", &["--store", &store]).fails(1, &["cannot write `v1/", "Permission denied"]);
+    sandbox
+        .run_unprivileged("save", &["--store", &store])
+        .fails(1, &["cannot write `v1/", "Permission denied"]);
     let restore = sandbox.run_unprivileged("restore", &["--destination", "closed"]);
     restore.fails(1, &["cannot write to", "closed", "Permission denied", "hint:"]);
     let restore = sandbox.run_unprivileged("restore", &["--destination", "closed/new"]);

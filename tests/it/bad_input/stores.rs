@@ -68,7 +68,9 @@ fn no_credentials_at_all() {
     let mut sandbox = Sandbox::on_s3(&nobody(), "bucket");
     sandbox.env("AWS_ACCESS_KEY_ID", "");
     sandbox.env("AWS_SECRET_ACCESS_KEY", "");
-    sandbox.run("plan", &[]).fails(1, &["no AWS credentials were found", "hint:", "AWS_ACCESS_KEY_ID"]);
+    sandbox
+        .run("plan", &[])
+        .fails(1, &["no AWS credentials were found", "hint:", "AWS_ACCESS_KEY_ID"]);
 }
 
 #[test]
@@ -76,13 +78,17 @@ fn no_region() {
     let mut sandbox = Sandbox::with_store("s3://bucket/models");
     sandbox.project();
     sandbox.env("AWS_EC2_METADATA_DISABLED", "true");
-    sandbox.run("plan", &[]).fails(2, &["no region is known for the bucket `bucket`", "hint:", "AWS_REGION"]);
+    sandbox
+        .run("plan", &[])
+        .fails(2, &["no region is known for the bucket `bucket`", "hint:", "AWS_REGION"]);
 }
 
 #[test]
 fn a_server_that_does_not_answer() {
     let sandbox = Sandbox::on_s3(&nobody(), "bucket");
-    sandbox.run("plan", &[]).fails(1, &["the store cannot be reached", "hint:", "on-error: retrain"]);
+    sandbox
+        .run("plan", &[])
+        .fails(1, &["the store cannot be reached", "hint:", "on-error: retrain"]);
 }
 
 #[test]
@@ -93,7 +99,11 @@ fn a_server_that_does_not_answer_may_mean_training() {
     assert_eq!([&plan["retrain-needed"], &plan["cache-hit"]], [true, false]);
     assert_eq!(plan["reason"], "store-unavailable");
     assert!(plan["fingerprint"].is_string());
-    assert!(run.stderr.contains("warning:") && run.stderr.contains("cannot be reached"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("warning:") && run.stderr.contains("cannot be reached"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -111,7 +121,10 @@ fn a_store_whose_object_is_a_directory() {
     let sandbox = Sandbox::strict();
     sandbox.write("models/model.bin", "weights");
     assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
-    let pointer = sandbox.objects("v1/trusted").into_iter().find(|path| path.to_string_lossy().contains("/pointers/"));
+    let pointer = sandbox
+        .objects("v1/trusted")
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("/pointers/"));
     fs::remove_file(pointer.as_ref().unwrap()).unwrap();
     fs::create_dir(pointer.unwrap()).unwrap();
     sandbox.no_verb_works(1, &["/pointers/", "it is not a regular file"]);
@@ -138,7 +151,8 @@ fn regions_and_keys_of_any_form() {
 
 #[test]
 fn endpoints_of_any_form() {
-    for url in ["http://127.0.0.1:99999", "http://[::1", "http://%", "http://a b", "http://\u{fc}"] {
+    for url in ["http://127.0.0.1:99999", "http://[::1", "http://%", "http://a b", "http://\u{fc}"]
+    {
         let run = Sandbox::on_s3(&nobody(), "bucket").run("plan", &["--endpoint-url", url]);
         assert!(matches!(run.code, 1 | 2), "{url:?}: {}", run.stderr);
         let advice = if run.code == 2 { "accepted:" } else { "hint:" };

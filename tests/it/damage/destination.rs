@@ -72,7 +72,9 @@ fn a_directory_in_the_way_of_a_file_is_named() {
         if let Some(name) = content {
             sandbox.write(name, "mine");
         }
-        sandbox.restore_leaves_all_as_it_was().fails(1, &["models/config.json", "is in the way", "hint:"]);
+        sandbox
+            .restore_leaves_all_as_it_was()
+            .fails(1, &["models/config.json", "is in the way", "hint:"]);
     }
 }
 
@@ -112,7 +114,10 @@ fn files_of_a_planted_stage_are_never_used() {
 
     // Not even where the store no longer has the bytes, and they lie there.
     fs::remove_dir_all(sandbox.path("models")).unwrap();
-    sandbox.write(".ml-cache-tmp-planted/models/config.json", fs::read(sandbox.blob_of("models/config.json")).unwrap());
+    sandbox.write(
+        ".ml-cache-tmp-planted/models/config.json",
+        fs::read(sandbox.blob_of("models/config.json")).unwrap(),
+    );
     fs::remove_file(sandbox.blob_of("models/config.json")).unwrap();
     assert_ne!(sandbox.run("restore", &[]).code, 0);
     assert!(!sandbox.path("models").exists());

@@ -18,7 +18,8 @@ fn file(path: &str) -> Value {
 }
 
 fn manifest(files: &[Value], links: &[(&str, &str)], dirs: &[&str]) -> Value {
-    let links: Vec<Value> = links.iter().map(|(path, target)| json!({"path": path, "target": target})).collect();
+    let links: Vec<Value> =
+        links.iter().map(|(path, target)| json!({"path": path, "target": target})).collect();
     json!({"schema": "ml-cache/manifest/v1", "files": files, "links": links, "dirs": dirs})
 }
 
@@ -35,7 +36,10 @@ impl Sandbox {
         let bytes = serde_json::to_vec(manifest).unwrap();
         let digest = Digest::of(&bytes);
         put(format!("v1/manifests/{}.json", digest.hex()), &bytes);
-        let pointer = self.objects("v1/trusted").into_iter().find(|path| path.to_string_lossy().contains("/pointers/"));
+        let pointer = self
+            .objects("v1/trusted")
+            .into_iter()
+            .find(|path| path.to_string_lossy().contains("/pointers/"));
         edit_json(&pointer.unwrap(), |pointer| {
             pointer["manifest"] = json!({"digest": digest.to_string(), "size": bytes.len()});
         });
@@ -78,9 +82,19 @@ fn a_harmless_manifest_by_hand_is_restored() {
 fn paths_that_leave_the_workspace_are_refused() {
     let sandbox = stored();
     let absolute = sandbox.work().join("../absolute").display().to_string();
-    for path in
-        ["../evil", "models/../../evil", "..", ".", "./evil", "", "/evil", &absolute, "models//evil", "models/", "a\0b"]
-    {
+    for path in [
+        "../evil",
+        "models/../../evil",
+        "..",
+        ".",
+        "./evil",
+        "",
+        "/evil",
+        &absolute,
+        "models//evil",
+        "models/",
+        "a\0b",
+    ] {
         sandbox.refuses(&manifest(&[file(path)], &[], &[]));
         sandbox.refuses(&manifest(&[], &[], &[path]));
         sandbox.refuses(&manifest(&[], &[(path, "x")], &[]));
@@ -90,7 +104,13 @@ fn paths_that_leave_the_workspace_are_refused() {
 #[test]
 fn paths_that_steer_git_or_workflows_are_refused() {
     let sandbox = stored();
-    for path in [".git/hooks/pre-commit", "sub/.GIT/config", ".github/workflows/x.yml", "sub/.GitHub/x", ".git"] {
+    for path in [
+        ".git/hooks/pre-commit",
+        "sub/.GIT/config",
+        ".github/workflows/x.yml",
+        "sub/.GitHub/x",
+        ".git",
+    ] {
         sandbox.refuses(&manifest(&[file(path)], &[], &[]));
         sandbox.refuses(&manifest(&[], &[("models/link", path)], &[]));
     }
@@ -129,9 +149,15 @@ fn numbers_that_do_not_add_up_are_refused() {
     let sandbox = stored();
     let blob = Digest::of(CONTENT).hex();
     let with = |size: u64, parts: &[(u64, u64)]| {
-        let parts: Vec<Value> =
-            parts.iter().map(|(offset, length)| json!({"blob": blob, "offset": offset, "length": length})).collect();
-        manifest(&[json!({"path": "models/x", "size": size, "mode": "644", "parts": parts})], &[], &[])
+        let parts: Vec<Value> = parts
+            .iter()
+            .map(|(offset, length)| json!({"blob": blob, "offset": offset, "length": length}))
+            .collect();
+        manifest(
+            &[json!({"path": "models/x", "size": size, "mode": "644", "parts": parts})],
+            &[],
+            &[],
+        )
     };
     for bad in [
         with(5, &[(0, 4)]),
@@ -175,7 +201,11 @@ fn other_forms_are_refused() {
 fn a_blob_that_is_shorter_than_its_parts_say_is_refused() {
     let sandbox = stored();
     let part = json!({"blob": Digest::of(CONTENT).hex(), "offset": 2, "length": 1 << 20});
-    sandbox.plant(&manifest(&[json!({"path": "models/x", "size": 1 << 20, "mode": "644", "parts": [part]})], &[], &[]));
+    sandbox.plant(&manifest(
+        &[json!({"path": "models/x", "size": 1 << 20, "mode": "644", "parts": [part]})],
+        &[],
+        &[],
+    ));
     let before = sandbox.surroundings();
     sandbox.run("restore", &[]).fails(4, &[]);
     assert_eq!(sandbox.surroundings(), before);

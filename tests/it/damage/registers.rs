@@ -29,10 +29,14 @@ fn later_version(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn unknown_field(bytes: Vec<u8>) -> Vec<u8> {
-    String::from_utf8(bytes).unwrap().replacen('{', "{\"endpoint\":\"http://evil.example\",", 1).into_bytes()
+    String::from_utf8(bytes)
+        .unwrap()
+        .replacen('{', "{\"endpoint\":\"http://evil.example\",", 1)
+        .into_bytes()
 }
 
-const BROKEN: [Damage; 6] = [truncate, empty, garble, later_version, unknown_field, |_| vec![0xff, 0xfe, 0]];
+const BROKEN: [Damage; 6] =
+    [truncate, empty, garble, later_version, unknown_field, |_| vec![0xff, 0xfe, 0]];
 
 #[test]
 fn a_broken_pointer_is_noticed() {
@@ -94,14 +98,22 @@ fn whatever_bit_of_a_pointer_flips_the_tree_is_right_or_untouched() {
 fn a_broken_head_stops_only_who_asks_for_the_latest_model() {
     for damage in BROKEN {
         let sandbox = Sandbox::with_old_tree();
-        let fingerprint = sandbox.run("plan", &[]).json()["fingerprint"].as_str().unwrap().to_owned();
+        let fingerprint =
+            sandbox.run("plan", &[]).json()["fingerprint"].as_str().unwrap().to_owned();
         let head = sandbox.only("heads");
         fs::write(&head, damage(fs::read(&head).unwrap())).unwrap();
         sandbox.restore_leaves_all_as_it_was().fails(4, &["/heads/local.json", "hint:"]);
-        assert_eq!(sandbox.run("restore", &["--fingerprint", &fingerprint]).json()["restored"], true);
+        assert_eq!(
+            sandbox.run("restore", &["--fingerprint", &fingerprint]).json()["restored"],
+            true
+        );
         let hit = sandbox.train(&[], "exit 9");
         assert_eq!(hit.json()["reason"], "hit");
-        assert!(hit.stderr.contains("warning:") && hit.stderr.contains("/heads/local.json"), "{}", hit.stderr);
+        assert!(
+            hit.stderr.contains("warning:") && hit.stderr.contains("/heads/local.json"),
+            "{}",
+            hit.stderr
+        );
     }
 }
 

@@ -41,7 +41,10 @@ fn a_touched_file_without_a_change_is_a_hit() {
 fn a_changed_row_is_named() {
     let sandbox = Sandbox::trained();
     sandbox.write("data/b.csv", "id,amount\n2,21\n");
-    assert_eq!(sandbox.retrains_because("data-changed", &[]), json!([change("modified", "data", "data/b.csv")]));
+    assert_eq!(
+        sandbox.retrains_because("data-changed", &[]),
+        json!([change("modified", "data", "data/b.csv")])
+    );
 }
 
 #[test]
@@ -49,7 +52,8 @@ fn a_new_and_a_removed_file_are_named() {
     let sandbox = Sandbox::trained();
     fs::remove_file(sandbox.path("data/a.csv")).unwrap();
     sandbox.write("data/sub/c.csv", "id,amount\n3,30\n");
-    let wanted = json!([change("added", "data", "data/sub/c.csv"), change("removed", "data", "data/a.csv")]);
+    let wanted =
+        json!([change("added", "data", "data/sub/c.csv"), change("removed", "data", "data/a.csv")]);
     assert_eq!(sandbox.retrains_because("data-changed", &[]), wanted);
 }
 
@@ -57,7 +61,8 @@ fn a_new_and_a_removed_file_are_named() {
 fn a_renamed_file_is_reported_as_renamed() {
     let sandbox = Sandbox::trained();
     fs::rename(sandbox.path("data/b.csv"), sandbox.path("data/c.csv")).unwrap();
-    let wanted = json!([{"kind": "renamed", "set": "data", "path": "data/c.csv", "old_path": "data/b.csv"}]);
+    let wanted =
+        json!([{"kind": "renamed", "set": "data", "path": "data/c.csv", "old_path": "data/b.csv"}]);
     assert_eq!(sandbox.retrains_because("data-changed", &[]), wanted);
 }
 
@@ -76,8 +81,12 @@ fn an_extra_key_counts_like_a_file() {
     let sandbox = Sandbox::with_training();
     let keys = ["--extra-key", "seed=7\ntorch=2.4"];
     assert_eq!(sandbox.train(&keys, TRAIN).json()["saved"], true);
-    assert_eq!(sandbox.plan(&["--extra-key", "torch=2.4", "--extra-key", "seed=7"])["reason"], "hit");
-    let changes = sandbox.retrains_because("extra-key-changed", &["--extra-key", "seed=8\ntorch=2.4"]);
+    assert_eq!(
+        sandbox.plan(&["--extra-key", "torch=2.4", "--extra-key", "seed=7"])["reason"],
+        "hit"
+    );
+    let changes =
+        sandbox.retrains_because("extra-key-changed", &["--extra-key", "seed=8\ntorch=2.4"]);
     assert_eq!(changes, json!([change("modified", "extra", "seed")]));
 }
 
@@ -101,18 +110,26 @@ fn a_forced_training_replaces_the_model_and_remembers_the_old_one() {
 fn an_old_model_expires_and_is_renewed() {
     let sandbox = Sandbox::trained();
     assert_eq!(sandbox.plan(&["--max-age", "1d"])["reason"], "hit");
-    let pointer = sandbox.objects("v1/trusted").into_iter().find(|path| path.to_string_lossy().contains("/pointers/"));
+    let pointer = sandbox
+        .objects("v1/trusted")
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("/pointers/"));
     edit_json(&pointer.unwrap(), |pointer| pointer["created_at"] = json!("2020-01-01T00:00:00Z"));
     sandbox.retrains_because("expired", &["--max-age", "1d"]);
     assert_eq!(sandbox.plan(&[])["reason"], "hit");
     let renewed = sandbox.train(&["--max-age", "1d"], TRAIN).json();
-    assert_eq!([&renewed["reason"], &renewed["pointer"]["generation"]], [&json!("expired"), &json!(2)]);
+    assert_eq!(
+        [&renewed["reason"], &renewed["pointer"]["generation"]],
+        [&json!("expired"), &json!(2)]
+    );
     assert_eq!(sandbox.plan(&["--max-age", "1d"])["reason"], "hit");
 }
 
 #[test]
 fn a_model_whose_bytes_are_gone_is_incomplete_and_training_heals_it() {
-    for (lost, seed) in [("v1/blobs", "weights"), ("v1/blobs", "other weights"), ("v1/manifests", "weights")] {
+    for (lost, seed) in
+        [("v1/blobs", "weights"), ("v1/blobs", "other weights"), ("v1/manifests", "weights")]
+    {
         let sandbox = Sandbox::trained();
         fs::remove_file(&sandbox.objects(lost)[0]).unwrap();
         sandbox.retrains_because("incomplete", &[]);
@@ -137,7 +154,10 @@ fn a_revert_is_a_hit_and_moves_the_head_back() {
 
     sandbox.project();
     let reverted = sandbox.train(&[], "exit 9").json();
-    assert_eq!([&reverted["reason"], &reverted["fingerprint"]], [&json!("hit"), &first["fingerprint"]]);
+    assert_eq!(
+        [&reverted["reason"], &reverted["fingerprint"]],
+        [&json!("hit"), &first["fingerprint"]]
+    );
     assert_eq!(head(), first["fingerprint"]);
     assert_eq!(sandbox.read("models/model.bin"), "weights");
 }
@@ -155,7 +175,10 @@ fn the_lfs_stand_in_of_a_file_counts_as_the_file() {
     let real = sandbox.plan(&[]);
     let content = fs::read(sandbox.path("data/a.csv")).unwrap();
     let oid = ml_cache::format::Digest::of(&content).hex();
-    let stand_in = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", content.len());
+    let stand_in = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n",
+        content.len()
+    );
     sandbox.write("data/a.csv", stand_in);
     let without_download = sandbox.plan(&[]);
     assert_eq!(without_download["fingerprint"], real["fingerprint"]);

@@ -33,7 +33,11 @@ fn a_model_of_large_and_small_files_comes_back_whole() {
     assert!(restored.stderr.contains("(0 unchanged, fetched 303 files"), "{}", restored.stderr);
     assert_same(&snapshot(&sandbox.path("models")), &before, "afterwards");
     // 20 MiB are three chunks, 9 MiB two, 4 MiB and a byte one; the small ones share packs.
-    assert!((7..=9).contains(&sandbox.objects("v1/blobs").len()), "{:?}", sandbox.objects("v1/blobs"));
+    assert!(
+        (7..=9).contains(&sandbox.objects("v1/blobs").len()),
+        "{:?}",
+        sandbox.objects("v1/blobs")
+    );
 }
 
 #[test]
@@ -117,7 +121,10 @@ fn a_missing_model_is_a_failure_unless_it_may_be_missing() {
         let mut may_miss = more.to_vec();
         may_miss.push("--fail-on-miss=false");
         let missed = sandbox.run("restore", &may_miss).json();
-        assert_eq!([&missed["reason"], &missed["retrain-needed"]], [&json!("no-model"), &json!(true)]);
+        assert_eq!(
+            [&missed["reason"], &missed["retrain-needed"]],
+            [&json!("no-model"), &json!(true)]
+        );
         assert_eq!([&missed["cache-hit"], &missed["restored"]], [false, false]);
     }
     sandbox.run("plan", &["--fail-on-miss"]).fails(3, &["there is no model to use"]);
@@ -128,13 +135,17 @@ fn every_output_is_there_hit_or_miss() {
     let sandbox = Sandbox::with_training();
     let check = |outputs: &Value| {
         for (name, _) in ml_cache::outputs::OUTPUTS {
-            let value = outputs.get(name).unwrap_or_else(|| panic!("{name} is missing in {outputs}"));
+            let value =
+                outputs.get(name).unwrap_or_else(|| panic!("{name} is missing in {outputs}"));
             if ["retrain-needed", "cache-hit", "restored", "saved"].contains(name) {
                 assert!(value.is_boolean(), "{name} is {value}");
             }
         }
         assert!(outputs["changes"].is_array());
-        assert!(!outputs.to_string().contains(sandbox.store_dir().to_str().unwrap()), "the store is nobody's business");
+        assert!(
+            !outputs.to_string().contains(sandbox.store_dir().to_str().unwrap()),
+            "the store is nobody's business"
+        );
     };
     check(&sandbox.run("plan", &[]).json());
     check(&sandbox.run("restore", &["--fail-on-miss=false"]).json());
@@ -150,7 +161,11 @@ fn resolve_prints_the_pointer_alone() {
     let printed = sandbox.raw(["resolve", "--model", "fraud"]);
     assert_eq!(printed.code, 0, "{}", printed.stderr);
     assert_eq!(vec![serde_json::from_str::<Value>(&printed.stdout).unwrap()], sandbox.pointers());
-    assert_eq!(sandbox.run("resolve", &[]).json()["pointer"], sandbox.pointers()[0], "or among the outputs");
+    assert_eq!(
+        sandbox.run("resolve", &[]).json()["pointer"],
+        sandbox.pointers()[0],
+        "or among the outputs"
+    );
     fs::write(sandbox.path("pointer.json"), printed.stdout).unwrap();
     assert_eq!(sandbox.run("restore", &["--pointer", "pointer.json"]).json()["restored"], true);
 }
@@ -166,7 +181,10 @@ fn verify_passes_and_names_what_is_damaged() {
         bytes[middle] ^= 0x10;
         fs::write(blob, bytes).unwrap();
     }
-    let names: Vec<&str> = blobs[..2].iter().map(|blob| blob.file_name().unwrap().to_str().unwrap()).collect();
-    sandbox.run("verify", &[]).fails(4, &["2 objects are damaged", names[0], names[1], "models/", "hint:"]);
+    let names: Vec<&str> =
+        blobs[..2].iter().map(|blob| blob.file_name().unwrap().to_str().unwrap()).collect();
+    sandbox
+        .run("verify", &[])
+        .fails(4, &["2 objects are damaged", names[0], names[1], "models/", "hint:"]);
     assert_eq!(sandbox.run("plan", &[]).json()["reason"], "hit", "a plan does not read blobs");
 }

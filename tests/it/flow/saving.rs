@@ -52,7 +52,11 @@ fn models_share_what_they_have_in_common() {
     sandbox.seed("second");
     let second = sandbox.train(&[], TRAIN);
     assert_eq!(second.json()["saved"], true);
-    assert!(second.stderr.contains("(1 object, "), "only the pack with the new weights: {}", second.stderr);
+    assert!(
+        second.stderr.contains("(1 object, "),
+        "only the pack with the new weights: {}",
+        second.stderr
+    );
     assert_eq!(sandbox.objects("v1/blobs").len(), blobs + 1);
     assert_ne!(second.json()["manifest-digest"], first["manifest-digest"]);
 }
@@ -65,7 +69,10 @@ fn other_models_and_namespaces_are_other_models() {
     arguments[3] = "churn".to_owned();
     assert_eq!(sandbox.raw(&arguments).json()["reason"], "no-model");
     let shared = sandbox.train(&["--namespace", "org/other"], TRAIN).json();
-    assert_eq!([&shared["saved"], &shared["pointer"]["namespace"]], [&json!(true), &json!("org/other")]);
+    assert_eq!(
+        [&shared["saved"], &shared["pointer"]["namespace"]],
+        [&json!(true), &json!("org/other")]
+    );
     assert_eq!(sandbox.pointers().len(), 2);
 }
 
@@ -89,7 +96,9 @@ fn the_history_of_forced_trainings_is_kept_newest_first() {
 #[test]
 fn model_path_selects_what_is_saved() {
     let sandbox = Sandbox::with_project();
-    for name in ["models/a.bin", "models/checkpoints/1.bin", "reports/metrics.json", "reports/notes.txt"] {
+    for name in
+        ["models/a.bin", "models/checkpoints/1.bin", "reports/metrics.json", "reports/notes.txt"]
+    {
         sandbox.write(name, name);
     }
     let mut arguments = Sandbox::arguments("save", &[]);
@@ -100,5 +109,7 @@ fn model_path_selects_what_is_saved() {
     sandbox.run("restore", &[]).json();
     assert_eq!(sandbox.read("models/a.bin"), "models/a.bin");
     assert_eq!(sandbox.read("reports/metrics.json"), "reports/metrics.json");
-    assert!(!sandbox.path("models/checkpoints").exists() && !sandbox.path("reports/notes.txt").exists());
+    assert!(
+        !sandbox.path("models/checkpoints").exists() && !sandbox.path("reports/notes.txt").exists()
+    );
 }

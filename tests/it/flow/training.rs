@@ -8,7 +8,10 @@ impl Sandbox {
     #[track_caller]
     pub fn has_stored_no_model(&self) {
         let objects = self.objects("v1");
-        assert!(objects.iter().all(|path| path.parent().unwrap().ends_with("inputs")), "{objects:?}");
+        assert!(
+            objects.iter().all(|path| path.parent().unwrap().ends_with("inputs")),
+            "{objects:?}"
+        );
     }
 
     /// Demands that a training ended with this code and message, and that nothing became visible.
@@ -33,7 +36,11 @@ fn a_failed_training_keeps_its_exit_code_and_saves_nothing() {
 fn a_killed_training_ends_with_128_and_the_signal() {
     for (signal, code) in [(9, 137), (15, 143), (11, 139)] {
         let sandbox = Sandbox::with_training();
-        sandbox.does_not_save(&format!("{TRAIN}; kill -{signal} $$"), code, &[&format!("signal {signal}")]);
+        sandbox.does_not_save(
+            &format!("{TRAIN}; kill -{signal} $$"),
+            code,
+            &[&format!("signal {signal}")],
+        );
     }
 }
 
@@ -50,7 +57,9 @@ fn a_training_that_cannot_be_started_is_named() {
 fn a_training_that_changes_its_data_is_refused_and_the_file_named() {
     let sandbox = Sandbox::with_training();
     let script = format!("{TRAIN}; echo 9,90 >> data/b.csv; echo x > data/new.csv");
-    sandbox.train(&[], &script).fails(1, &["data modified: data/b.csv", "data added: data/new.csv", "hint:"]);
+    sandbox
+        .train(&[], &script)
+        .fails(1, &["data modified: data/b.csv", "data added: data/new.csv", "hint:"]);
     sandbox.has_stored_no_model();
 }
 
@@ -78,8 +87,8 @@ fn a_training_that_leaves_no_model_is_refused() {
 fn a_training_runs_in_the_workspace_with_the_environment() {
     let mut sandbox = Sandbox::with_training();
     sandbox.env("LEARNING_RATE", "0.1");
-    let script =
-        "mkdir models; cd models; (cd ..; pwd -P) > where; echo $LEARNING_RATE > rate; echo \"$0 $1\" > arguments";
+    let script = "mkdir models; cd models; (cd ..; pwd -P) > where; echo $LEARNING_RATE > rate; \
+                  echo \"$0 $1\" > arguments";
     let run = sandbox.run("run", &["--", "sh", "-c", script, "a b", "--json"]);
     assert_eq!(run.json()["saved"], true);
     let here = sandbox.work().canonicalize().unwrap();

@@ -12,11 +12,17 @@ use crate::support::cli::{Run, Sandbox};
 
 /// The fenced blocks of a section of docs/formats.md, without their fences.
 fn blocks(document: &str, heading: &str) -> Vec<String> {
-    let start =
-        document.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("docs/formats.md has no {heading:?}"));
+    let start = document
+        .find(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("docs/formats.md has no {heading:?}"));
     let section = &document[start + heading.len() + 1..];
     let section = section.find("\n## ").map_or(section, |end| &section[..end]);
-    section.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap().1.to_owned() + "\n").collect()
+    section
+        .split("\n```")
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.split_once('\n').unwrap().1.to_owned() + "\n")
+        .collect()
 }
 
 #[test]
@@ -27,7 +33,9 @@ fn the_worked_example_of_the_document_works() {
 
     let sandbox = Sandbox::new();
     let script = format!("set -eu\n{setup}\n{compute}");
-    let run = Run::of(Command::new("sh").args(["-c", &script]).current_dir(sandbox.work()).output().unwrap());
+    let run = Run::of(
+        Command::new("sh").args(["-c", &script]).current_dir(sandbox.work()).output().unwrap(),
+    );
     assert_eq!((run.code, run.stdout.as_str()), (0, output.as_str()), "{}", run.stderr);
     let beside = |name: &str| fs::read_to_string(sandbox.work().with_file_name(name)).unwrap();
     assert_eq!(beside("data.list"), data);
@@ -49,13 +57,22 @@ fn the_worked_example_of_the_document_works() {
         "models/",
     ];
     let saved = sandbox.raw(arguments).json();
-    let stated: HashMap<&str, &str> =
-        output.lines().map(|line| line.split_once(' ').unwrap()).map(|(name, hex)| (name, hex.trim())).collect();
-    for (name, key) in [("data", "data-hash"), ("training", "training-hash"), ("fingerprint", "fingerprint")] {
+    let stated: HashMap<&str, &str> = output
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(name, hex)| (name, hex.trim()))
+        .collect();
+    for (name, key) in
+        [("data", "data-hash"), ("training", "training-hash"), ("fingerprint", "fingerprint")]
+    {
         assert_eq!(saved[key], format!("sha256:{}", stated[name]), "{name}");
     }
     let inputs = &saved["pointer"]["inputs"];
-    let sentence = format!("has {} bytes and the digest `{}`", inputs["size"], inputs["digest"].as_str().unwrap());
+    let sentence = format!(
+        "has {} bytes and the digest `{}`",
+        inputs["size"],
+        inputs["digest"].as_str().unwrap()
+    );
     let flowing = document.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flowing.contains(&sentence), "the document does not say that the text {sentence}");
 }
@@ -75,7 +92,9 @@ fn the_manifest_of_the_document_is_what_a_save_writes() {
     fs::create_dir(sandbox.path("models/cache")).unwrap();
     let saved = sandbox.run("save", &[]).json();
     let digest: Digest = saved["manifest-digest"].as_str().unwrap().parse().unwrap();
-    let stored = fs::read_to_string(sandbox.store_dir().join(format!("v1/manifests/{}.json", digest.hex()))).unwrap();
+    let stored =
+        fs::read_to_string(sandbox.store_dir().join(format!("v1/manifests/{}.json", digest.hex())))
+            .unwrap();
     assert_eq!(stored, stated);
     assert!(document.contains(&format!("gives these {} bytes", stored.len())));
     assert!(document.contains(&format!("with the digest `{digest}`")));

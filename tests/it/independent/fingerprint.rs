@@ -29,7 +29,9 @@ impl Case {
     fn ours(&self, verb: &str, sandbox: &Sandbox) -> Run {
         let work = sandbox.work().display().to_string();
         let mut arguments: Vec<String> =
-            [verb, "--json", "--model", "m", "--if-no-files-found", "ignore"].map(str::to_owned).into();
+            [verb, "--json", "--model", "m", "--if-no-files-found", "ignore"]
+                .map(str::to_owned)
+                .into();
         arguments.push(format!("--data-paths={}", self.data.replace("@WORK@", &work)));
         arguments.push(format!("--training-paths={}", self.training));
         arguments.push(format!("--extra-key={}", self.extra));
@@ -175,7 +177,8 @@ macro_rules! tame {
     ($patterns:literal) => {
         concat!(
             $patterns,
-            "\n!data/**/outside.txt\n!data/**/all outside/**\n!data/**/broken\n!data/**/itself\n!data/**/latin-*"
+            "\n!data/**/outside.txt\n!data/**/all \
+             outside/**\n!data/**/broken\n!data/**/itself\n!data/**/latin-*"
         )
     };
 }
@@ -199,7 +202,8 @@ fn cases() -> Vec<Case> {
         "data/sub/up/src/**",
         "data/sub/short\ndata/sub/short/**",
         "data/cycle/plain.csv\ndata/cycle/cycle/a.csv",
-        "data/link.csv\ndata/chain.csv\ndata/long chain.csv\ndata/absolute.csv\ndata/link to a stand-in",
+        "data/link.csv\ndata/chain.csv\ndata/long chain.csv\ndata/absolute.csv\ndata/link to a \
+         stand-in",
         "data/lfs/*",
         "data/nine.bin\ndata/empty.csv",
         "data/nothing/**",
@@ -210,14 +214,24 @@ fn cases() -> Vec<Case> {
     .map(Case::data)
     .into();
     cases.push(Case { data: tame!("**"), training: "", extra: "", default_excludes: false });
-    cases.push(Case { data: tame!("data/**"), training: "src/**/*.py*", extra: "", default_excludes: false });
+    cases.push(Case {
+        data: tame!("data/**"),
+        training: "src/**/*.py*",
+        extra: "",
+        default_excludes: false,
+    });
     for extra in [
         "b=2\na=1",
         "a=1\na.b=2\na-b=3\na b=4",
         " padded = value \r\n\n\u{a0}torch=2.4\u{feff}\n",
         "empty=\nmore=a=b==\n#=no comment\nü=😀\n\u{85}=next line\nbackslash=\\n",
     ] {
-        cases.push(Case { data: "data/ab*", training: "src/train.py", extra, default_excludes: true });
+        cases.push(Case {
+            data: "data/ab*",
+            training: "src/train.py",
+            extra,
+            default_excludes: true,
+        });
     }
     cases
 }
@@ -236,11 +250,19 @@ fn fingerprint_and_inputs_are_those_of_an_independent_program() {
         seen.insert(planned["fingerprint"].to_string());
 
         let saved = case.ours("save", &sandbox).json();
-        let digest: Digest = saved["pointer"]["inputs"]["digest"].as_str().unwrap().parse().unwrap();
-        let stored = fs::read(sandbox.store_dir().join(format!("v1/inputs/{}.zst", digest.hex()))).unwrap();
+        let digest: Digest =
+            saved["pointer"]["inputs"]["digest"].as_str().unwrap().parse().unwrap();
+        let stored =
+            fs::read(sandbox.store_dir().join(format!("v1/inputs/{}.zst", digest.hex()))).unwrap();
         let text = String::from_utf8(zstd::stream::decode_all(&*stored).unwrap()).unwrap();
-        let lines =
-            |name: &str| theirs[name].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect::<Vec<_>>();
+        let lines = |name: &str| {
+            theirs[name]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|line| line.as_str().unwrap())
+                .collect::<Vec<_>>()
+        };
         let (head, extra) = text.split_once("[extra]\n").unwrap();
         let mut wanted = vec!["ml-cache/inputs-document/v1", "[data]"];
         wanted.extend(lines("data"));
@@ -260,11 +282,19 @@ fn fingerprint_and_inputs_are_those_of_an_independent_program() {
 fn stand_ins_may_name_more_bytes_than_can_be_added_up() {
     let sandbox = Sandbox::new();
     for name in ["data/a", "data/b", "src/c"] {
-        sandbox
-            .write(name, format!("version https://git-lfs.github.com/spec/v1\noid sha256:{OID}\nsize {}\n", u64::MAX));
+        sandbox.write(
+            name,
+            format!(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:{OID}\nsize {}\n",
+                u64::MAX
+            ),
+        );
     }
     let case = Case::data("data/**");
-    assert_eq!(case.ours("plan", &sandbox).json()["fingerprint"], case.theirs(&sandbox).json()["fingerprint"]);
+    assert_eq!(
+        case.ours("plan", &sandbox).json()["fingerprint"],
+        case.theirs(&sandbox).json()["fingerprint"]
+    );
 }
 
 #[test]

@@ -12,8 +12,9 @@ use crate::support::cli::Sandbox;
 /// A model with every sort of entry, and files around every limit of the cutting.
 fn nasty_model(sandbox: &Sandbox) {
     const MIB: usize = 1 << 20;
-    let bytes =
-        |length: usize, seed: u8| -> Vec<u8> { (0..length).map(|at| (at as u8) ^ (at >> 9) as u8 ^ seed).collect() };
+    let bytes = |length: usize, seed: u8| -> Vec<u8> {
+        (0..length).map(|at| (at as u8) ^ (at >> 9) as u8 ^ seed).collect()
+    };
     for (name, length) in [
         ("four.bin", 4 * MIB),
         ("four and one.bin", 4 * MIB + 1),
@@ -76,13 +77,17 @@ fn nasty_model(sandbox: &Sandbox) {
 
 #[test]
 fn manifest_and_blobs_are_those_of_an_independent_program() {
-    for paths in [&["models"][..], &["models/many", "models/links", "models/outer/", "models/empty", "models/four.bin"]]
-    {
+    for paths in [
+        &["models"][..],
+        &["models/many", "models/links", "models/outer/", "models/empty", "models/four.bin"],
+    ] {
         let sandbox = Sandbox::with_project();
         nasty_model(&sandbox);
         let out = sandbox.work().with_file_name("manifest.json");
-        let mut arguments =
-            vec![format!("--workspace={}", sandbox.work().display()), format!("--out={}", out.display())];
+        let mut arguments = vec![
+            format!("--workspace={}", sandbox.work().display()),
+            format!("--out={}", out.display()),
+        ];
         arguments.extend(paths.iter().map(|path| (*path).to_owned()));
         let theirs = python("manifest.py", &arguments).json();
 
@@ -95,8 +100,13 @@ fn manifest_and_blobs_are_those_of_an_independent_program() {
         assert_eq!(ours["model-bytes"], theirs["bytes"]);
 
         let digest: Digest = theirs["manifest-digest"].as_str().unwrap().parse().unwrap();
-        let stored = fs::read(sandbox.store_dir().join(format!("v1/manifests/{}.json", digest.hex()))).unwrap();
-        assert!(stored == fs::read(out).unwrap(), "the manifests have one digest, so they must be one text");
+        let stored =
+            fs::read(sandbox.store_dir().join(format!("v1/manifests/{}.json", digest.hex())))
+                .unwrap();
+        assert!(
+            stored == fs::read(out).unwrap(),
+            "the manifests have one digest, so they must be one text"
+        );
         let mut blobs: Vec<&str> =
             theirs["blobs"].as_array().unwrap().iter().map(|blob| blob.as_str().unwrap()).collect();
         blobs.sort_unstable();

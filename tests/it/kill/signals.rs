@@ -10,16 +10,20 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{MIB, Sandbox};
 use crate::kill::stall::Stall;
-use crate::support::cli::{Run, assert_same, is_running, noise, snapshot, wait_until, wait_until_stoppable};
+use crate::support::cli::{
+    Run, assert_same, is_running, noise, snapshot, wait_until, wait_until_stoppable,
+};
 use crate::support::s3::Endpoint;
 
-/// How long the process itself waits until its files are gone; what a busier machine leaves, the next command removes.
+/// How long the process itself waits until its files are gone; what a busier machine leaves, the
+/// next command removes.
 const CLEAN_UP: Duration = Duration::from_millis(1500);
 
 const SIGNALS: [(Signal, &str, i32); 2] = [(Signal::INT, "INT", 130), (Signal::TERM, "TERM", 143)];
 
-/// Sends a signal and demands that the process ends by it, with its code; `None` if it had ended by itself before, which a
-/// busy machine cannot rule out. How soon it ends is settled by the times in `commands::interrupt`.
+/// Sends a signal and demands that the process ends by it, with its code; `None` if it had ended by
+/// itself before, which a busy machine cannot rule out. How soon it ends is settled by the times in
+/// `commands::interrupt`.
 #[track_caller]
 fn try_stop(child: Child, signal: (Signal, &str, i32)) -> Option<Run> {
     Some(try_timed_stop(child, signal)?.0)
@@ -27,7 +31,10 @@ fn try_stop(child: Child, signal: (Signal, &str, i32)) -> Option<Run> {
 
 /// The same, with the time that it took.
 #[track_caller]
-fn try_timed_stop(child: Child, (signal, name, code): (Signal, &str, i32)) -> Option<(Run, Duration)> {
+fn try_timed_stop(
+    child: Child,
+    (signal, name, code): (Signal, &str, i32),
+) -> Option<(Run, Duration)> {
     let started = Instant::now();
     kill_process(Pid::from_child(&child), signal).unwrap();
     let run = Run::of(child.wait_with_output().unwrap());
@@ -169,10 +176,12 @@ fn a_training_that_does_not_listen_is_ended() {
 fn the_processes_of_a_training_end_with_it() {
     for signal in SIGNALS {
         let sandbox = Sandbox::with_project();
-        let script = "sh -c 'echo $$ > pid; while :; do sleep 0.05; done' & while [ ! -s pid ]; do sleep 0.01; done";
+        let script = "sh -c 'echo $$ > pid; while :; do sleep 0.05; done' & while [ ! -s pid ]; do \
+                      sleep 0.01; done";
         let mut child = begin_training(&sandbox, script);
         let pid: u32 = sandbox.read("pid").trim().parse().unwrap();
-        // The output of whatever lives on would keep this test waiting, so only the process is watched.
+        // The output of whatever lives on would keep this test waiting, so only the process is
+        // watched.
         kill_process(Pid::from_child(&child), signal.0).unwrap();
         let status = child.wait().unwrap();
         let lives_on = (0..2000).all(|_| {

@@ -17,7 +17,10 @@ impl Stall {
     /// Holds back requests of this method whose path contains the text, for ever.
     pub fn before(server: &Endpoint, method: &'static str, path: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = Endpoint { url: format!("http://{}", listener.local_addr().unwrap()), ..server.clone() };
+        let endpoint = Endpoint {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            ..server.clone()
+        };
         let upstream = server.url.strip_prefix("http://").unwrap().to_owned();
         let begun = Arc::new(AtomicBool::new(false));
         let told = begun.clone();

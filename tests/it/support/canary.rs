@@ -30,7 +30,9 @@ impl Canaries {
 /// A secret as it is, escaped for URLs and JSON, in hex, and in Base64 wherever it may begin.
 fn forms(secret: &str) -> BTreeSet<String> {
     let escaped = |keep: fn(u8) -> bool| -> String {
-        let escape = |byte: u8| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let escape = |byte: u8| {
+            if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+        };
         secret.bytes().map(escape).collect()
     };
     let json = serde_json::to_string(secret).unwrap();
@@ -69,7 +71,10 @@ fn a_canary_is_found_however_it_is_written() {
         &URL_SAFE_NO_PAD.encode("user:a+b/c\"d=canary-6Zq0, and more"),
         &hex::encode("a+b/c\"d=canary-6Zq0"),
     ] {
-        assert!(std::panic::catch_unwind(|| canaries.are_not_in("a text", text.as_bytes())).is_err(), "{text}");
+        assert!(
+            std::panic::catch_unwind(|| canaries.are_not_in("a text", text.as_bytes())).is_err(),
+            "{text}"
+        );
     }
     canaries.are_not_in("a text", b"a+b/c canary-6Zq0");
 }

@@ -85,8 +85,13 @@ impl Sandbox {
 
     /// The pointers that the store holds, in any scope.
     pub fn pointers(&self) -> Vec<serde_json::Value> {
-        let is_pointer = |path: &PathBuf| path.parent().is_some_and(|parent| parent.ends_with("pointers"));
-        self.objects("v1").iter().filter(|path| is_pointer(path)).map(|path| read_json(path)).collect()
+        let is_pointer =
+            |path: &PathBuf| path.parent().is_some_and(|parent| parent.ends_with("pointers"));
+        self.objects("v1")
+            .iter()
+            .filter(|path| is_pointer(path))
+            .map(|path| read_json(path))
+            .collect()
     }
 
     /// A command of the binary with nothing of this process's environment in it, in the workspace.
@@ -151,7 +156,8 @@ impl Run {
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{}", self.stderr);
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
     /// Demands an exit code and text in the message, and that nothing panicked.
@@ -204,7 +210,10 @@ pub fn assert_same(found: &[String], wanted: &[String], when: &str) {
         these.iter().filter(|entry| !those.contains(entry)).take(5).cloned().collect()
     };
     let (more, less) = (only(found, wanted), only(wanted, found));
-    assert!(found == wanted, "{when}:\nthere is, among others, {more:#?}\nbut there should be {less:#?}");
+    assert!(
+        found == wanted,
+        "{when}:\nthere is, among others, {more:#?}\nbut there should be {less:#?}"
+    );
 }
 
 /// Every file below a path, sorted; none where there is no such directory.

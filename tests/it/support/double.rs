@@ -53,11 +53,16 @@ impl Double {
 
     /// Starts a job and returns the variables that its runner would set.
     pub fn job(&self, more: Value) -> Vec<(String, String)> {
-        let mut job = json!({"repository": "acme/fraud-detection", "run_id": 1001, "attempt": 1, "job": "train"});
+        let mut job = json!({
+            "repository": "acme/fraud-detection", "run_id": 1001, "attempt": 1, "job": "train",
+        });
         job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let started = self.control("runtime-token", &job);
         let variables = started["env"].as_object().unwrap();
-        variables.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
+        variables
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect()
     }
 }
 

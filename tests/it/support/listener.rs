@@ -34,7 +34,9 @@ impl Listener {
                 let seen = writing.clone();
                 seen.lock().unwrap().push(String::new());
                 let number = seen.lock().unwrap().len() - 1;
-                thread::spawn(move || serve(stream, manner, &|head| seen.lock().unwrap()[number].push_str(head)));
+                thread::spawn(move || {
+                    serve(stream, manner, &|head| seen.lock().unwrap()[number].push_str(head))
+                });
             }
         });
         Self { url, seen }
@@ -71,16 +73,22 @@ fn serve(mut client: TcpStream, manner: Manner, see: &dyn Fn(&str)) {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             // One request a connection, so that every one of them is seen here.
-            let head = head.replacen(&target, path, 1).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+            let head =
+                head.replacen(&target, path, 1).replacen("\r\n", "\r\nConnection: close\r\n", 1);
             let mut server = TcpStream::connect(host).unwrap();
             server.write_all(&[head.as_bytes(), &body].concat()).unwrap();
             let mut answer = Vec::new();
             let _ = server.read_to_end(&mut answer);
-            let status = answer.iter().position(|byte| *byte == b'\n').map_or(answer.len(), |at| at + 1);
-            let _ = client.write_all(&[&answer[..status], b"Connection: close\r\n", &answer[status..]].concat());
+            let status =
+                answer.iter().position(|byte| *byte == b'\n').map_or(answer.len(), |at| at + 1);
+            let _ = client.write_all(
+                &[&answer[..status], b"Connection: close\r\n", &answer[status..]].concat(),
+            );
         }
         _ => {
-            let _ = client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = client.write_all(
+                b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
         }
     }
 }

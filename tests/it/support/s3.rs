@@ -25,7 +25,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use ml_cache::format::Digest;
 use s3s::auth::SimpleAuth;
-use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput, PutObjectOutput};
+use s3s::dto::{
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput,
+    PutObjectOutput,
+};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::stream::ByteStream;
 use s3s::{Body, HttpRequest, HttpResponse, S3, S3Request, S3Response, S3Result, StdError};
@@ -47,7 +50,9 @@ impl Endpoint {
     /// The server that `scripts/with-s3` started.
     pub fn seaweedfs() -> Self {
         let get = |name: &str| {
-            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests through `scripts/with-s3`"))
+            std::env::var(name).unwrap_or_else(|_| {
+                panic!("{name} is not set: run the tests through `scripts/with-s3`")
+            })
         };
         Self {
             url: get("AWS_ENDPOINT_URL"),
@@ -78,7 +83,11 @@ impl Endpoint {
     pub fn script(&self, arguments: &[&str]) -> Vec<u8> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3");
         let output = Command::new(script).args(arguments).envs(self.env()).output().unwrap();
-        assert!(output.status.success(), "scripts/s3 {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "scripts/s3 {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output.stdout
     }
 }
@@ -161,8 +170,10 @@ impl Server {
     }
 
     fn serve(service: impl FnOnce(&Path) -> S3ServiceBuilder) -> Self {
-        // The library reads its keys from the environment, so these are accepted where they are set.
-        let var = |name: &str, other: &str| std::env::var(name).unwrap_or_else(|_| other.to_owned());
+        // The library reads its keys from the environment, so these are accepted where they are
+        // set.
+        let var =
+            |name: &str, other: &str| std::env::var(name).unwrap_or_else(|_| other.to_owned());
         let mut endpoint = Endpoint {
             url: String::new(),
             region: var("AWS_REGION", "us-east-1"),
@@ -172,7 +183,10 @@ impl Server {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("models")).unwrap();
         let mut builder = service(root.path());
-        builder.set_auth(SimpleAuth::from_single(endpoint.access_key.clone(), endpoint.secret_key.clone()));
+        builder.set_auth(SimpleAuth::from_single(
+            endpoint.access_key.clone(),
+            endpoint.secret_key.clone(),
+        ));
         let inner = Arc::new(Inner {
             service: builder.build(),
             root,
@@ -183,7 +197,11 @@ impl Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         endpoint.url = format!("http://{}", listener.local_addr().unwrap());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let serving = inner.clone();
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
@@ -199,7 +217,13 @@ impl Server {
     /// counted from 1, is in the range.
     pub fn fault(&self, method: Method, path: &str, times: impl RangeBounds<u32>, fault: Fault) {
         let times = (1..=1000).filter(|time| times.contains(time)).collect();
-        self.inner.rules.lock().unwrap().push(Rule { method, path: path.to_owned(), fault, times, seen: 0 });
+        self.inner.rules.lock().unwrap().push(Rule {
+            method,
+            path: path.to_owned(),
+            fault,
+            times,
+            seen: 0,
+        });
     }
 
     /// Ends all faults and forgets what was recorded.
@@ -215,10 +239,14 @@ impl Server {
 
     /// The requests of this method whose path contains the text.
     pub fn requests_to(&self, method: Method, path: &str) -> Vec<Recorded> {
-        self.requests().into_iter().filter(|request| request.method == method && request.path.contains(path)).collect()
+        self.requests()
+            .into_iter()
+            .filter(|request| request.method == method && request.path.contains(path))
+            .collect()
     }
 
-    /// The keys in the bucket `models` that contain the text, sorted, with the files that hold them.
+    /// The keys in the bucket `models` that contain the text, sorted, with the files that hold
+    /// them.
     pub fn objects(&self, part: &str) -> Vec<(String, PathBuf)> {
         let bucket = self.inner.root.path().join("models");
         let mut found = Vec::new();
@@ -238,7 +266,8 @@ impl Server {
         found
     }
 
-    /// Puts other bytes in place of an object, with their SHA-256 as the checksum that the server reports.
+    /// Puts other bytes in place of an object, with their SHA-256 as the checksum that the server
+    /// reports.
     pub fn overwrite(&self, key: &str, bytes: &[u8]) {
         let digest = Digest::of(bytes);
         let payload = format!("x-amz-content-sha256: {}", digest.hex());
@@ -246,7 +275,8 @@ impl Server {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, bytes).unwrap();
         let file = file.path().to_str().unwrap();
-        self.endpoint.script(&["put", "models", key, file, "--header", &payload, "--header", &checksum]);
+        self.endpoint
+            .script(&["put", "models", key, file, "--header", &payload, "--header", &checksum]);
     }
 }
 
@@ -255,17 +285,26 @@ struct Careless(s3s_fs::FileSystem);
 
 #[async_trait]
 impl S3 for Careless {
-    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(
+        &self,
+        mut request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
         request.input.if_match = None;
         request.input.if_none_match = None;
         self.0.put_object(request).await
     }
 
-    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
         self.0.get_object(request).await
     }
 
-    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
         self.0.head_object(request).await
     }
 }
@@ -320,7 +359,9 @@ impl Inner {
             return reset(cut).await;
         }
         // A client that breaks off its request gets no answer.
-        let Ok(body) = Body::from(body).store_all_limited(64 << 20).await else { return reset(cut).await };
+        let Ok(body) = Body::from(body).store_all_limited(64 << 20).await else {
+            return reset(cut).await;
+        };
         if let Some(recorded) = self.requests.lock().unwrap().get_mut(number) {
             recorded.body = Some(Digest::of(&body));
         }
@@ -332,7 +373,9 @@ impl Inner {
         }
         if let Some(Fault::Moved(status, host)) = &fault {
             let mut response = error(*status, "PermanentRedirect");
-            response.headers_mut().insert(LOCATION, format!("{host}{}", parts.uri).parse().unwrap());
+            response
+                .headers_mut()
+                .insert(LOCATION, format!("{host}{}", parts.uri).parse().unwrap());
             return response;
         }
         if let Some(Fault::Delay(pause)) = fault {
@@ -341,17 +384,22 @@ impl Inner {
         let response = self.perform(hyper::Request::from_parts(parts, body)).await;
         match fault {
             Some(Fault::LoseReply) => reset(cut).await,
-            Some(fault @ (Fault::Reset | Fault::Truncate | Fault::Flip)) => spoil(response, &fault, cut).await,
+            Some(fault @ (Fault::Reset | Fault::Truncate | Fault::Flip)) => {
+                spoil(response, &fault, cut).await
+            }
             _ => response,
         }
     }
 
     fn fault_for(&self, method: &Method, path: &str) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap();
-        rules.iter_mut().filter(|rule| rule.method == method && path.contains(&rule.path)).fold(None, |found, rule| {
-            rule.seen += 1;
-            found.or_else(|| rule.times.contains(&rule.seen).then(|| rule.fault.clone()))
-        })
+        rules.iter_mut().filter(|rule| rule.method == method && path.contains(&rule.path)).fold(
+            None,
+            |found, rule| {
+                rule.seen += 1;
+                found.or_else(|| rule.times.contains(&rule.seen).then(|| rule.fault.clone()))
+            },
+        )
     }
 
     /// Carries out a request as Amazon S3 documents it, where `s3s-fs` does something else.
@@ -361,7 +409,9 @@ impl Inner {
             return error(404, "NoSuchBucket");
         }
         let announced = request.headers().get("x-amz-checksum-sha256");
-        if announced.is_some_and(|announced| announced != Digest::of(request.body()).base64().as_str()) {
+        if announced
+            .is_some_and(|announced| announced != Digest::of(request.body()).base64().as_str())
+        {
             return error(400, "BadDigest");
         }
         let writes = request.method() == Method::PUT;
@@ -387,7 +437,8 @@ fn error(status: u16, code: &str) -> HttpResponse {
 
 fn error_saying(status: u16, code: &str, message: &str) -> HttpResponse {
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        "<?xml version=\"1.0\" \
+         encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
     let mut response = HttpResponse::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -407,11 +458,8 @@ async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> Http
             bytes[half.len()] ^= 1;
             Body::from(bytes)
         }
-        Fault::Truncate => Body::from(Box::pin(Half { first: Some(half), cut: None }) as s3s::stream::DynByteStream),
-        _ => {
-            let cut = Some(cut.clone());
-            Body::from(Box::pin(Half { first: Some(half), cut }) as s3s::stream::DynByteStream)
-        }
+        Fault::Truncate => Half { first: Some(half), cut: None }.into_body(),
+        _ => Half { first: Some(half), cut: Some(cut.clone()) }.into_body(),
     };
     HttpResponse::from_parts(parts, body)
 }
@@ -420,6 +468,12 @@ async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> Http
 struct Half {
     first: Option<Bytes>,
     cut: Option<Arc<Notify>>,
+}
+
+impl Half {
+    fn into_body(self) -> Body {
+        Body::from(Box::pin(self) as s3s::stream::DynByteStream)
+    }
 }
 
 impl Stream for Half {

@@ -21,13 +21,19 @@ pub struct Entry {
 
 impl Entry {
     pub fn new(name: &str, content: &[u8]) -> Self {
-        Self { name: name.to_owned(), content: content.to_vec(), mode: 0o100_644, ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            content: content.to_vec(),
+            mode: 0o100_644,
+            ..Self::default()
+        }
     }
 }
 
 /// The extra field that holds sizes for zip64.
 pub fn zip64_sizes(size: u64, packed: u64) -> Vec<u8> {
-    [&1_u16.to_le_bytes()[..], &16_u16.to_le_bytes(), &size.to_le_bytes(), &packed.to_le_bytes()].concat()
+    [&1_u16.to_le_bytes()[..], &16_u16.to_le_bytes(), &size.to_le_bytes(), &packed.to_le_bytes()]
+        .concat()
 }
 
 /// Writes an archive; its end counts so many entries, or those that there are.
@@ -65,7 +71,9 @@ pub fn archive(entries: &[Entry], count: Option<u16>) -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
     })
 }
 
