@@ -14,7 +14,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::format::inputs::MAX_DOCUMENT_BYTES;
 use crate::format::pointer::Forced;
 use crate::format::{Digest, InputsDocument};
-use crate::github::RunContext;
+use crate::github::event;
 use crate::github::file_command::FileCommands;
 use crate::inputs::host_paths::HostPaths;
 use crate::inputs::{self, INPUTS, RawInputs, Settings, Verb};
@@ -117,7 +117,7 @@ async fn step(
     files: &FileCommands,
 ) -> Result<()> {
     let workspace = workspace(environment)?;
-    let run = RunContext::of(environment);
+    let run = event::run_of(environment);
     let raw = raw_inputs(environment, &workspace);
     let mut settings = inputs::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
     let shelf = Shelf::find(environment, files, &settings);

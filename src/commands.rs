@@ -21,14 +21,15 @@ use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::format::{InputsDocument, Scope};
 use crate::github::artifact::ResultsService;
+use crate::github::oidc;
 use crate::github::rest::Rest;
-use crate::github::{RunContext, oidc};
 use crate::inputs::settings::Secret;
 use crate::inputs::{Settings, Verb};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::store::{self, DynStore};
 use crate::transfer::stage;
+use crate::workflow::RunContext;
 
 /// The ref of runs outside of GitHub Actions.
 const LOCAL_REF: &str = "local";

@@ -9,5 +9,3 @@ pub mod http;
 pub mod oidc;
 pub mod rest;
 pub mod summary;
-
-pub use event::{CacheMode, RunContext};

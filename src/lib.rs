@@ -23,5 +23,6 @@ pub mod secrets;
 pub mod store;
 pub mod transfer;
 pub mod unfinished;
+pub mod workflow;
 
 pub use error::{Error, Result};

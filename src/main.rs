@@ -9,7 +9,7 @@ use ml_cache::commands::interrupt::Interrupt;
 use ml_cache::commands::save::Basis;
 use ml_cache::commands::{Context, plan, resolve, restore, run, save, verify};
 use ml_cache::environment::Environment;
-use ml_cache::github::RunContext;
+use ml_cache::github::event;
 use ml_cache::inputs::{self, Verb};
 use ml_cache::report::Report;
 use ml_cache::{Error, Result, sanitize, secrets};
@@ -99,7 +99,7 @@ async fn command(
     interrupt: &Interrupt,
 ) -> Result<()> {
     arguments.find_token(environment);
-    let run_context = RunContext::of(environment);
+    let run_context = event::run_of(environment);
     let settings = inputs::resolve(
         arguments.verb,
         &arguments.inputs,

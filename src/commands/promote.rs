@@ -8,16 +8,17 @@ use std::collections::BTreeMap;
 use super::save::{keep_inputs, now, put};
 use super::{Context, lookup, nonce};
 use crate::decide::promote::{
-    Called, Followed, Here, PullFacts, Rivals, TrainingRun, Wanted, is_due, merged_here,
-    same_pointer, trained_there, without_rivals, workflow_files,
+    Followed, Here, Rivals, Wanted, is_due, merged_here, same_pointer, trained_there,
+    without_rivals, workflow_files,
 };
 use crate::error::{Error, Result};
 use crate::format::pointer::{MAX_BYTES, Promotion, schema_for};
 use crate::format::{Digest, InputsDocument, Pointer, Scope, artifact};
-use crate::github::RunContext;
 use crate::github::rest::{PullRequest, Rest};
 use crate::store::{self, Condition, layout};
 use crate::transfer::presence::{self, Gaps};
+use crate::workflow::RunContext;
+use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
 /// What was proven, and by which artifact.
 struct Proof {

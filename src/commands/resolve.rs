@@ -7,7 +7,7 @@ use super::plan::model_rows;
 use super::restore::Execution;
 use super::{Context, lookup};
 use crate::decide::Reason;
-use crate::decide::trust::{RunFacts, usable};
+use crate::decide::trust::usable;
 use crate::error::{Error, Kind, Result};
 use crate::format::pointer::{MAX_BYTES, Reference};
 use crate::format::{Digest, Pointer, artifact};
@@ -18,6 +18,7 @@ use crate::outputs::Outputs;
 use crate::regular_file;
 use crate::store::layout;
 use crate::transfer::presence::Gaps;
+use crate::workflow::facts::RunFacts;
 
 /// Runs that are asked for, of which one may have uploaded the artifact that is meant.
 const MAX_RUNS: usize = 10;

@@ -135,7 +135,7 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         bytes: manifest.total_bytes(),
         created_at: now(),
         train_seconds: basis.train_time.map(|time| time.as_secs_f64().round() as u64),
-        producer: ctx.run.as_ref().map(crate::github::RunContext::producer),
+        producer: ctx.run.as_ref().map(crate::workflow::RunContext::producer),
         forced,
         promotion: None,
         previous: Vec::new(),

@@ -1,7 +1,7 @@
 //! Whether a run was told to train, by whom, and how.
 
 use crate::format::pointer::{ForceSource, Forced};
-use crate::github::RunContext;
+use crate::workflow::RunContext;
 
 /// What may force a training; nothing but the input does unless the user names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn forced(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::github::event::PullRequest;
+    use crate::workflow::PullRequest;
 
     #[test]
     fn only_what_is_named_forces() {

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::plan::Policy;
 use super::scope::Access;
-use super::trust::RunFacts;
 use crate::format::{Digest, ModelName, Namespace, Pointer, Scope};
-use crate::github::RunContext;
+use crate::workflow::RunContext;
+use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
 /// How far the clocks of two machines may differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
@@ -28,51 +28,6 @@ pub struct Here {
     pub sha: String,
     /// The workflow file, which is also the one that must have trained.
     pub workflow: String,
-}
-
-/// What the API says of a pull request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PullFacts {
-    /// Its number.
-    pub number: u64,
-    /// Whether it was merged.
-    pub is_merged: bool,
-    /// The commit that merged it.
-    pub merge_sha: Option<String>,
-    /// The branch it was merged into.
-    pub base_branch: String,
-    /// The repository of that branch.
-    pub base_repository_id: Option<u64>,
-    /// The branch that was merged.
-    pub head_branch: String,
-    /// The commit that was merged.
-    pub head_sha: String,
-    /// The repository it came from; `None` where that is gone.
-    pub head_repository_id: Option<u64>,
-}
-
-/// What the API says of a run that may have trained.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrainingRun {
-    /// Its number.
-    pub id: u64,
-    /// Where its code came from, and how it ended.
-    pub facts: RunFacts,
-    /// The commit it ran for.
-    pub head_sha: String,
-    /// Its workflow file.
-    pub workflow: Option<String>,
-    /// The workflow files that this one calls; `None` where the API does not say.
-    pub called: Option<Vec<Called>>,
-}
-
-/// A workflow file that a run called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Called {
-    /// `owner/repo/path@ref`, where the ref may mean another commit by now.
-    pub path: Option<String>,
-    /// The commit that it was taken from.
-    pub sha: Option<String>,
 }
 
 /// A file of the repository that a run followed.

@@ -1,8 +1,7 @@
 //! Who this run is, as far as trust goes: the scope it writes and the scopes it reads.
 
 use crate::format::Scope;
-use crate::github::event::short_ref;
-use crate::github::{CacheMode, RunContext};
+use crate::workflow::{CacheMode, RunContext, short_ref};
 
 /// Events that run code which somebody with write access put there, on purpose.
 pub(super) const TRUSTED_EVENTS: &[&str] =
@@ -129,7 +128,7 @@ fn stranger(run: &RunContext, own: &Scope) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::github::event::PullRequest;
+    use crate::workflow::PullRequest;
 
     fn run(event: &str, git_ref: &str) -> RunContext {
         RunContext {

@@ -5,21 +5,7 @@
 
 use super::scope::{TRUSTED_EVENTS, is_named};
 use crate::format::Scope;
-
-/// What the API says of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunFacts {
-    /// The repository that the run belongs to.
-    pub repository_id: Option<u64>,
-    /// The repository whose code it ran.
-    pub head_repository_id: Option<u64>,
-    /// The branch it ran for.
-    pub head_branch: Option<String>,
-    /// The event that caused it.
-    pub event: String,
-    /// How it ended.
-    pub conclusion: Option<String>,
-}
+use crate::workflow::facts::RunFacts;
 
 /// Decides whether the run's artifacts may be used by a reader who trusts the default branch and
 /// `trusted_refs`, and who reads these scopes: of a branch that it reads anyway it may also name a

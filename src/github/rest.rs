@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::{archive, http};
-use crate::decide::trust::RunFacts;
 use crate::error::{Error, Result};
 use crate::sanitize;
+use crate::workflow::facts::RunFacts;
 
 /// A request that meets a fault of the server is made so often.
 const TRIES: u32 = 3;

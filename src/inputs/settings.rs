@@ -12,11 +12,10 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Patterns, Sources, WhenEmpty, patterns};
 use crate::format::{Digest, ModelName, Namespace, artifact};
-use crate::github::RunContext;
-use crate::github::event::short_ref;
 use crate::github::oidc::Role;
 use crate::sanitize;
 use crate::store::{Location, S3Options};
+use crate::workflow::{RunContext, short_ref};
 
 /// Everything a command needs to know; nothing after this sees a raw string.
 #[derive(Clone, Debug)]

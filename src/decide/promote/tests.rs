@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::format::pointer::{ForceSource, Forced, Producer};
+use crate::workflow::facts::RunFacts;
 
 const SHA: &str = "89abcdef0123456789abcdef0123456789abcdef";
 const HEAD: &str = "0123456789abcdef0123456789abcdef01234567";
