@@ -132,7 +132,7 @@ async fn step(
             let planned = plan::observe(&ctx).await?;
             plan::tell(&ctx, &planned);
             if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
-                save::move_head(&ctx, &found.pointer).await;
+                ctx.move_head(&found.pointer).await;
             }
             let decision = if planned.verdict.retrain { "retrain" } else { "no training needed" };
             finish_plan(&ctx, files, &planned, &planned.outputs(), decision)
@@ -153,7 +153,7 @@ async fn step(
             save_state(files, &ctx, &planned, matches!(restored, Ok(true)), &shelf)?;
             outputs.restored = restored?;
             if let Some(found) = found {
-                save::move_head(&ctx, &found.pointer).await;
+                ctx.move_head(&found.pointer).await;
             }
             finish_plan(
                 &ctx,

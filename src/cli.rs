@@ -89,7 +89,7 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(
             "Train a model again only when its data, code or keys changed; otherwise restore \
-                it, verified byte for byte",
+             it, verified byte for byte",
         )
         .after_help(
             "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 stored bytes are damaged; \

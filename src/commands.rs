@@ -1,7 +1,6 @@
 //! The verbs: observe, let [`crate::decide`] decide, apply.
 
 pub mod interrupt;
-pub mod lookup;
 pub mod plan;
 pub mod promote;
 pub mod resolve;
@@ -14,12 +13,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::catalog::{Catalog, Mover};
 use crate::decide::force::{self, ForceRules};
 use crate::decide::{Access, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::format::{InputsDocument, Scope};
+use crate::format::{Digest, InputsDocument, Pointer, Scope};
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
@@ -45,8 +45,10 @@ pub struct Context {
     pub run: Option<RunContext>,
     /// What this run may read and write.
     pub access: Access,
-    /// The store.
+    /// The store, for the model's bytes.
     pub store: DynStore,
+    /// The store's documents of the model.
+    pub catalog: Catalog,
     /// The run's artifacts, or why there are none.
     pub results: std::result::Result<ResultsService, String>,
     /// GitHub's API, where there is a token.
@@ -107,12 +109,15 @@ impl Context {
         let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
+        let catalog =
+            Catalog::new(store.clone(), settings.namespace.clone(), settings.model.clone());
         Ok(Self {
             verb,
             settings,
             run,
             access,
             store,
+            catalog,
             results,
             rest,
             heads,
@@ -135,6 +140,39 @@ impl Context {
     /// Returns the run's number, 0 outside of GitHub Actions.
     pub fn run_id(&self) -> u64 {
         self.run.as_ref().map_or(0, |run| run.run_id)
+    }
+
+    /// Looks for the pointer of these inputs wherever this run may read.
+    ///
+    /// # Errors
+    /// A store that could not be read, or content that cannot be trusted.
+    pub async fn find_pointer(&self, fingerprint: &Digest) -> Result<Option<Pointer>> {
+        self.catalog.first_pointer(&self.access.reads, fingerprint).await
+    }
+
+    /// Returns the pointer that the refs in question used last.
+    ///
+    /// # Errors
+    /// A store that could not be read, or content that cannot be trusted.
+    pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
+        self.catalog.latest(&self.heads, &self.access.reads).await
+    }
+
+    /// Moves the ref's head to the model, as far as this run may; a head is a convenience, so a
+    /// failure is told and nothing else.
+    pub async fn move_head(&self, pointer: &Pointer) {
+        if self.access.read_only.is_some() {
+            return;
+        }
+        let mover = Mover {
+            head: (self.access.own.clone(), self.ref_name().to_owned()),
+            run_id: self.run_id(),
+            sha: self.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
+        };
+        if let Err(error) = self.catalog.move_head(&mover, pointer).await {
+            self.report
+                .warn_of(&format!("the head of `{}` was not moved", self.ref_name()), &error);
+        }
     }
 
     /// Reads and hashes the inputs, off the threads that serve the network.
@@ -242,9 +280,4 @@ async fn message(
             None
         }
     }
-}
-
-/// Returns 128 random bits in hex.
-fn nonce() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }

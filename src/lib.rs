@@ -4,6 +4,7 @@
 //! depend on each other, docs/formats.md what they write.
 
 pub mod action;
+pub mod catalog;
 pub mod cli;
 pub mod commands;
 pub mod decide;

@@ -239,6 +239,13 @@ pub enum StoreErrorKind {
     Other,
 }
 
+impl StoreErrorKind {
+    /// Returns whether another writer was faster, so that a conditional write has to look again.
+    pub fn lost_race(self) -> bool {
+        matches!(self, Self::Exists | Self::Changed | Self::Conflict)
+    }
+}
+
 impl StoreError {
     /// Returns an error about the key.
     pub fn new(

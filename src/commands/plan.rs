@@ -1,6 +1,6 @@
 //! `plan`: must the model be trained again?
 
-use super::{Context, lookup, promote};
+use super::{Context, promote};
 use crate::decide::plan::{Found, Lookup};
 use crate::decide::{Change, Reason, Verdict, changes, plan};
 use crate::error::{Error, Kind, Result};
@@ -70,7 +70,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         }
     };
     if matches!(looked_up, Lookup::Absent) && promote::attempt(ctx, &document).await {
-        looked_up = lookup::model(ctx, &inputs.all).await?;
+        looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.all).await?;
     }
     let (baseline, before) = baseline.unzip();
     let verdict = plan::plan(
@@ -96,7 +96,7 @@ async fn look(
     ctx: &Context,
     inputs: &Fingerprint,
 ) -> Result<(Lookup, Option<(Pointer, InputsDocument)>)> {
-    let looked_up = lookup::model(ctx, &inputs.all).await?;
+    let looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.all).await?;
     if !matches!(looked_up, Lookup::Absent) {
         return Ok((looked_up, None));
     }
@@ -113,8 +113,8 @@ async fn look(
 }
 
 async fn baseline(ctx: &Context) -> Result<Option<(Pointer, InputsDocument)>> {
-    let Some(pointer) = lookup::latest(ctx).await? else { return Ok(None) };
-    let document = lookup::inputs_of(ctx, &pointer).await?;
+    let Some(pointer) = ctx.latest_pointer().await? else { return Ok(None) };
+    let document = ctx.catalog.inputs_of(&pointer).await?;
     Ok(document.map(|document| (pointer, document)))
 }
 

@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use super::save::{keep_inputs, now, put};
-use super::{Context, lookup, nonce};
+use super::Context;
+use crate::catalog::{nonce, now};
 use crate::decide::promote::{
     Followed, Here, Rivals, Wanted, is_due, merged_here, same_pointer, trained_there,
     without_rivals, workflow_files,
 };
 use crate::error::{Error, Result};
-use crate::format::pointer::{MAX_BYTES, Promotion, schema_for};
+use crate::format::pointer::{Promotion, schema_for};
 use crate::format::{Digest, InputsDocument, Pointer, Scope, artifact};
 use crate::github::rest::{PullRequest, Rest};
-use crate::store::{self, Condition, layout};
+use crate::store::Condition;
 use crate::transfer::presence::{self, Gaps};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
@@ -102,13 +102,8 @@ async fn proof(
     fingerprint: &Digest,
 ) -> Result<std::result::Result<(Proof, TrainingRun), String>> {
     let settings = &ctx.settings;
-    let key = layout::pointer(
-        &Scope::PullRequest(pull.number),
-        &settings.namespace,
-        &settings.model,
-        fingerprint,
-    );
-    let Some((stored, _)) = store::read(&*ctx.store, &key, MAX_BYTES).await? else {
+    let scope = Scope::PullRequest(pull.number);
+    let Some(stored) = ctx.catalog.pointer_bytes(&scope, fingerprint).await? else {
         return Ok(Err("it trained no model of these inputs".to_owned()));
     };
     let rivals = Rivals {
@@ -220,7 +215,7 @@ async fn take_over(
     let Proof { pointer, stored, artifact_id } = proof;
     let incomplete =
         || format!("objects of the model of pull request #{} are gone or damaged", pull.number);
-    let Some(manifest) = lookup::manifest(ctx, &pointer).await? else {
+    let Some(manifest) = ctx.catalog.find_manifest(&pointer).await? else {
         return Ok(Err(incomplete()));
     };
     if presence::gaps(&ctx.store, &manifest.blobs()).await? != Gaps::default() {
@@ -241,7 +236,7 @@ async fn take_over(
         scope: Scope::Trusted,
         generation: 1,
         // What can be known here is not taken from there.
-        inputs: keep_inputs(ctx, document).await?,
+        inputs: ctx.catalog.keep_inputs(document).await?,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         promotion: Some(promotion),
@@ -249,18 +244,12 @@ async fn take_over(
         nonce: nonce(),
         ..pointer
     };
-    let key = layout::pointer(
-        &promoted.scope,
-        &promoted.namespace,
-        &promoted.model,
-        &promoted.fingerprint,
-    );
-    match put(ctx, &key, &promoted, Condition::Absent).await? {
-        Some(_) => Ok(Ok(promoted)),
-        None => match lookup::pointer(ctx, &Scope::Trusted, &promoted.fingerprint).await? {
-            Some((winner, _)) => Ok(Ok(winner)),
-            None => Ok(Err("another run is writing the pointer".to_owned())),
-        },
+    if ctx.catalog.write_pointer(&promoted, Condition::Absent).await? {
+        return Ok(Ok(promoted));
+    }
+    match ctx.catalog.pointer(&Scope::Trusted, &promoted.fingerprint).await? {
+        Some((winner, _)) => Ok(Ok(winner)),
+        None => Ok(Err("another run is writing the pointer".to_owned())),
     }
 }
 

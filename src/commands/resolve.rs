@@ -3,20 +3,19 @@
 //! What a pointer says counts only as far as the store's own pointer says so too: one that came as
 //! an artifact or from a job output is foreign bytes.
 
+use super::Context;
 use super::plan::model_rows;
 use super::restore::Execution;
-use super::{Context, lookup};
 use crate::decide::Reason;
 use crate::decide::trust::usable;
 use crate::error::{Error, Kind, Result};
-use crate::format::pointer::{MAX_BYTES, Reference};
-use crate::format::{Digest, Pointer, artifact};
+use crate::format::pointer::MAX_BYTES;
+use crate::format::{Pointer, artifact};
 use crate::github::rest::{MAX_ITEMS, Rest};
 use crate::github::summary::Summary;
 use crate::inputs::settings::PointerSource;
 use crate::outputs::Outputs;
 use crate::regular_file;
-use crate::store::layout;
 use crate::transfer::presence::Gaps;
 use crate::workflow::facts::RunFacts;
 
@@ -40,7 +39,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
     let mut outputs = Outputs::default();
     match find(ctx, &mut outputs).await? {
         Resolution::Found(pointer) => {
-            let gaps = lookup::gaps(ctx, &pointer).await?;
+            let gaps = ctx.catalog.gaps(&pointer).await?;
             if gaps != Gaps::default() {
                 let explanation = gone_or_damaged(&gaps);
                 return missing(ctx, outputs, Reason::Incomplete, &explanation);
@@ -152,7 +151,7 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
             settings.model,
             ref_names(ctx)
         ));
-        lookup::latest(ctx).await?.map(|pointer| pointer.fingerprint)
+        ctx.latest_pointer().await?.map(|pointer| pointer.fingerprint)
     };
     outputs.fingerprint = fingerprint;
     let Some(fingerprint) = fingerprint else {
@@ -161,18 +160,13 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
             format!("{} has no model yet", ref_names(ctx)),
         ));
     };
-    if ctx.access.reads.is_empty() {
-        return Err(lookup::may_not_read());
-    }
-    for scope in &ctx.access.reads {
-        if let Some((pointer, _)) = lookup::pointer(ctx, scope, &fingerprint).await? {
-            return Ok(Resolution::Found(Box::new(pointer)));
-        }
-    }
-    Ok(Resolution::Missing(
-        Reason::NoModel,
-        format!("there is no model of the fingerprint {fingerprint}"),
-    ))
+    Ok(match ctx.find_pointer(&fingerprint).await? {
+        Some(pointer) => Resolution::Found(Box::new(pointer)),
+        None => Resolution::Missing(
+            Reason::NoModel,
+            format!("there is no model of the fingerprint {fingerprint}"),
+        ),
+    })
 }
 
 fn ref_names(ctx: &Context) -> String {
@@ -269,7 +263,7 @@ async fn of_name(ctx: &Context, repository: &str, name: &str) -> Result<Claim> {
         ))
         .hint(
             "name the artifact of a successful run of a trusted branch, or name its branch in \
-               `trusted-refs`",
+             `trusted-refs`",
         )),
     }
 }
@@ -318,7 +312,7 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
             format!("saved this model from more than one set of inputs: {newest} and {other}");
         return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
             "say which one is meant by `fingerprint`, or by the `artifact-name` of the job \
-                   that trained it",
+             that trained it",
         ));
     }
     match (pointers.into_iter().next(), expired, artifacts.len()) {
@@ -350,7 +344,7 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     if !ctx.access.reads.contains(&claimed.scope) {
         return Err(refuse(format!("this run does not read the scope `{}`", claimed.scope)));
     }
-    let Some((own, _)) = lookup::pointer(ctx, &claimed.scope, &claimed.fingerprint).await? else {
+    let Some((own, _)) = ctx.catalog.pointer(&claimed.scope, &claimed.fingerprint).await? else {
         return Err(refuse("the store has no such pointer".to_owned()));
     };
     if own.manifest == claimed.manifest {
@@ -371,10 +365,7 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         .map(|p| p.generation);
     let older = Pointer {
         generation: generation.unwrap_or(own.generation),
-        manifest: Reference {
-            digest: claimed.manifest.digest,
-            size: manifest_size(ctx, &claimed.manifest.digest).await?,
-        },
+        manifest: ctx.catalog.manifest_reference(&claimed.manifest.digest).await?,
         // It is older than its successor; more than that, and who made it, the store does not say.
         created_at: claimed.created_at.min(own.created_at),
         train_seconds: None,
@@ -384,16 +375,6 @@ async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         previous: Vec::new(),
         ..own
     };
-    let manifest =
-        lookup::manifest(ctx, &older).await?.ok_or_else(|| gone(&older.manifest.digest))?;
+    let manifest = ctx.catalog.manifest(&older).await?;
     Ok(Pointer { files: manifest.files.len() as u64, bytes: manifest.total_bytes(), ..older })
-}
-
-async fn manifest_size(ctx: &Context, digest: &Digest) -> Result<u64> {
-    let found = ctx.store.head(&layout::manifest(digest)).await?;
-    found.map(|meta| meta.size).ok_or_else(|| gone(digest))
-}
-
-fn gone(manifest: &Digest) -> Error {
-    Error::integrity(format!("the manifest {manifest} is gone from the store"))
 }

@@ -1,10 +1,10 @@
 //! `restore`: put a stored model in place.
 
+use super::Context;
 use super::plan::model_rows;
 use super::resolve::{self, Resolution};
-use super::{Context, lookup, save};
 use crate::decide::Reason;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::Pointer;
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::outputs::Outputs;
@@ -31,7 +31,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
             return resolve::missing(ctx, outputs, reason, &explanation);
         }
     };
-    let gaps = lookup::gaps(ctx, &pointer).await?;
+    let gaps = ctx.catalog.gaps(&pointer).await?;
     // What is there but wrong is found out, and named, by fetching it.
     if gaps.absent > 0 && gaps.wrong == 0 {
         return resolve::missing(
@@ -44,7 +44,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
     let restored = apply(ctx, &pointer).await?;
     if outputs.inputs.is_some() {
         // The model of the files that are checked out is the one that this ref uses now.
-        save::move_head(ctx, &pointer).await;
+        ctx.move_head(&pointer).await;
     }
     outputs.reason = Some(Reason::Hit);
     outputs.cache_hit = true;
@@ -69,9 +69,7 @@ pub async fn execute(ctx: &Context) -> Result<Execution> {
 /// # Errors
 /// Damage, or a store or file system that fails; the old files stay in every case.
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
-    let manifest = lookup::manifest(ctx, pointer).await?.ok_or_else(|| {
-        Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest))
-    })?;
+    let manifest = ctx.catalog.manifest(pointer).await?;
     let restored =
         download::restore(&ctx.store, manifest, &ctx.settings.destination, &ctx.progress).await?;
     ctx.report.info(&format!(

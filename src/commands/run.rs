@@ -30,7 +30,7 @@ pub async fn execute(
     let mut outputs = planned.outputs();
     if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
         restore::apply(ctx, &found.pointer).await?;
-        save::move_head(ctx, &found.pointer).await;
+        ctx.move_head(&found.pointer).await;
         outputs.restored = true;
         return Ok(outputs);
     }

@@ -5,27 +5,21 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::{Timestamp, Unit};
-
+use super::Context;
 use super::plan::{Planned, model_rows, told};
 use super::restore::Execution;
-use super::{Context, lookup, nonce};
+use crate::catalog::{ATTEMPTS, look_again_soon, nonce, now};
 use crate::decide::save::{Commit, Existing, save};
-use crate::decide::{Reason, changes, head};
+use crate::decide::{Reason, changes};
 use crate::error::{Error, Result};
-use crate::format::pointer::{Reference, schema_for};
-use crate::format::{
-    Digest, FormatError, Head, InputsDocument, Pointer, artifact, head as head_format,
-};
+use crate::format::pointer::schema_for;
+use crate::format::{Digest, InputsDocument, Pointer, artifact};
 use crate::github::artifact::Uploaded;
 use crate::github::summary::{Summary, files_and_bytes};
 use crate::outputs::Outputs;
-use crate::store::{Condition, Key, Payload, StoreError, StoreErrorKind, Version, layout};
+use crate::store::Condition;
 use crate::transfer::presence::Gaps;
 use crate::transfer::{tree, upload};
-
-/// How often a save that keeps losing races looks again before it gives up.
-const ATTEMPTS: u32 = 50;
 
 /// What is known of the plan that this save completes.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +80,8 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
     }
     // Looked at even where the plan knows it: a store that cannot be used must show before
     // gigabytes were sent to it.
-    let present =
-        lookup::pointer(ctx, &ctx.access.own, &inputs.all).await?.map(|(pointer, _)| pointer.nonce);
+    let present = ctx.catalog.pointer(&ctx.access.own, &inputs.all).await?;
+    let present = present.map(|(pointer, _)| pointer.nonce);
     let base = basis.base.unwrap_or(present);
 
     let (workspace, model_path) = (ctx.settings.workspace.clone(), ctx.settings.model_path.clone());
@@ -112,14 +106,9 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
             "`{one}` and `{other}` differ only in case; some file systems cannot hold both"
         ));
     }
-    let too_large =
-        |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
-    let manifest_bytes = Payload::new(manifest.to_bytes().map_err(too_large)?);
-    let manifest_reference =
-        Reference { digest: manifest_bytes.digest, size: manifest_bytes.bytes.len() as u64 };
+    let manifest_reference = ctx.catalog.keep_manifest(manifest).await?;
     let trained = manifest_reference.digest;
-    upload::put_addressed(&ctx.store, &layout::manifest(&trained), manifest_bytes).await?;
-    let inputs_reference = keep_inputs(ctx, &document).await?;
+    let inputs_reference = ctx.catalog.keep_inputs(&document).await?;
 
     let forced = ctx.settings.policy.force.clone();
     let draft = Pointer {
@@ -142,7 +131,7 @@ pub async fn execute(ctx: &Context, basis: Basis) -> Result<Execution> {
         nonce: nonce(),
     };
     let (pointer, saved) = commit(ctx, draft, base.as_deref(), basis.unusable).await?;
-    move_head(ctx, &pointer).await;
+    ctx.move_head(&pointer).await;
 
     let sent = files_and_bytes_sent(uploaded.sent_blobs, uploaded.sent_bytes);
     let mut rows = model_rows(&pointer);
@@ -237,28 +226,6 @@ fn summary(ctx: &Context, decision: &str, why: &str, rows: Vec<(&'static str, St
     .render()
 }
 
-/// Returns the time in whole seconds.
-pub fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(Unit::Second).unwrap_or(now)
-}
-
-/// Stores the inputs document.
-///
-/// # Errors
-/// A store that cannot be written.
-pub async fn keep_inputs(ctx: &Context, document: &InputsDocument) -> Result<Reference> {
-    let text = document.to_text();
-    let reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
-    let packed = InputsDocument::compress(&text)
-        .map_err(|error| Error::bad_input("the inputs cannot be kept").caused_by(error))?;
-    let key = layout::inputs(&reference.digest);
-    if ctx.store.head(&key).await?.is_none() {
-        upload::put(&ctx.store, &key, Payload::new(packed), Condition::Absent).await?;
-    }
-    Ok(reference)
-}
-
 /// Finds out before a training whether its model could be saved.
 ///
 /// # Errors
@@ -267,11 +234,8 @@ pub async fn rehearse(ctx: &Context, planned: &Planned) -> Result<()> {
     if ctx.access.read_only.is_some() || !planned.looked {
         return Ok(());
     }
-    let key = layout::probe(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model);
-    let refused = |error: StoreError| {
-        Error::from(error).hint("nothing was trained yet, because it could not have been saved")
-    };
-    ctx.store.check_writable(&key).await.map_err(refused)
+    let hint = "nothing was trained yet, because it could not have been saved";
+    ctx.catalog.check_writable(&ctx.access.own).await.map_err(|error| error.hint(hint))
 }
 
 /// Says which inputs are not those of the plan, as exactly as can be known.
@@ -309,8 +273,8 @@ async fn drift(
 }
 
 async fn earlier(ctx: &Context) -> Option<InputsDocument> {
-    let pointer = lookup::latest(ctx).await.ok()??;
-    lookup::inputs_of(ctx, &pointer).await.ok()?
+    let pointer = ctx.latest_pointer().await.ok()??;
+    ctx.catalog.inputs_of(&pointer).await.ok()?
 }
 
 /// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
@@ -320,9 +284,8 @@ async fn commit(
     base: Option<&str>,
     unusable: bool,
 ) -> Result<(Pointer, bool)> {
-    let key = layout::pointer(&draft.scope, &draft.namespace, &draft.model, &draft.fingerprint);
     for _ in 0..ATTEMPTS {
-        let existing = lookup::pointer(ctx, &draft.scope, &draft.fingerprint).await?;
+        let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
         if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce)
         {
             // An earlier attempt arrived although its answer did not.
@@ -331,7 +294,7 @@ async fn commit(
         let complete = match &existing {
             // These very blobs were checked or sent a moment ago.
             Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
-            Some((found, _)) => lookup::gaps(ctx, found).await? == Gaps::default(),
+            Some((found, _)) => ctx.catalog.gaps(found).await? == Gaps::default(),
             None => false,
         };
         let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
@@ -351,93 +314,15 @@ async fn commit(
             _ => (1, Vec::new(), Condition::Absent),
         };
         let pointer = Pointer { generation, previous, ..draft.clone() };
-        if put(ctx, &key, &pointer, condition).await?.is_some() {
+        if ctx.catalog.write_pointer(&pointer, condition).await? {
             return Ok((pointer, true));
         }
-        tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
+        look_again_soon().await;
     }
     Err(Error::failed(format!(
-        "cannot write `{key}`: other runs changed it {ATTEMPTS} times meanwhile"
+        "cannot write the pointer of {} in the scope `{}`: other runs changed it {ATTEMPTS} times \
+         meanwhile",
+        draft.fingerprint, draft.scope
     ))
     .hint("run the save again"))
-}
-
-/// Writes the pointer; `None` where the race must be looked at again.
-///
-/// # Errors
-/// A store that cannot be written.
-pub async fn put(
-    ctx: &Context,
-    key: &Key,
-    pointer: &Pointer,
-    condition: Condition,
-) -> Result<Option<Version>> {
-    let bytes = pointer
-        .to_bytes()
-        .map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
-    match ctx.store.put(key, Payload::new(bytes), condition).await {
-        Ok(version) => Ok(Some(version)),
-        Err(error) => match error.kind {
-            StoreErrorKind::Exists | StoreErrorKind::Changed | StoreErrorKind::Conflict => Ok(None),
-            StoreErrorKind::Unreachable => {
-                // The write may have arrived although its answer was lost.
-                match lookup::pointer(ctx, &pointer.scope, &pointer.fingerprint).await {
-                    Ok(Some((found, version))) if found.nonce == pointer.nonce => Ok(Some(version)),
-                    _ => Err(error.into()),
-                }
-            }
-            _ => Err(error.into()),
-        },
-    }
-}
-
-/// Moves the ref's head to the model, as far as this run may; a head is a convenience, so a
-/// failure is told and nothing else.
-pub async fn move_head(ctx: &Context, pointer: &Pointer) {
-    if ctx.access.read_only.is_some() {
-        return;
-    }
-    if let Err(error) = try_move_head(ctx, pointer).await {
-        ctx.report.warn_of(&format!("the head of `{}` was not moved", ctx.ref_name()), &error);
-    }
-}
-
-async fn try_move_head(ctx: &Context, pointer: &Pointer) -> Result<()> {
-    let key =
-        layout::head(&ctx.access.own, &ctx.settings.namespace, &ctx.settings.model, ctx.ref_name());
-    for _ in 0..ATTEMPTS {
-        let current = lookup::head(ctx, &ctx.access.own, ctx.ref_name()).await?;
-        if !head::must_move(current.as_ref().map(|(head, _)| head), pointer, ctx.run_id()) {
-            return Ok(());
-        }
-        let head = Head {
-            schema: head_format::SCHEMA.to_owned(),
-            git_ref: ctx.ref_name().to_owned(),
-            fingerprint: pointer.fingerprint,
-            generation: pointer.generation,
-            manifest: pointer.manifest.digest,
-            run_id: ctx.run_id(),
-            sha: ctx.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
-            updated_at: now(),
-            nonce: nonce(),
-        };
-        let bytes = head
-            .to_bytes()
-            .map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
-        let condition =
-            current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-        match ctx.store.put(&key, Payload::new(bytes), condition).await {
-            Ok(_) => return Ok(()),
-            Err(error)
-                if matches!(
-                    error.kind,
-                    StoreErrorKind::Exists | StoreErrorKind::Changed | StoreErrorKind::Conflict
-                ) =>
-            {
-                tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Error::failed("other runs kept moving it"))
 }

@@ -1,7 +1,7 @@
 //! `verify`: read a stored model and compare every byte with its digests.
 
+use super::Context;
 use super::resolve::{self, Resolution};
-use super::{Context, lookup};
 use crate::error::{Error, Result};
 use crate::github::summary::files_and_bytes;
 use crate::outputs::Outputs;
@@ -20,9 +20,7 @@ pub async fn execute(ctx: &Context) -> Result<Outputs> {
                 .map(|execution| execution.outputs);
         }
     };
-    let manifest = lookup::manifest(ctx, &pointer).await?.ok_or_else(|| {
-        Error::integrity(format!("the manifest {} is gone from the store", pointer.manifest.digest))
-    })?;
+    let manifest = ctx.catalog.manifest(&pointer).await?;
     let damage = download::verify(&ctx.store, manifest, &ctx.progress).await?;
     if !damage.is_empty() {
         let count = if damage.len() == 1 {

@@ -295,7 +295,7 @@ impl Provider {
         {
             Some((code, message)) => failed(format!(
                 "STS answered {code}: \
-                                                     {}",
+                 {}",
                 sanitize::message(message)
             ))
             .hint(

@@ -166,12 +166,12 @@ async fn fetch(
                     blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
                 return Err(Error::integrity(format!(
                     "`{}`, a part of `{path}`, is damaged: \
-                                                     {reason}",
+                     {reason}",
                     layout::blob(&blob.digest)
                 ))
                 .hint(
                     "nothing was restored; remove that object from the store, and the next run \
-                         trains and saves the model anew",
+                     trains and saves the model anew",
                 ));
             }
             Fetched::Broken(_) if tries < TRIES => {}

@@ -45,7 +45,7 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     if let Some(idle) = usage.idle() {
         return Err(Error::bad_input(format!("`model-path`: there is nothing at {idle}")).hint(
             "the training must write the model there, relative to the workspace, before it \
-                   is saved",
+             is saved",
         ));
     }
     tree.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -105,7 +105,7 @@ impl Scan<'_> {
         let refuse = |reason: &str| {
             Error::bad_input(format!("`model-path`: `{path}` cannot be saved: {reason}")).hint(
                 "exclude it with a `!` line in `model-path`, or name the model's files more \
-                       narrowly",
+                 narrowly",
             )
         };
         if !is_utf8 {

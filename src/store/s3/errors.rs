@@ -63,7 +63,7 @@ fn answered(
         (404, _) if action == "look up" => make(
             Kind::NotFound,
             "there is no such \
-                                                                 object"
+             object"
                 .to_owned(),
         ),
         // Any web server answers 404; only S3 says what is missing.
@@ -96,7 +96,7 @@ fn answered(
         | (400, "InvalidToken")
         | (401, _) => make(Kind::Unauthenticated, in_words()).hint(
             "the store does not accept these credentials: check AWS_ACCESS_KEY_ID, \
-                   AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role",
+             AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role",
         ),
         (403, "RequestTimeTooSkewed") => {
             make(Kind::Unauthenticated, in_words()).hint("set this machine's clock")
@@ -109,7 +109,7 @@ fn answered(
             };
             make(Kind::Denied, in_words()).hint(format!(
                 "the credentials need {right} on the bucket `{bucket}`; or the \
-                               access key is wrong"
+                 access key is wrong"
             ))
         }
         (
@@ -117,7 +117,7 @@ fn answered(
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect",
         ) => make(Kind::Other, in_words()).hint(
             "the bucket is in another region: set the input \
-                                                `region`",
+             `region`",
         ),
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
@@ -157,7 +157,7 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
             action,
             key,
             "no AWS credentials were \
-                                                                    found",
+             found",
         )
         .hint(
             "set `role-to-assume`, use aws-actions/configure-aws-credentials before this step, or \

@@ -1,0 +1,145 @@
+//! Writing what the store knows of a model.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+
+use super::Catalog;
+use crate::decide::head::must_move;
+use crate::error::{Error, Result};
+use crate::format::pointer::Reference;
+use crate::format::{Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head};
+use crate::store::{Condition, Payload, StoreErrorKind, layout};
+use crate::transfer::upload;
+
+/// How often a writer that keeps losing races looks again before it gives up.
+pub const ATTEMPTS: u32 = 50;
+
+/// Who moves a head.
+#[derive(Clone, Debug)]
+pub struct Mover {
+    /// The scope and the short name of the ref whose head it is.
+    pub head: (Scope, String),
+    /// The run, 0 outside of GitHub Actions.
+    pub run_id: u64,
+    /// Its commit, empty outside of GitHub Actions.
+    pub sha: String,
+}
+
+impl Catalog {
+    /// Finds out whether a pointer could be written in the scope.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub async fn check_writable(&self, scope: &Scope) -> Result<()> {
+        let key = layout::probe(scope, &self.namespace, &self.model);
+        Ok(self.store.check_writable(&key).await?)
+    }
+
+    /// Stores a manifest.
+    ///
+    /// # Errors
+    /// A manifest over its limits; a store that cannot be written.
+    pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference> {
+        let too_large =
+            |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
+        let payload = Payload::new(manifest.to_bytes().map_err(too_large)?);
+        let reference = Reference { digest: payload.digest, size: payload.bytes.len() as u64 };
+        upload::put_addressed(&self.store, &layout::manifest(&reference.digest), payload).await?;
+        Ok(reference)
+    }
+
+    /// Stores an inputs document.
+    ///
+    /// # Errors
+    /// A document over its limits; a store that cannot be written.
+    pub async fn keep_inputs(&self, document: &InputsDocument) -> Result<Reference> {
+        let text = document.to_text();
+        let reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
+        let packed = InputsDocument::compress(&text)
+            .map_err(|error| Error::bad_input("the inputs cannot be kept").caused_by(error))?;
+        let key = layout::inputs(&reference.digest);
+        if self.store.head(&key).await?.is_none() {
+            upload::put(&self.store, &key, Payload::new(packed), Condition::Absent).await?;
+        }
+        Ok(reference)
+    }
+
+    /// Writes the pointer; returns false where another writer was faster, so that the caller has to
+    /// look again.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub async fn write_pointer(&self, pointer: &Pointer, condition: Condition) -> Result<bool> {
+        let key = self.pointer_key(&pointer.scope, &pointer.fingerprint);
+        let bytes = pointer
+            .to_bytes()
+            .map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
+        let error = match self.store.put(&key, Payload::new(bytes), condition).await {
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind.lost_race() => return Ok(false),
+            Err(error) => error,
+        };
+        // A write may have arrived although its answer was lost.
+        if error.kind == StoreErrorKind::Unreachable
+            && let Ok(Some((found, _))) = self.pointer(&pointer.scope, &pointer.fingerprint).await
+            && found.nonce == pointer.nonce
+        {
+            return Ok(true);
+        }
+        Err(error.into())
+    }
+
+    /// Moves a ref's head to the model, unless a younger run has moved it.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written; others that keep moving it.
+    pub async fn move_head(&self, mover: &Mover, pointer: &Pointer) -> Result<()> {
+        let (scope, git_ref) = &mover.head;
+        let key = self.head_key(scope, git_ref);
+        for _ in 0..ATTEMPTS {
+            let current = self.head(scope, git_ref).await?;
+            if !must_move(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
+                return Ok(());
+            }
+            let head = Head {
+                schema: head::SCHEMA.to_owned(),
+                git_ref: git_ref.clone(),
+                fingerprint: pointer.fingerprint,
+                generation: pointer.generation,
+                manifest: pointer.manifest.digest,
+                run_id: mover.run_id,
+                sha: mover.sha.clone(),
+                updated_at: now(),
+                nonce: nonce(),
+            };
+            let bytes = head
+                .to_bytes()
+                .map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
+            let condition =
+                current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
+            match self.store.put(&key, Payload::new(bytes), condition).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind.lost_race() => look_again_soon().await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::failed("other runs kept moving it"))
+    }
+}
+
+/// Waits before a lost race is looked at again.
+pub async fn look_again_soon() {
+    tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
+}
+
+/// Returns the time in whole seconds, as documents have it.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now)
+}
+
+/// Returns 128 random bits in hex.
+pub fn nonce() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
