@@ -205,10 +205,9 @@ async fn post(ctx: &Context, state: Option<State>, files: &FileCommands) -> Resu
             }
             ctx.report.warn(
                 "there is no state of the plan, because the first step failed or this runner hands \
-                 none over, so it is not \
-                 known whether the inputs are still those that were planned: if a step of the job \
-                 changes them, use the \
-                 actions `plan` and `save` instead",
+                 none over, so it is not known whether the inputs are still those that were \
+                 planned: if a step of the job changes them, use the actions `plan` and `save` \
+                 instead",
             );
             Basis::of(ctx, &planned, None, None)
         }

@@ -88,8 +88,8 @@ fn command() -> Command {
     Command::new("ml-cache")
         .version(env!("CARGO_PKG_VERSION"))
         .about(
-            "Train a model again only when its data, code or keys changed; otherwise restore \
-             it, verified byte for byte",
+            "Train a model again only when its data, code or keys changed; otherwise restore it, \
+             verified byte for byte",
         )
         .after_help(
             "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 stored bytes are damaged; \

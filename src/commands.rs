@@ -233,8 +233,7 @@ async fn heads(
         let known = known.inspect_err(|error| {
             report.info(&format!(
                 "the default branch of `{name}` is not known, so `main` and `master` are tried; \
-                 `ref` names another \
-                 ({})",
+                 `ref` names another ({})",
                 error.explanation()
             ));
         });

@@ -211,8 +211,7 @@ async fn of_this_run(ctx: &Context, name: &str) -> Result<Claim> {
         Ok(bytes) => Ok(Claim::Bytes(bytes)),
         Err(error) if error.kind() == Kind::NotFound => Ok(Claim::Missing(format!(
             "{error}; its name is the output `artifact-name` of the step that saved, in a job that \
-             this one needs, and \
-             one of another run needs `run-id` as well"
+             this one needs, and one of another run needs `run-id` as well"
         ))),
         Err(error) => Err(error),
     }
@@ -311,8 +310,8 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
         let several =
             format!("saved this model from more than one set of inputs: {newest} and {other}");
         return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
-            "say which one is meant by `fingerprint`, or by the `artifact-name` of the job \
-             that trained it",
+            "say which one is meant by `fingerprint`, or by the `artifact-name` of the job that \
+             trained it",
         ));
     }
     match (pointers.into_iter().next(), expired, artifacts.len()) {
@@ -321,13 +320,11 @@ async fn of_run(ctx: &Context, run: u64, name: &str) -> Result<Claim> {
         (None, Some(expired), _) => rest.pointer_in(repository, expired).await.map(Claim::Bytes),
         (None, None, MAX_ITEMS..) => Ok(Claim::Missing(format!(
             "run {run} of `{repository}` has no artifact `{name}` among its newest {MAX_ITEMS}, \
-             and no others are looked \
-             at: hand over its `pointer` or `fingerprint` instead"
+             and no others are looked at: hand over its `pointer` or `fingerprint` instead"
         ))),
         (None, None, _) => Ok(Claim::Missing(format!(
             "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model has \
-             none, so name the one \
-             that trained it, or leave `run-id` out"
+             none, so name the one that trained it, or leave `run-id` out"
         ))),
     }
 }

@@ -249,7 +249,7 @@ async fn drift(
     let error =
         |details: String| {
             Error::failed(format!("the inputs are not those that were planned, so nothing was \
-                               saved{details}")).hint(
+                                   saved{details}")).hint(
             "the training must not write to `data-paths` or `training-paths`, and this job must \
              check out the same files as the plan's",
         )

@@ -57,8 +57,8 @@ pub fn doubt(run: &RunContext, access: &Access) -> Option<String> {
     (may_be && run.default_branch.is_none() && access.own != Scope::Trusted).then(|| {
         format!(
             "the event's payload does not say which branch is the default one, so models of this \
-             run are filed under `{}` \
-             and not trusted: if they are to be, name the branch in `trusted-refs`",
+             run are filed under `{}` and not trusted: if they are to be, name the branch in \
+             `trusted-refs`",
             access.own
         )
     })

@@ -62,8 +62,8 @@ pub fn select(
             WhenEmpty::Fail => {
                 return Err(Error::bad_input(message).hint(
                     "check the spelling and that the checkout has these files (later `!` lines and \
-                     the default excludes count); \
-                     set `if-no-files-found: warn` if they may be missing",
+                     the default excludes count); set `if-no-files-found: warn` if they may be \
+                     missing",
                 ));
             }
             WhenEmpty::Warn => selection.warnings.push(message),

@@ -462,8 +462,8 @@ fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Refusal {
         refused(status, format!("{method} failed: the results service answered {status}: {said}"));
     if String::from_utf8_lossy(body).contains(QUOTA) {
         let why = refusal.why.hint(
-            "the account's storage for artifacts is used up, which GitHub counts \
-             every 6 to 12 hours",
+            "the account's storage for artifacts is used up, which GitHub counts every 6 to 12 \
+             hours",
         );
         return Refusal::lasting(why);
     }

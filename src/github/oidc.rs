@@ -293,18 +293,14 @@ impl Provider {
             .as_service_error()
             .map(|error| (error.code().unwrap_or_default(), error.message().unwrap_or_default()))
         {
-            Some((code, message)) => failed(format!(
-                "STS answered {code}: \
-                 {}",
-                sanitize::message(message)
-            ))
-            .hint(
-                "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this \
-                 repository and ref (condition on \
-                 `token.actions.githubusercontent.com:sub`, which has one of two forms, see \
-                 deploy/), and the audience \
-                 `sts.amazonaws.com`",
-            ),
+            Some((code, message)) => {
+                failed(format!("STS answered {code}: {}", sanitize::message(message))).hint(
+                    "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this \
+                     repository and ref (condition on `token.actions.githubusercontent.com:sub`, \
+                     which has one of two forms, see deploy/), and the audience \
+                     `sts.amazonaws.com`",
+                )
+            }
             // Not with the answer, which may hold the credentials.
             None => failed(format!("STS cannot be reached: {}", http::root_cause(&error)))
                 .hint("check `region`, and that this machine can reach STS there"),
@@ -315,9 +311,8 @@ impl Provider {
         let request = self.role.request.as_ref().ok_or_else(|| {
             Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
                 "add `permissions: id-token: write` to the job, or to the caller of a reusable \
-                 workflow; \
-                 pull requests from forks get none, and GitHub treats Dependabot's like them by \
-                 default",
+                 workflow; pull requests from forks get none, and GitHub treats Dependabot's like \
+                 them by default",
             )
         })?;
         let url = format!("{}&audience={}", request.url, self.role.audience());

@@ -603,20 +603,20 @@ impl Answer {
             429 => error.hint(LIMITED),
             403 if self.is_exhausted() => error.hint(LIMITED),
             300..=399 => error.hint(
-                "no redirect is followed, so that the token stays here; has \
-                 the repository been renamed?",
+                "no redirect is followed, so that the token stays here; has the repository been \
+                 renamed?",
             ),
             401 => error.hint(
-                "the `github-token` is not valid; on the command line it may be that \
-                 of GITHUB_TOKEN or GH_TOKEN",
+                "the `github-token` is not valid; on the command line it may be that of \
+                 GITHUB_TOKEN or GH_TOKEN",
             ),
             403 => error.hint(
-                "the `github-token` needs `actions: read` on that repository, and \
-                 for `promote` also `contents: read` and `pull-requests: read`",
+                "the `github-token` needs `actions: read` on that repository, and for `promote` \
+                 also `contents: read` and `pull-requests: read`",
             ),
             404 => error.hint(
-                "check `repository` and `run-id`; a job's own token cannot read \
-                 other private repositories",
+                "check `repository` and `run-id`; a job's own token cannot read other private \
+                 repositories",
             ),
             _ => error,
         }
@@ -670,8 +670,8 @@ fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
 
 fn expired(artifact: &Artifact) -> Error {
     not_downloaded(artifact, "it has expired").hint(
-        "the model is in the store for longer: leave `run-id` out for the latest one, or \
-         give a `fingerprint` instead of it",
+        "the model is in the store for longer: leave `run-id` out for the latest one, or give a \
+         `fingerprint` instead of it",
     )
 }
 

@@ -547,8 +547,7 @@ impl Reader<'_> {
             Some("") if self.raw.get("fingerprint").is_some() => None,
             Some("") => {
                 let accepted = "the JSON, a path, or `artifact:NAME`; or `fingerprint`, which a \
-                                job that trained \
-                                nothing has, too";
+                                job that trained nothing has, too";
                 self.fault("pointer", &value, "it names no artifact", accepted);
                 None
             }

@@ -165,8 +165,7 @@ async fn fetch(
                 let path =
                     blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
                 return Err(Error::integrity(format!(
-                    "`{}`, a part of `{path}`, is damaged: \
-                     {reason}",
+                    "`{}`, a part of `{path}`, is damaged: {reason}",
                     layout::blob(&blob.digest)
                 ))
                 .hint(

@@ -120,8 +120,8 @@ pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Res
         // that may only create content cannot repair it.
         Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
             error.hint(format!(
-                "`{key}` holds other bytes than its name says; remove it from the \
-                 store and save again"
+                "`{key}` holds other bytes than its name says; remove it from the store and save \
+                 again"
             ))
         }),
         None => put(store, key, payload, Condition::Absent).await,

@@ -12,9 +12,11 @@ use crate::support::cli::{Sandbox, snapshot};
 /// A training that makes one of everything that a model may consist of; the model depends on
 /// the file `seed` beside the workspace, which is no declared input.
 const TRAIN: &str = "umask 022; mkdir -p models/sub models/cache
-cat ../seed > models/model.bin; printf '#!/bin/sh\\n' > models/run.sh; chmod 755 models/run.sh
-printf deep > models/sub/x; : > models/empty; ln -sfn model.bin models/latest; ln -sfn ../run.sh \
-models/sub/up";
+cat ../seed > models/model.bin; \
+                     printf '#!/bin/sh\\n' > models/run.sh; chmod 755 models/run.sh
+printf deep > \
+                     models/sub/x; : > models/empty; ln -sfn model.bin models/latest; ln -sfn \
+                     ../run.sh models/sub/up";
 
 impl Sandbox {
     /// A project and a training whose result is under the test's control.

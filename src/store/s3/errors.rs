@@ -60,12 +60,9 @@ fn answered(
         // The answer to HEAD has no body, and so no code; whoever sends one has read something
         // before.
         (404, "NoSuchKey") => make(Kind::NotFound, "there is no such object".to_owned()),
-        (404, _) if action == "look up" => make(
-            Kind::NotFound,
-            "there is no such \
-             object"
-                .to_owned(),
-        ),
+        (404, _) if action == "look up" => {
+            make(Kind::NotFound, "there is no such object".to_owned())
+        }
         // Any web server answers 404; only S3 says what is missing.
         (404, _) => make(Kind::Other, format!("{}, but not as S3 does", in_words())).hint(REACH),
         (412, _) => make(Kind::Exists, "somebody else wrote it meanwhile".to_owned()),
@@ -81,9 +78,8 @@ fn answered(
         (400 | 403, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
             make(Kind::Unauthenticated, in_words()).hint(
                 "the credentials have expired: `role-to-assume` fetches fresh ones and renews them \
-                 during a transfer; \
-                 aws-actions/configure-aws-credentials has to run after the training, right before \
-                 this step",
+                 during a transfer; aws-actions/configure-aws-credentials has to run after the \
+                 training, right before this step",
             )
         }
         (
@@ -108,17 +104,14 @@ fn answered(
                 _ => "s3:GetObject on the objects and s3:ListBucket",
             };
             make(Kind::Denied, in_words()).hint(format!(
-                "the credentials need {right} on the bucket `{bucket}`; or the \
-                 access key is wrong"
+                "the credentials need {right} on the bucket `{bucket}`; or the access key is wrong"
             ))
         }
         (
             301 | 307 | 400,
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect",
-        ) => make(Kind::Other, in_words()).hint(
-            "the bucket is in another region: set the input \
-             `region`",
-        ),
+        ) => make(Kind::Other, in_words())
+            .hint("the bucket is in another region: set the input `region`"),
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
@@ -147,8 +140,7 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));
         return StoreError::new(Kind::Unauthenticated, action, key, reason).hint(
             "check the AWS variables of this step: files that they name must lie inside of the \
-             container, such as in the \
-             workspace; or set `role-to-assume`",
+             container, such as in the workspace; or set `role-to-assume`",
         );
     }
     if all.contains("credential") {
@@ -156,14 +148,12 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
             Kind::Unauthenticated,
             action,
             key,
-            "no AWS credentials were \
-             found",
+            "no AWS credentials were found",
         )
         .hint(
             "set `role-to-assume`, use aws-actions/configure-aws-credentials before this step, or \
-             set AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY; inside a container the instance metadata service answers only \
-             with a hop limit of 2 or more",
+             set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; inside a container the instance \
+             metadata service answers only with a hop limit of 2 or more",
         );
     }
     let reason = format!("the store cannot be reached: {}", root_cause(error));
