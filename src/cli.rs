@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::environment::Environment;
 use crate::inputs::{INPUTS, Input, RawInputs, Verb};
@@ -12,11 +12,58 @@ use crate::inputs::{INPUTS, Input, RawInputs, Verb};
 /// Variables that hold the token where none is typed; the first one counts.
 const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
 
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `run`, with the training command that stands after `--`.
+    Run(Vec<OsString>),
+    /// `plan`
+    Plan,
+    /// `restore`
+    Restore,
+    /// `save`
+    Save,
+    /// `resolve`
+    Resolve,
+    /// `verify`
+    Verify,
+}
+
+impl Command {
+    /// Returns the verb in the table of inputs.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Run(_) => Verb::Run,
+            Self::Plan => Verb::Plan,
+            Self::Restore => Verb::Restore,
+            Self::Save => Verb::Save,
+            Self::Resolve => Verb::Resolve,
+            Self::Verify => Verb::Verify,
+        }
+    }
+
+    fn of(verb: Verb, matches: &ArgMatches) -> Option<Self> {
+        Some(match verb {
+            Verb::Run => {
+                let training = matches.get_many::<OsString>("training").unwrap_or_default();
+                Self::Run(training.cloned().collect())
+            }
+            Verb::Plan => Self::Plan,
+            Verb::Restore => Self::Restore,
+            Verb::Save => Self::Save,
+            Verb::Resolve => Self::Resolve,
+            Verb::Verify => Self::Verify,
+            // The root action is no command.
+            Verb::Auto => return None,
+        })
+    }
+}
+
 /// A parsed command line.
 #[derive(Clone, Debug)]
 pub struct Arguments {
     /// What to do.
-    pub verb: Verb,
+    pub command: Command,
     /// The inputs as they were typed.
     pub inputs: RawInputs,
     /// The directory that paths are relative to.
@@ -25,8 +72,6 @@ pub struct Arguments {
     pub json: bool,
     /// Whether to show details.
     pub verbose: bool,
-    /// What stands after `--`.
-    pub training: Vec<OsString>,
 }
 
 impl Arguments {
@@ -46,15 +91,16 @@ impl Arguments {
 /// # Errors
 /// What to print, and the exit code: 0 for help and version, 2 for a line that makes no sense.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, (String, u8)> {
-    let matches = command().try_get_matches_from(arguments).map_err(|error| {
+    let matches = definition().try_get_matches_from(arguments).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
         (error.render().to_string(), code)
     })?;
-    let Some((name, matches)) = matches.subcommand() else {
-        return Err((command().render_help().to_string(), 2));
-    };
-    let Some(verb) = Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name) else {
-        return Err((command().render_help().to_string(), 2));
+    let chosen = matches.subcommand().and_then(|(name, matches)| {
+        let verb = Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name)?;
+        Some((verb, Command::of(verb, matches)?, matches))
+    });
+    let Some((verb, command, matches)) = chosen else {
+        return Err((definition().render_help().to_string(), 2));
     };
     let mut inputs = RawInputs::default();
     for input in INPUTS.iter().filter(|input| input.applies_to(verb)) {
@@ -62,30 +108,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
             inputs.set(input.name, values.cloned().collect::<Vec<_>>().join("\n"));
         }
     }
+    let workspace = matches.get_one::<PathBuf>("workspace").cloned();
     Ok(Arguments {
-        verb,
+        command,
         inputs,
-        workspace: matches
-            .get_one::<PathBuf>("workspace")
-            .cloned()
-            .unwrap_or_else(|| PathBuf::from(".")),
+        workspace: workspace.unwrap_or_else(|| PathBuf::from(".")),
         json: matches.get_flag("json"),
         verbose: matches.get_flag("verbose"),
-        training: training(verb, matches),
     })
 }
 
-fn training(verb: Verb, matches: &ArgMatches) -> Vec<OsString> {
-    match verb {
-        Verb::Run => {
-            matches.get_many::<OsString>("training").unwrap_or_default().cloned().collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn command() -> Command {
-    Command::new("ml-cache")
+fn definition() -> clap::Command {
+    clap::Command::new("ml-cache")
         .version(env!("CARGO_PKG_VERSION"))
         .about(
             "Train a model again only when its data, code or keys changed; otherwise restore it, \
@@ -100,8 +134,8 @@ fn command() -> Command {
         .subcommands(Verb::COMMANDS.iter().map(|verb| subcommand(*verb)))
 }
 
-fn subcommand(verb: Verb) -> Command {
-    let command = Command::new(verb.name())
+fn subcommand(verb: Verb) -> clap::Command {
+    let command = clap::Command::new(verb.name())
         .about(verb.about())
         .args(
             INPUTS.iter().filter(|input| input.applies_to(verb)).map(|input| argument(input, verb)),
@@ -174,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
@@ -200,7 +234,8 @@ mod tests {
         let parsed =
             check(&["run", "--model", "m", "--", "python", "train.py", "--json", "--", "-x"])
                 .unwrap();
-        assert_eq!(parsed.training, ["python", "train.py", "--json", "--", "-x"]);
+        let words = ["python", "train.py", "--json", "--", "-x"].map(OsString::from);
+        assert_eq!(parsed.command, Command::Run(words.to_vec()));
         assert!(!parsed.json);
     }
 

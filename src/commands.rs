@@ -1,5 +1,7 @@
 //! The verbs: observe, let [`crate::decide`] decide, apply.
 
+pub mod begin;
+pub mod handover;
 pub mod interrupt;
 pub mod plan;
 pub mod promote;
@@ -13,9 +15,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::handover::Handover;
 use crate::catalog::{Catalog, Mover};
 use crate::decide::force::{self, ForceRules};
-use crate::decide::{Access, scope};
+use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint;
@@ -25,6 +28,7 @@ use crate::github::oidc;
 use crate::github::rest::Rest;
 use crate::inputs::settings::Secret;
 use crate::inputs::{Settings, Verb};
+use crate::outcome::{Ending, Outcome};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::store::{self, DynStore};
@@ -45,6 +49,8 @@ pub struct Context {
     pub run: Option<RunContext>,
     /// What this run may read and write.
     pub access: Access,
+    /// When to train although nothing changed.
+    pub policy: Policy,
     /// The store, for the model's bytes.
     pub store: DynStore,
     /// The store's documents of the model.
@@ -64,14 +70,16 @@ pub struct Context {
 }
 
 impl Context {
-    /// Opens the store and removes what a killed restore may have left in the workspace.
+    /// Opens the store and removes what a killed restore may have left in the workspace. A step
+    /// that comes after the decision gets what the plan handed over.
     ///
     /// # Errors
     /// A store that cannot be opened; a GitHub API that has to be asked and fails.
     pub async fn open(
         verb: Verb,
-        mut settings: Settings,
+        settings: Settings,
         run: Option<RunContext>,
+        handover: Option<&Handover>,
         report: Report,
         environment: &Environment,
     ) -> Result<Self> {
@@ -100,12 +108,14 @@ impl Context {
             }
             None => None,
         };
-        // A step that comes after the decision knows it.
-        if settings.policy.force.is_none() {
-            let message = message(&settings.force, run.as_ref(), rest.as_ref(), report).await;
-            settings.policy.force =
-                force::forced(&settings.force, run.as_ref(), message.as_deref());
-        }
+        let force = match handover {
+            Some(handover) => handover.forced.clone(),
+            None => {
+                let message = message(&settings.force, run.as_ref(), rest.as_ref(), report).await;
+                force::forced(&settings.force, run.as_ref(), message.as_deref())
+            }
+        };
+        let policy = Policy { force, max_age: settings.max_age };
         let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
@@ -116,6 +126,7 @@ impl Context {
             settings,
             run,
             access,
+            policy,
             store,
             catalog,
             results,
@@ -125,6 +136,12 @@ impl Context {
             progress,
             now: Timestamp::now(),
         })
+    }
+
+    /// Returns an outcome of which nothing but its ending is known.
+    pub fn outcome(&self, ending: Ending) -> Outcome {
+        let Settings { namespace, model, .. } = &self.settings;
+        Outcome::new(self.verb.name(), namespace, model, ending)
     }
 
     /// Returns the short name of the ref whose head this run reads and moves.

@@ -3,14 +3,14 @@
 //! Nothing here does I/O, awaits, or reads a clock.
 
 pub mod changes;
+pub mod commit;
 pub mod force;
 pub mod head;
-pub mod plan;
 pub mod promote;
-pub mod save;
 pub mod scope;
 pub mod trust;
+pub mod verdict;
 
 pub use changes::{Change, ChangeKind, InputSet};
-pub use plan::{Policy, Reason, Verdict};
 pub use scope::Access;
+pub use verdict::{Decision, Policy, Reason, Why};

@@ -8,4 +8,3 @@ pub mod file_command;
 pub mod http;
 pub mod oidc;
 pub mod rest;
-pub mod summary;

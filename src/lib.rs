@@ -14,7 +14,7 @@ pub mod fingerprint;
 pub mod format;
 pub mod github;
 pub mod inputs;
-pub mod outputs;
+pub mod outcome;
 pub mod ownership;
 pub mod progress;
 pub mod regular_file;

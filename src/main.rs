@@ -4,40 +4,37 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ml_cache::action::{self, Phase};
-use ml_cache::cli::{self, Arguments};
+use ml_cache::cli::{self, Arguments, Command};
 use ml_cache::commands::interrupt::Interrupt;
-use ml_cache::commands::save::Basis;
 use ml_cache::commands::{Context, plan, resolve, restore, run, save, verify};
 use ml_cache::environment::Environment;
 use ml_cache::github::event;
-use ml_cache::inputs::{self, Verb};
-use ml_cache::report::Report;
-use ml_cache::{Error, Result, sanitize, secrets};
+use ml_cache::report::{Report, outputs};
+use ml_cache::{Error, Result, inputs, sanitize, secrets};
+
+/// What the process was started for.
+enum Invocation {
+    /// A step of an action.
+    Step(Phase),
+    /// A command line.
+    Command(Box<Arguments>),
+}
 
 fn main() -> ExitCode {
     let (environment, unreadable) = Environment::read(std::env::vars_os());
     secrets::hide(&environment);
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let phase = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy()));
     let in_actions = environment.is_true("GITHUB_ACTIONS");
-    // The image's own entry point without arguments is the root action, too.
-    let names =
-        || environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
-    let has_inputs = || names().any(|name| name.starts_with("INPUT_"));
-    let phase =
-        phase.or((arguments.len() <= 1 && (in_actions || has_inputs())).then_some(Phase::Main));
-
-    let parsed = match phase {
-        Some(_) => None,
-        None => match cli::parse(arguments) {
-            Ok(parsed) => Some(parsed),
-            Err((text, code)) => return print_usage(&text, code),
-        },
+    let invocation = match invocation(in_actions, &environment, &unreadable) {
+        Ok(invocation) => invocation,
+        Err((text, code)) => return print_usage(&text, code),
     };
-    let verbose = parsed.as_ref().is_some_and(|parsed| parsed.verbose);
+    let (phase, verbose) = match &invocation {
+        Invocation::Step(phase) => (Some(*phase), false),
+        Invocation::Command(arguments) => (None, arguments.verbose),
+    };
     let report = Report { in_actions, verbose };
     let mut result =
-        check_readable(&unreadable).and_then(|()| start(phase, parsed, &environment, report));
+        check_readable(&unreadable).and_then(|()| start(invocation, &environment, report));
     if let (Err(_), Some(phase)) = (&result, phase) {
         // The failure itself is what is told; that this failed too would only hide it.
         result =
@@ -52,6 +49,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Returns what is to be done, or what to print and the exit code.
+fn invocation(
+    in_actions: bool,
+    environment: &Environment,
+    unreadable: &[String],
+) -> Result<Invocation, (String, u8)> {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(phase) = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy())) {
+        return Ok(Invocation::Step(phase));
+    }
+    // The image's own entry point without arguments is the root action, too.
+    let mut names =
+        environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
+    if arguments.len() <= 1 && (in_actions || names.any(|name| name.starts_with("INPUT_"))) {
+        return Ok(Invocation::Step(Phase::Main));
+    }
+    cli::parse(arguments).map(|arguments| Invocation::Command(Box::new(arguments)))
+}
+
 fn check_readable(unreadable: &[String]) -> Result<()> {
     if unreadable.is_empty() {
         return Ok(());
@@ -61,12 +77,7 @@ fn check_readable(unreadable: &[String]) -> Result<()> {
         .hint("set them again as UTF-8, or unset them"))
 }
 
-fn start(
-    phase: Option<Phase>,
-    parsed: Option<Arguments>,
-    environment: &Environment,
-    report: Report,
-) -> Result<()> {
+fn start(invocation: Invocation, environment: &Environment, report: Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -76,12 +87,11 @@ fn start(
         let interrupt = Interrupt::install()?;
         let during_training = interrupt.clone();
         let work = tokio::spawn(async move {
-            match (phase, parsed) {
-                (Some(phase), _) => action::execute(phase, &environment).await,
-                (None, Some(parsed)) => {
-                    command(parsed, &environment, report, &during_training).await
+            match invocation {
+                Invocation::Step(phase) => action::execute(phase, &environment).await,
+                Invocation::Command(arguments) => {
+                    command(*arguments, &environment, report, &during_training).await
                 }
-                (None, None) => Err(Error::bad_input("there is nothing to do")),
             }
         });
         interrupt.supervise(work).await
@@ -100,26 +110,26 @@ async fn command(
 ) -> Result<()> {
     arguments.find_token(environment);
     let run_context = event::run_of(environment);
-    let settings = inputs::resolve(
-        arguments.verb,
-        &arguments.inputs,
-        environment,
-        run_context.as_ref(),
-        &arguments.workspace,
-    )?;
-    let ctx = Context::open(arguments.verb, settings, run_context, report, environment).await?;
-    let outputs = match arguments.verb {
-        Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,
-        Verb::Plan => plan::execute(&ctx).await?,
-        Verb::Restore => restore::execute(&ctx).await?.outputs,
-        Verb::Save => save::execute(&ctx, Basis::default()).await?.outputs,
-        Verb::Resolve => resolve::execute(&ctx).await?.outputs,
-        Verb::Verify => verify::execute(&ctx).await?,
-        Verb::Auto => return Err(Error::bad_input("`auto` is the root action, not a command")),
+    let verb = arguments.command.verb();
+    let workspace = &arguments.workspace;
+    let settings =
+        inputs::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
+    let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
+    let outcome = match &arguments.command {
+        Command::Run(training) => run::execute(&ctx, training, arguments.json, interrupt).await?,
+        Command::Plan => {
+            let (_, outcome) = plan::execute(&ctx).await?;
+            plan::check_found(&ctx, &outcome)?;
+            outcome
+        }
+        Command::Restore => restore::execute(&ctx).await?,
+        Command::Save => save::execute(&ctx, None).await?,
+        Command::Resolve => resolve::execute(&ctx).await?,
+        Command::Verify => verify::execute(&ctx).await?,
     };
-    let result = match (arguments.verb, outputs.pointer_text()) {
-        _ if arguments.json => outputs.json().to_string(),
-        (Verb::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),
+    let result = match (&arguments.command, outputs::pointer_text(&outcome)) {
+        _ if arguments.json => outputs::json(&outcome).to_string(),
+        (Command::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),
         _ => return Ok(()),
     };
     writeln!(std::io::stdout().lock(), "{}", sanitize::json(&result))

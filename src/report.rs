@@ -1,5 +1,9 @@
 //! Talking to a person: everything goes to standard error, through the sanitizer.
 
+pub mod log;
+pub mod outputs;
+pub mod summary;
+
 use std::io::{IsTerminal as _, Write as _};
 
 use console::Style;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Catalog;
-use crate::decide::plan::{Found, Lookup};
+use crate::decide::verdict::{Found, Lookup};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{

@@ -31,7 +31,7 @@ struct Proof {
 /// now.
 pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     let Some(run) = ctx.run.as_ref().filter(|_| ctx.settings.promote) else { return false };
-    if !is_due(run, &ctx.access, &ctx.settings.policy) {
+    if !is_due(run, &ctx.access, &ctx.policy) {
         return false;
     }
     match promote(ctx, run, document).await {

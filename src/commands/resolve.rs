@@ -4,17 +4,14 @@
 //! an artifact or from a job output is foreign bytes.
 
 use super::Context;
-use super::plan::model_rows;
-use super::restore::Execution;
-use crate::decide::Reason;
 use crate::decide::trust::usable;
+use crate::decide::{Reason, Why};
 use crate::error::{Error, Kind, Result};
 use crate::format::pointer::MAX_BYTES;
-use crate::format::{Pointer, artifact};
+use crate::format::{Digest, Pointer, artifact};
 use crate::github::rest::{MAX_ITEMS, Rest};
-use crate::github::summary::Summary;
 use crate::inputs::settings::PointerSource;
-use crate::outputs::Outputs;
+use crate::outcome::{Ending, Inputs, Outcome, describe};
 use crate::regular_file;
 use crate::transfer::presence::Gaps;
 use crate::workflow::facts::RunFacts;
@@ -25,99 +22,101 @@ const MAX_RUNS: usize = 10;
 /// A model that was found, or why none was.
 #[derive(Clone, Debug)]
 pub enum Resolution {
-    /// The pointer; its manifest is one that the store's own pointer names.
-    Found(Box<Pointer>),
-    /// A reason and a sentence.
-    Missing(Reason, String),
+    /// A manifest that the store's own pointer names.
+    Found {
+        /// The pointer.
+        pointer: Box<Pointer>,
+        /// What else is known.
+        known: Known,
+    },
+    /// There is none.
+    Missing(Missing),
+}
+
+/// What is known of the model that is meant, whether it is there or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Its fingerprint.
+    pub fingerprint: Option<Digest>,
+    /// The inputs, where they were read to find it.
+    pub inputs: Option<Inputs>,
+}
+
+/// Why there is no model.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    known: Known,
+    why: Why,
+}
+
+impl Known {
+    /// Returns that objects of the model cannot be used.
+    pub fn incomplete(self, gaps: &Gaps) -> Missing {
+        let count = gaps.absent + gaps.wrong;
+        let why = format!("{count} of the model's objects are gone from the store or damaged");
+        Missing { known: self, why: Why { reason: Reason::Incomplete, explanation: why } }
+    }
+
+    fn no_model(self, explanation: String) -> Resolution {
+        Resolution::Missing(Missing {
+            known: self,
+            why: Why { reason: Reason::NoModel, explanation },
+        })
+    }
 }
 
 /// Resolves and tells.
 ///
 /// # Errors
 /// As [`find`]; a missing model where `fail-on-miss` holds.
-pub async fn execute(ctx: &Context) -> Result<Execution> {
-    let mut outputs = Outputs::default();
-    match find(ctx, &mut outputs).await? {
-        Resolution::Found(pointer) => {
-            let gaps = ctx.catalog.gaps(&pointer).await?;
-            if gaps != Gaps::default() {
-                let explanation = gone_or_damaged(&gaps);
-                return missing(ctx, outputs, Reason::Incomplete, &explanation);
-            }
-            outputs.reason = Some(Reason::Hit);
-            outputs.cache_hit = true;
-            outputs.fingerprint = Some(pointer.fingerprint);
-            ctx.report.begin(&format!("{}: resolved", ctx.settings.model));
-            ctx.report.table(&model_rows(&pointer));
-            // On the command line it is what is printed.
-            if ctx.report.in_actions {
-                ctx.report.info(&serde_json::to_string(&pointer).unwrap_or_default());
-            }
-            ctx.report.end();
-            let explanation = format!("found in the scope `{}`", pointer.scope);
-            let summary = Summary {
-                model: ctx.settings.model.as_str(),
-                decision: "resolved",
-                reason: (Reason::Hit.word(), &explanation),
-                rows: model_rows(&pointer),
-                changes: &[],
-            }
-            .render();
-            outputs.pointer = Some(*pointer);
-            Ok(Execution { outputs, summary })
-        }
-        Resolution::Missing(reason, explanation) => missing(ctx, outputs, reason, &explanation),
+pub async fn execute(ctx: &Context) -> Result<Outcome> {
+    let (pointer, known) = match find(ctx).await? {
+        Resolution::Found { pointer, known } => (pointer, known),
+        Resolution::Missing(why) => return missing(ctx, why),
+    };
+    let gaps = ctx.catalog.gaps(&pointer).await?;
+    if gaps != Gaps::default() {
+        return missing(ctx, known.incomplete(&gaps));
     }
+    let outcome = Outcome {
+        reason: Some(Reason::Hit),
+        explanation: format!("found in the scope `{}`", pointer.scope),
+        inputs: known.inputs,
+        fingerprint: Some(pointer.fingerprint),
+        pointer: Some(*pointer),
+        ..ctx.outcome(Ending::Resolved)
+    };
+    ctx.report.tell(&outcome);
+    Ok(outcome)
 }
 
-/// Says what is not as it was saved.
-pub fn gone_or_damaged(gaps: &Gaps) -> String {
-    format!(
-        "{} of the model's objects are gone from the store or damaged",
-        gaps.absent + gaps.wrong
-    )
-}
-
-/// Ends a command that found no model: an error, or outputs that say so.
+/// Ends a command that found no model: an error, or an outcome that says so.
 ///
 /// # Errors
 /// Where `fail-on-miss` holds.
-pub fn missing(
-    ctx: &Context,
-    mut outputs: Outputs,
-    reason: Reason,
-    explanation: &str,
-) -> Result<Execution> {
-    let scopes: Vec<String> = ctx.access.reads.iter().map(|scope| format!("`{scope}`")).collect();
-    let message = format!(
-        "cannot {} `{}` of `{}`: {explanation} (looked in {})",
-        ctx.verb.name(),
-        ctx.settings.model,
-        ctx.settings.namespace,
-        scopes.join(", ")
-    );
-    if ctx.settings.fail_on_miss {
-        let hint = "check `model`, `namespace`, `store` and `fingerprint`, and that the training \
-                    was saved";
-        let error = Error::not_found(message).hint(hint);
-        return Err(match ctx.settings.repository {
-            Some(_) => {
-                error.hint("`repository` must be spelled as GitHub does, with the same capitals")
-            }
-            None => error,
-        });
-    }
-    ctx.report.warn(&message);
-    outputs.reason = Some(reason);
-    outputs.retrain_needed = true;
-    let summary = Summary {
-        model: ctx.settings.model.as_str(),
-        decision: "not found",
-        reason: (reason.word(), explanation),
-        rows: Vec::new(),
-        changes: &[],
+pub fn missing(ctx: &Context, missing: Missing) -> Result<Outcome> {
+    let Missing { known, why } = missing;
+    let outcome = Outcome {
+        reason: Some(why.reason),
+        explanation: why.explanation,
+        inputs: known.inputs,
+        fingerprint: known.fingerprint,
+        searched: ctx.access.reads.clone(),
+        ..ctx.outcome(Ending::NotFound)
     };
-    Ok(Execution { summary: summary.render(), outputs })
+    if !ctx.settings.fail_on_miss {
+        ctx.report.tell(&outcome);
+        return Ok(outcome);
+    }
+    let error = Error::not_found(describe::not_found(&outcome)).hint(
+        "check `model`, `namespace`, `store` and `fingerprint`, and that the training was saved",
+    );
+    Err(match ctx.settings.repository {
+        Some(_) => {
+            error.hint("`repository` must be spelled as GitHub does, with the same capitals")
+        }
+        None => error,
+    })
 }
 
 /// Finds the model that is meant: by a pointer, by a run of another repository, by fingerprint,
@@ -125,25 +124,23 @@ pub fn missing(
 ///
 /// # Errors
 /// A pointer that the store does not confirm; a run that is not trusted; a store or API that fails.
-pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
+pub async fn find(ctx: &Context) -> Result<Resolution> {
+    let mut known = Known { fingerprint: None, inputs: None };
     match claimed(ctx).await? {
         Claim::Bytes(bytes) => {
             let pointer = confirm(ctx, &bytes).await?;
-            outputs.fingerprint = Some(pointer.fingerprint);
-            return Ok(Resolution::Found(Box::new(pointer)));
+            known.fingerprint = Some(pointer.fingerprint);
+            return Ok(Resolution::Found { pointer: Box::new(pointer), known });
         }
-        Claim::Missing(explanation) => {
-            return Ok(Resolution::Missing(Reason::NoModel, explanation));
-        }
+        Claim::Missing(explanation) => return Ok(known.no_model(explanation)),
         Claim::None => {}
     }
     let settings = &ctx.settings;
-    let fingerprint = if settings.fingerprint.is_some() {
-        settings.fingerprint
+    if settings.fingerprint.is_some() {
+        known.fingerprint = settings.fingerprint;
     } else if settings.has_sources() {
-        let inputs = ctx.observe_inputs().await?.fingerprint();
-        outputs.inputs = Some(inputs);
-        Some(inputs.all)
+        let inputs = Inputs::of(&ctx.observe_inputs().await?);
+        known = Known { fingerprint: Some(inputs.digests.all), inputs: Some(inputs) };
     } else {
         // An empty `fingerprint` may be an output that was lost, so what is taken instead is said.
         ctx.report.info(&format!(
@@ -151,21 +148,14 @@ pub async fn find(ctx: &Context, outputs: &mut Outputs) -> Result<Resolution> {
             settings.model,
             ref_names(ctx)
         ));
-        ctx.latest_pointer().await?.map(|pointer| pointer.fingerprint)
-    };
-    outputs.fingerprint = fingerprint;
-    let Some(fingerprint) = fingerprint else {
-        return Ok(Resolution::Missing(
-            Reason::NoModel,
-            format!("{} has no model yet", ref_names(ctx)),
-        ));
+        known.fingerprint = ctx.latest_pointer().await?.map(|pointer| pointer.fingerprint);
+    }
+    let Some(fingerprint) = known.fingerprint else {
+        return Ok(known.no_model(format!("{} has no model yet", ref_names(ctx))));
     };
     Ok(match ctx.find_pointer(&fingerprint).await? {
-        Some(pointer) => Resolution::Found(Box::new(pointer)),
-        None => Resolution::Missing(
-            Reason::NoModel,
-            format!("there is no model of the fingerprint {fingerprint}"),
-        ),
+        Some(pointer) => Resolution::Found { pointer: Box::new(pointer), known },
+        None => known.no_model(format!("there is no model of the fingerprint {fingerprint}")),
     })
 }
 

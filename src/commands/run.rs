@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
-use std::time::{Instant, SystemTime};
 
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Command;
 
+use super::handover::Stored;
 use super::interrupt::{GRACE, Interrupt, interrupted};
-use super::save::Basis;
-use super::{Context, plan, restore, save};
+use super::{Context, begin, save};
 use crate::error::{Error, Kind, Result, describe_io};
-use crate::outputs::Outputs;
+use crate::outcome::{Ending, Outcome};
 
 /// Runs the whole job; `quiet_stdout` sends what the training prints to standard error.
 ///
@@ -24,29 +24,27 @@ pub async fn execute(
     training: &[OsString],
     quiet_stdout: bool,
     interrupt: &Interrupt,
-) -> Result<Outputs> {
-    let planned = plan::observe(ctx).await?;
-    plan::tell(ctx, &planned);
-    let mut outputs = planned.outputs();
-    if let Some(found) = planned.found.as_ref().filter(|_| !planned.verdict.retrain) {
-        restore::apply(ctx, &found.pointer).await?;
-        ctx.move_head(&found.pointer).await;
-        outputs.restored = true;
-        return Ok(outputs);
+) -> Result<Outcome> {
+    let (outcome, mut handover) = begin::execute(ctx, |_| Ok(())).await?;
+    if handover.stored == Stored::Restored {
+        return Ok(outcome);
     }
-    save::rehearse(ctx, &planned).await?;
-    let (started, since) = (Instant::now(), SystemTime::now());
+    let started = Timestamp::now();
+    handover.began = Some(started);
     interrupt.set_training(true);
     let trained = train(ctx, training, quiet_stdout, interrupt).await;
     interrupt.set_training(false);
     trained?;
-    let took = started.elapsed();
-    ctx.report.info(&format!("{}: trained in {:.1} s", ctx.settings.model, took.as_secs_f64()));
-    let saved = save::execute(ctx, Basis::of(ctx, &planned, Some(took), Some(since))).await?;
-    outputs.saved = saved.outputs.saved;
-    outputs.pointer = saved.outputs.pointer;
-    outputs.artifact = saved.outputs.artifact;
-    Ok(outputs)
+    let seconds = Timestamp::now().duration_since(started).as_secs_f64();
+    ctx.report.info(&format!("{}: trained in {seconds:.1} s", ctx.settings.model));
+    let saved = save::execute(ctx, Some(handover)).await?;
+    Ok(Outcome {
+        ending: Ending::Trained { saved: saved.ending == Ending::Saved },
+        pointer: saved.pointer,
+        sent: saved.sent,
+        artifact: saved.artifact,
+        ..outcome
+    })
 }
 
 async fn train(

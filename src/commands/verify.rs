@@ -3,22 +3,17 @@
 use super::Context;
 use super::resolve::{self, Resolution};
 use crate::error::{Error, Result};
-use crate::github::summary::files_and_bytes;
-use crate::outputs::Outputs;
+use crate::outcome::{Ending, Outcome};
 use crate::transfer::download;
 
 /// Verifies the model of the given fingerprint, of the inputs, or the one that the ref used last.
 ///
 /// # Errors
 /// Damage, named object by object; no such model; a store that fails.
-pub async fn execute(ctx: &Context) -> Result<Outputs> {
-    let mut outputs = Outputs::default();
-    let pointer = match resolve::find(ctx, &mut outputs).await? {
-        Resolution::Found(pointer) => *pointer,
-        Resolution::Missing(reason, explanation) => {
-            return resolve::missing(ctx, outputs, reason, &explanation)
-                .map(|execution| execution.outputs);
-        }
+pub async fn execute(ctx: &Context) -> Result<Outcome> {
+    let (pointer, known) = match resolve::find(ctx).await? {
+        Resolution::Found { pointer, known } => (pointer, known),
+        Resolution::Missing(missing) => return resolve::missing(ctx, missing),
     };
     let manifest = ctx.catalog.manifest(&pointer).await?;
     let damage = download::verify(&ctx.store, manifest, &ctx.progress).await?;
@@ -32,13 +27,13 @@ pub async fn execute(ctx: &Context) -> Result<Outputs> {
             "remove what is named from the store, and the next run trains and saves the model anew",
         ));
     }
-    ctx.report.info(&format!(
-        "{}: every byte is as it was saved ({}, manifest {})",
-        ctx.settings.model,
-        files_and_bytes(pointer.files, pointer.bytes),
-        pointer.manifest.digest
-    ));
-    outputs.cache_hit = true;
-    outputs.pointer = Some(pointer);
-    Ok(outputs)
+    let outcome = Outcome {
+        explanation: "every byte is as it was saved".to_owned(),
+        inputs: known.inputs,
+        fingerprint: Some(pointer.fingerprint),
+        pointer: Some(*pointer),
+        ..ctx.outcome(Ending::Verified)
+    };
+    ctx.report.tell(&outcome);
+    Ok(outcome)
 }

@@ -6,8 +6,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::Policy;
 use super::scope::Access;
+use super::verdict::Policy;
 use crate::format::{Digest, ModelName, Namespace, Pointer, Scope};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};

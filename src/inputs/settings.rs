@@ -6,7 +6,6 @@ use std::path::{Component, Path, PathBuf};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use super::{INPUTS, RawInputs, Verb, mounts};
-use crate::decide::Policy;
 use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -58,8 +57,8 @@ pub struct Settings {
     pub artifact_retention_days: Option<u32>,
     /// What may force a training.
     pub force: ForceRules,
-    /// When to train although nothing changed; whether it is forced is known once the run is.
-    pub policy: Policy,
+    /// The age from which a model is trained again.
+    pub max_age: Option<SignedDuration>,
     /// Whether to take over the models of merged pull requests.
     pub promote: bool,
     /// What to do when the store cannot be looked at.
@@ -207,7 +206,7 @@ pub fn resolve(
         message: raw.get("force-retrain-message").map(str::to_owned),
         label: raw.get("force-retrain-label").map(str::to_owned),
     };
-    let policy = Policy { force: None, max_age: reader.max_age() };
+    let max_age = reader.max_age();
     let promote = reader
         .choice("promote", &[("never", false), ("merged-pull-request", true)])
         .unwrap_or(false);
@@ -260,7 +259,7 @@ pub fn resolve(
                 artifact_name,
                 artifact_retention_days,
                 force,
-                policy,
+                max_age,
                 promote,
                 on_error: on_error.unwrap_or(OnError::Fail),
                 fail_on_miss,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ml_cache::action::Phase;
 use ml_cache::inputs::{INPUTS, Verb};
-use ml_cache::outputs::OUTPUTS;
+use ml_cache::report::outputs;
 
 /// An action file and what it stands for.
 struct Action {
@@ -173,13 +173,14 @@ fn every_action_has_the_inputs_of_its_verb_and_no_others() {
 fn every_action_has_every_output() {
     for Action { file, .. } in ACTIONS {
         let yaml = Yaml::parse(&read(file));
-        let names: Vec<&str> = OUTPUTS.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = outputs::all().map(|output| output.name).collect();
         assert_eq!(yaml.keys("outputs"), names, "{file}");
-        for (name, description) in OUTPUTS {
+        for output in outputs::all() {
             assert_eq!(
-                yaml.get(&format!("outputs/{name}/description")),
-                Some(*description),
-                "{file}: {name}"
+                yaml.get(&format!("outputs/{}/description", output.name)),
+                Some(output.help),
+                "{file}: {}",
+                output.name
             );
         }
     }
@@ -235,8 +236,8 @@ fn the_readme_explains_every_input_and_output() {
             .collect();
         assert_eq!(cells[3], letters, "{}", input.name);
     }
-    for (name, description) in OUTPUTS {
-        assert_eq!(row(&readme, "Outputs", name)[1], *description, "{name}");
+    for output in outputs::all() {
+        assert_eq!(row(&readme, "Outputs", output.name)[1], output.help, "{}", output.name);
     }
     let rows = readme
         .lines()

@@ -285,7 +285,7 @@ fn the_code_keeps_the_rules() {
     let sources = sources();
     for path in [
         "src/main.rs",
-        "src/decide/plan.rs",
+        "src/decide/verdict.rs",
         "src/store/s3.rs",
         "scripts/test",
         "tests/it/architecture.rs",
@@ -329,8 +329,8 @@ fn a_planted_violation_is_found_and_shown() {
         ("src/store/s3.rs", "let home = std::env::var_os(\"HOME\");"),
         ("src/commands.rs", "let all = env::args().collect();"),
         ("src/decide.rs", "pub async fn plan() {}"),
-        ("src/decide/save.rs", "let now = Timestamp::now();"),
-        ("src/decide/plan.rs", "use std::{fs, io}; use std::fs;"),
+        ("src/decide/commit.rs", "let now = Timestamp::now();"),
+        ("src/decide/verdict.rs", "use std::{fs, io}; use std::fs;"),
         ("src/format/head.rs", "use std::fs;"),
         ("src/fingerprint/walk.rs", "use crate::store::Key;"),
         ("src/fingerprint.rs", "use crate::{error, github::event};"),
@@ -360,13 +360,13 @@ fn what_is_allowed_is_not_found() {
         ("src/main.rs", "let all = std::env::args_os();"),
         ("src/store/layout.rs", "let key = \"v1/blobs\";"),
         (
-            "src/decide/plan.rs",
+            "src/decide/verdict.rs",
             "// Instant\n/* tokio /* nested */ async */\nlet a = '\"'; // async\nlet b = r#\"\"#; \
              // async",
         ),
-        ("src/decide/plan.rs", "let url = \"http://x\"; let lifetime: &'a str; // async"),
-        ("src/decide/plan.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\nfn after() {}"),
-        ("src/decide/plan.rs", "#[cfg(test)]\nmod tests;\nfn after() {}"),
+        ("src/decide/verdict.rs", "let url = \"http://x\"; let lifetime: &'a str; // async"),
+        ("src/decide/verdict.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\nfn after() {}"),
+        ("src/decide/verdict.rs", "#[cfg(test)]\nmod tests;\nfn after() {}"),
         ("src/decide/plan/tests.rs", "use std::fs;"),
         ("src/github/event.rs", "let restore::Value = datastore::Value;"),
         ("tests/it/x.rs", "use aws_sdk_s3::Client;"),

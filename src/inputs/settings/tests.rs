@@ -38,7 +38,7 @@ fn empty_strings_are_defaults() {
         ("fingerprint", ""),
         ("store", ""),
     ]);
-    assert_eq!(check(Verb::Run, &values).unwrap().policy, Policy::default());
+    assert_eq!(check(Verb::Run, &values).unwrap().max_age, None);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn durations_and_booleans_are_read() {
     values.extend([("force-retrain", "True"), ("max-age", "1w 2d")]);
     let settings = check(Verb::Plan, &values).unwrap();
     assert!(settings.force.input);
-    assert_eq!(settings.policy.max_age, Some(SignedDuration::from_hours(9 * 24)));
+    assert_eq!(settings.max_age, Some(SignedDuration::from_hours(9 * 24)));
 }
 
 #[test]

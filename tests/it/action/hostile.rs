@@ -301,12 +301,12 @@ fn hostile_state_cannot_choose_what_is_saved() {
     for (field, value, saved) in [
         ("fingerprint", other_digest(), false),
         ("fingerprint", json!("none"), true),
-        ("restored", json!(true), false),
-        ("was_hit", json!(true), true),
-        ("looked", json!(false), true),
-        ("base", json!("0".repeat(32)), true),
-        ("planned_at", json!("-009999-01-02T01:59:59Z"), true),
-        ("planned_at", json!("9999-12-30T22:00:00Z"), true),
+        ("stored", json!("restored"), false),
+        ("stored", json!("unusable"), true),
+        ("seen", json!("unknown"), true),
+        ("seen", json!({"pointer": "0".repeat(32)}), true),
+        ("began", json!("-009999-01-02T01:59:59Z"), true),
+        ("began", json!("9999-12-30T22:00:00Z"), true),
         ("document", json!(["/etc/passwd", other_digest()]), true),
         ("document", json!(["/dev/zero", other_digest()]), true),
         ("document", json!(null), true),
@@ -376,22 +376,22 @@ fn hostile_state_shows_no_file() {
 fn hostile_state_replaces_no_more_than_a_forced_save_could() {
     // Fields of the state after a restore, and the generation that is stored then.
     for (fields, generation) in [
-        (&[("was_hit", json!(false))][..], 1),
-        (&[("base", json!("0".repeat(32)))], 1),
-        (&[("base", json!(null))], 1),
+        (&[("stored", json!("missing"))][..], 1),
+        (&[("seen", json!({"pointer": "0".repeat(32)}))], 1),
+        (&[("seen", json!("nothing"))], 1),
         (&[("fingerprint", other_digest())], 1),
         // These say that the model could not be put in place. A step that can forge this could run
         // a save with `force-retrain` itself, so it is believed; the model that was there is
         // remembered.
         (&[], 2),
-        (&[("looked", json!(false))], 2),
+        (&[("seen", json!("unknown"))], 2),
     ] {
         let first = Runner::trained();
         let job = first.next_job();
         let main = job.main();
         assert_eq!(main.output("restored"), "true");
         job.train("other weights");
-        let fields = [&[("restored", json!(false))], fields].concat();
+        let fields = [&[("stored", json!("unusable"))], fields].concat();
         job.step_after("post", &forged(&main, &fields));
         let [pointer] = job.pointers().try_into().unwrap();
         assert_eq!(pointer["generation"], generation, "{fields:?}");
@@ -411,7 +411,10 @@ fn hostile_state_replaces_no_more_than_a_forced_save_could() {
     let main = request.main();
     request.train("other weights");
     request
-        .step_after("post", &forged(&main, &[("restored", json!(false)), ("looked", json!(false))]))
+        .step_after(
+            "post",
+            &forged(&main, &[("stored", json!("unusable")), ("seen", json!("unknown"))]),
+        )
         .succeeds();
     assert_eq!(request.objects("v1/trusted"), trusted);
     assert_eq!(request.pointers().len(), 2);

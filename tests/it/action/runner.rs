@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use ml_cache::outputs::OUTPUTS;
+use ml_cache::report::outputs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -434,7 +434,7 @@ impl Step {
     /// Demands that exactly the documented outputs are set.
     #[track_caller]
     pub fn has_all_outputs(&self) {
-        let mut names: Vec<&str> = OUTPUTS.iter().map(|(name, _)| *name).collect();
+        let mut names: Vec<&str> = outputs::all().map(|output| output.name).collect();
         names.sort_unstable();
         assert_eq!(self.outputs.keys().collect::<Vec<_>>(), names);
         for name in ["retrain-needed", "cache-hit", "restored", "saved"] {

@@ -98,34 +98,65 @@ impl Reason {
     }
 }
 
-/// Whether to train, and why.
+/// Whether a model must be trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Train?
-    pub retrain: bool,
-    /// Why, in a word.
+pub enum Decision {
+    /// No: this one is complete, and of exactly these inputs.
+    Hit(Box<Found>),
+    /// Yes.
+    Train(Why),
+}
+
+/// Why a model must be trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// In a word.
     pub reason: Reason,
-    /// Why, in a sentence without a full stop.
+    /// In a sentence without a full stop.
     pub explanation: String,
 }
 
+impl Decision {
+    /// Returns the model that needs no training.
+    pub fn hit(&self) -> Option<&Found> {
+        match self {
+            Self::Hit(found) => Some(found),
+            Self::Train(_) => None,
+        }
+    }
+
+    /// Returns why, in a word and in a sentence without a full stop.
+    pub fn why(&self) -> Why {
+        match self {
+            Self::Hit(found) => Why {
+                reason: Reason::Hit,
+                explanation: format!(
+                    "a model of exactly these inputs is in the scope `{}`",
+                    found.scope
+                ),
+            },
+            Self::Train(why) => why.clone(),
+        }
+    }
+}
+
 /// Decides. `baseline` are the digests of the model that this ref used last, if any.
-pub fn plan(
+pub fn decide(
     inputs: &Fingerprint,
     lookup: &Lookup,
     baseline: Option<&Fingerprint>,
     policy: &Policy,
     now: Timestamp,
-) -> Verdict {
-    let retrain = |reason, explanation: String| Verdict { retrain: true, reason, explanation };
+) -> Decision {
+    let train = |reason, explanation: String| Decision::Train(Why { reason, explanation });
     if let Some(forced) = &policy.force {
-        return retrain(Reason::Forced, format!("a new training was asked for by {forced}"));
+        return train(Reason::Forced, format!("a new training was asked for by {forced}"));
     }
     match lookup {
         Lookup::Failed(why) => {
-            retrain(Reason::StoreUnavailable, format!("the store could not be looked at: {why}"))
+            train(Reason::StoreUnavailable, format!("the store could not be looked at: {why}"))
         }
-        Lookup::Found(found) if found.absent + found.wrong > 0 => retrain(
+        Lookup::Found(found) if found.absent + found.wrong > 0 => train(
             Reason::Incomplete,
             format!(
                 "a model of these inputs was saved, but {} of its objects are gone from the store \
@@ -134,24 +165,17 @@ pub fn plan(
             ),
         ),
         Lookup::Found(found) => match expired(&found.pointer, policy, now) {
-            Some(age) => retrain(
+            Some(age) => train(
                 Reason::Expired,
                 format!("the model of these inputs is {}, older than `max-age`", days(age)),
             ),
-            None => Verdict {
-                retrain: false,
-                reason: Reason::Hit,
-                explanation: format!(
-                    "a model of exactly these inputs is in the scope `{}`",
-                    found.scope
-                ),
-            },
+            None => Decision::Hit(found.clone()),
         },
         Lookup::Absent => match baseline {
-            None => retrain(Reason::NoModel, "no model was saved before".to_owned()),
+            None => train(Reason::NoModel, "no model was saved before".to_owned()),
             Some(baseline) => {
                 let (reason, what) = difference(baseline, inputs);
-                retrain(reason, what.to_owned())
+                train(reason, what.to_owned())
             }
         },
     }

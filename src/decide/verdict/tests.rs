@@ -59,10 +59,11 @@ fn the_table_of_verdicts() {
         (&Lookup::Absent, Some(digests("x", "t", "e")), &forced, Reason::Forced),
     ];
     for (lookup, baseline, policy, reason) in table {
-        let verdict = plan(&inputs, lookup, baseline.as_ref(), policy, now);
-        assert_eq!(verdict.reason, reason, "{lookup:?} {policy:?}");
-        assert_eq!(verdict.retrain, reason != Reason::Hit);
-        assert!(!verdict.explanation.ends_with('.'));
+        let decision = decide(&inputs, lookup, baseline.as_ref(), policy, now);
+        let why = decision.why();
+        assert_eq!(why.reason, reason, "{lookup:?} {policy:?}");
+        assert_eq!(decision.hit().is_some(), reason == Reason::Hit);
+        assert!(!why.explanation.ends_with('.'));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::plan::{Policy, expired};
+use super::verdict::{Policy, expired};
 use crate::format::pointer::{MAX_PREVIOUS, Previous};
 use crate::format::{Digest, Pointer};
 
@@ -36,7 +36,7 @@ pub enum Commit {
 }
 
 /// Decides what happens to the pointer of a fingerprint that was trained again.
-pub fn save(
+pub fn commit(
     existing: Option<Existing<'_>>,
     manifest: &Digest,
     policy: &Policy,
@@ -75,7 +75,7 @@ mod tests {
             Forced { by: None, source: ForceSource::Input, detail: "force-retrain".to_owned() };
         let forced = Policy { force: Some(by_input), max_age: None };
         let daily = Policy { force: None, max_age: Some(SignedDuration::from_hours(24)) };
-        assert_eq!(save(None, &other, &forced, now), Commit::Create);
+        assert_eq!(commit(None, &other, &forced, now), Commit::Create);
         for (complete, is_base, policy, same, adopts) in [
             (true, true, &always, false, true),
             (true, false, &always, false, true),
@@ -90,7 +90,7 @@ mod tests {
         ] {
             let existing = Existing { pointer: &pointer, complete, is_base, unusable: false };
             let manifest = if same { pointer.manifest.digest } else { other };
-            let commit = save(Some(existing), &manifest, policy, now);
+            let commit = commit(Some(existing), &manifest, policy, now);
             assert_eq!(commit == Commit::Adopt, adopts, "{complete} {is_base} {policy:?} {same}");
             if let Commit::Replace { generation, previous } = commit {
                 assert_eq!(generation, pointer.generation + 1);
@@ -105,7 +105,7 @@ mod tests {
         // meanwhile.
         for (is_base, adopts) in [(true, false), (false, true)] {
             let existing = Existing { pointer: &pointer, complete: true, is_base, unusable: true };
-            assert_eq!(save(Some(existing), &other, &always, now) == Commit::Adopt, adopts);
+            assert_eq!(commit(Some(existing), &other, &always, now) == Commit::Adopt, adopts);
         }
     }
 }

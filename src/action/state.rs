@@ -1,0 +1,101 @@
+//! What the main step leaves for the post step of the same job.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::commands::handover::Handover;
+use crate::environment::Environment;
+use crate::error::{Error, IoContext as _, Result};
+use crate::format::inputs::MAX_DOCUMENT_BYTES;
+use crate::format::{Digest, InputsDocument};
+use crate::github::file_command::FileCommands;
+use crate::inputs::Settings;
+use crate::ownership::Owner;
+use crate::regular_file;
+
+/// The name of the state, for the runner.
+const STATE: &str = "plan";
+const MAX_STATE: usize = 64 << 10;
+
+/// The handover as text; the inputs document is a file, because it can be large.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    handover: Handover,
+    /// The file and its digest.
+    document: Option<(PathBuf, Digest)>,
+}
+
+/// Where the main step leaves the handover.
+#[derive(Debug)]
+pub struct StateFile {
+    /// A directory that both steps see.
+    temp: Option<PathBuf>,
+    /// The state as a file, for a runner that hands none to the post step of a container action:
+    /// act, whose containers share only the directory of the file commands.
+    state: Option<PathBuf>,
+}
+
+impl StateFile {
+    /// Finds the places.
+    pub fn find(environment: &Environment, files: &FileCommands, settings: &Settings) -> Self {
+        let shared = if environment.is_true("ACT") { files.directory() } else { None };
+        let name = format!("{}/{}", settings.namespace, settings.model);
+        let digest = Digest::of(name.as_bytes()).short();
+        let state = shared.map(|place| place.join(format!("ml-cache-{digest}.json")));
+        let temp = environment.get("RUNNER_TEMP").map(PathBuf::from);
+        let temp = shared.map(Path::to_owned).or(temp).filter(|temp| temp.is_dir());
+        Self { temp, state }
+    }
+
+    /// Removes what an earlier job left on a runner that keeps its directories.
+    pub fn clear(&self) {
+        drop(self.take_text());
+    }
+
+    /// Leaves the handover.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn put(&self, files: &FileCommands, handover: &Handover) -> Result<()> {
+        let document = self.temp.as_deref().zip(handover.document.as_ref());
+        let document = document.and_then(|(temp, document)| keep_document(temp, document));
+        let kept = Kept { handover: handover.clone(), document };
+        let text = serde_json::to_string(&kept)
+            .map_err(|error| Error::failed("cannot keep the state").caused_by(error))?;
+        if let Some(path) = &self.state {
+            std::fs::write(path, &text).on("cannot keep the state in", path)?;
+        }
+        files.save_state(STATE, &text)
+    }
+
+    /// Returns the handover once, `None` where there is none: some runners give post steps no state.
+    pub fn take(&self, environment: &Environment) -> Option<Handover> {
+        let given = environment.get(&format!("STATE_{STATE}")).map(str::to_owned);
+        let kept: Kept = serde_json::from_str(&given.or_else(|| self.take_text())?).ok()?;
+        let document = kept.document.and_then(|(path, digest)| {
+            let stored = regular_file::read("plan's inputs", &path, MAX_DOCUMENT_BYTES).ok()?;
+            InputsDocument::parse(&stored, &digest).ok()
+        });
+        Some(Handover { document, ..kept.handover })
+    }
+
+    /// Returns the state once: what an earlier job left behind says nothing of this one.
+    fn take_text(&self) -> Option<String> {
+        let path = self.state.as_ref()?;
+        let bytes = regular_file::read("state", path, MAX_STATE).ok()?;
+        std::fs::remove_file(path).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+}
+
+/// Keeps the inputs for the post step; without them it can only say that something changed.
+fn keep_document(temp: &Path, document: &InputsDocument) -> Option<(PathBuf, Digest)> {
+    let text = document.to_text();
+    let digest = Digest::of(text.as_bytes());
+    let path = temp.join(format!("ml-cache-{}.zst", digest.short()));
+    std::fs::write(&path, InputsDocument::compress(&text).ok()?).ok()?;
+    Owner::of(temp).adopt(&path).ok()?;
+    Some((path, digest))
+}

@@ -1,0 +1,73 @@
+//! How the parts of an outcome are said.
+
+use indicatif::HumanBytes;
+
+use super::{Outcome, Sent};
+use crate::decide::Change;
+use crate::format::Pointer;
+use crate::format::pointer::Promotion;
+
+/// Returns `3 files, 1.5 MiB`.
+pub fn files_and_bytes(files: u64, bytes: u64) -> String {
+    let noun = if files == 1 { "file" } else { "files" };
+    format!("{files} {noun}, {}", HumanBytes(bytes))
+}
+
+/// Returns what was sent, such as `2 objects, 1.5 MiB`.
+pub fn sent(sent: Sent) -> String {
+    match sent.blobs {
+        0 => "nothing new".to_owned(),
+        1 => format!("1 object, {}", HumanBytes(sent.bytes)),
+        blobs => format!("{blobs} objects, {}", HumanBytes(sent.bytes)),
+    }
+}
+
+/// Returns who made a model, and when.
+pub fn made_by(pointer: &Pointer) -> String {
+    let when = pointer.created_at.strftime("%Y-%m-%d %H:%M UTC");
+    match &pointer.producer {
+        Some(producer) => format!(
+            "run {} of {} on {} at {}, {when}",
+            producer.run_id,
+            producer.repository,
+            producer.git_ref,
+            short_commit(&producer.sha)
+        ),
+        None => format!("no run of GitHub Actions that is on record, {when}"),
+    }
+}
+
+/// Returns where a promoted model came from.
+pub fn promotion(promotion: &Promotion) -> String {
+    format!(
+        "from pull request #{}, commit {}, by run {}",
+        promotion.pull_request,
+        short_commit(&promotion.head_sha),
+        promotion.by.run_id
+    )
+}
+
+/// Returns the change on one line: a name may hold line ends, and what looks like lines of this
+/// program behind them.
+pub fn change(change: &Change) -> String {
+    let from = change.old_path.as_ref().map(|path| format!(" (was {path})")).unwrap_or_default();
+    let told = format!("{} {}: {}{from}", change.set.word(), change.kind.word(), change.path);
+    told.replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// Returns why a model that was asked for is not there, as a message without a full stop.
+pub fn not_found(outcome: &Outcome) -> String {
+    let scopes: Vec<String> = outcome.searched.iter().map(|it| format!("`{it}`")).collect();
+    format!(
+        "cannot {} `{}` of `{}`: {} (looked in {})",
+        outcome.command,
+        outcome.model,
+        outcome.namespace,
+        outcome.explanation,
+        scopes.join(", ")
+    )
+}
+
+fn short_commit(sha: &str) -> &str {
+    sha.get(..12).unwrap_or(sha)
+}

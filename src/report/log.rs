@@ -1,0 +1,78 @@
+//! An outcome as a person reads it in the log.
+
+use super::Report;
+use crate::outcome::describe::{self, files_and_bytes};
+use crate::outcome::{Ending, Outcome};
+use crate::report::outputs;
+
+/// Changed inputs that a log names; the summary and `--json` have more.
+const SHOWN_CHANGES: usize = 10;
+
+impl Report {
+    /// Tells an outcome.
+    pub fn tell(&self, outcome: &Outcome) {
+        let line = |text: String| self.info(&format!("{}: {text}", outcome.model));
+        let files = outcome.pointer.as_ref().map(|it| files_and_bytes(it.files, it.bytes));
+        let files = files.unwrap_or_default();
+        match outcome.ending {
+            Ending::Retrain | Ending::UpToDate | Ending::Resolved => self.fold(outcome),
+            Ending::Restored => {
+                let restored = outcome.restored.unwrap_or_default();
+                let fetched = files_and_bytes(restored.fetched_files, restored.fetched_bytes);
+                line(format!(
+                    "restored {files} ({} unchanged, fetched {fetched})",
+                    restored.unchanged_files
+                ));
+            }
+            Ending::Verified => line(format!(
+                "every byte is as it was saved ({files}, manifest {})",
+                manifest(outcome)
+            )),
+            Ending::Saved | Ending::Trained { saved: true } => {
+                let sent = outcome.sent.map(describe::sent).unwrap_or_default();
+                let (generation, scope) = outcome
+                    .pointer
+                    .as_ref()
+                    .map(|it| (it.generation, it.scope.to_string()))
+                    .unwrap_or_default();
+                line(format!(
+                    "saved {files} as generation {generation} in the scope `{scope}` ({sent} \
+                     uploaded)"
+                ));
+            }
+            Ending::Kept | Ending::Trained { saved: false } => {
+                line(format!("{} (manifest {})", outcome.explanation, manifest(outcome)));
+            }
+            Ending::NotSaved => {
+                self.warn(&format!("{}: not saved: {}", outcome.model, outcome.explanation));
+            }
+            Ending::NotFound => self.warn(&describe::not_found(outcome)),
+        }
+        if let Some(artifact) = &outcome.artifact {
+            line(format!("the pointer is the artifact `{}`", artifact.name));
+        }
+    }
+
+    /// Tells everything, folded away under a headline.
+    fn fold(&self, outcome: &Outcome) {
+        let headline = outcome.ending.headline();
+        self.begin(&format!("{}: {headline} ({})", outcome.model, outcome.word()));
+        self.info(&format!("  {}", outcome.explanation));
+        for change in outcome.changes.iter().take(SHOWN_CHANGES) {
+            self.info(&format!("  {}", describe::change(change)));
+        }
+        if outcome.changes.len() > SHOWN_CHANGES {
+            self.info(&format!("  … and {} more", outcome.changes.len() - SHOWN_CHANGES));
+        }
+        self.table(&outcome.rows());
+        // On the command line it is what is printed.
+        if outcome.ending == Ending::Resolved && self.in_actions {
+            self.info(outputs::pointer_text(outcome).unwrap_or_default().trim_end());
+        }
+        self.end();
+    }
+}
+
+fn manifest(outcome: &Outcome) -> String {
+    outcome.pointer.as_ref().map(|it| it.manifest.digest.to_string()).unwrap_or_default()
+}

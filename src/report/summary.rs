@@ -1,0 +1,134 @@
+//! The job summary: the decision and its reasons as Markdown.
+
+use crate::outcome::Outcome;
+use crate::sanitize::markdown;
+
+/// At most so many changed inputs are listed.
+const MAX_CHANGES: usize = 50;
+
+/// At most so many are shown without a click: they are what a reader of a `retrain` looks for.
+const OPEN_CHANGES: usize = 10;
+
+/// Renders the summary; all foreign text in it is escaped.
+pub fn render(outcome: &Outcome) -> String {
+    let (model, headline) = (markdown(outcome.model.as_str()), outcome.ending.headline());
+    let mut text = format!("### {model}: {headline}\n\n");
+    // The first row is the table's heading; without the colons GitHub would centre it.
+    text.push_str(&format!(
+        "| Reason | {}: {} |\n| :--- | :--- |\n",
+        markdown(outcome.word()),
+        prose(&outcome.explanation)
+    ));
+    for (name, value) in outcome.rows() {
+        text.push_str(&format!("| {name} | {} |\n", prose(&value)));
+    }
+    if !outcome.changes.is_empty() {
+        let noun = if outcome.changes.len() == 1 { "input" } else { "inputs" };
+        let open = if outcome.changes.len() <= OPEN_CHANGES { " open" } else { "" };
+        text.push_str(&format!(
+            "\n<details{open}><summary>{} changed {noun}</summary>\n\n",
+            outcome.changes.len()
+        ));
+        text.push_str("| Set | Change | Path |\n| :--- | :--- | :--- |\n");
+        for change in outcome.changes.iter().take(MAX_CHANGES) {
+            let from = change
+                .old_path
+                .as_ref()
+                .map(|path| format!(" (was {})", markdown(path)))
+                .unwrap_or_default();
+            let path = markdown(&change.path);
+            text.push_str(&format!(
+                "| {} | {} | {path}{from} |\n",
+                change.set.word(),
+                change.kind.word()
+            ));
+        }
+        if outcome.changes.len() > MAX_CHANGES {
+            text.push_str(&format!("| … | | and {} more |\n", outcome.changes.len() - MAX_CHANGES));
+        }
+        text.push_str("\n</details>\n");
+    }
+    text.push('\n');
+    text
+}
+
+/// Returns the text for a cell: as [`markdown`], but what stands between two backticks is shown as
+/// code. All else in it stays escaped, so foreign text with backticks gains a font and nothing
+/// more.
+fn prose(text: &str) -> String {
+    let escaped = markdown(text);
+    let pieces: Vec<&str> = escaped.split("&#96;").collect();
+    let mut shown = String::with_capacity(escaped.len());
+    for (at, piece) in pieces.iter().enumerate() {
+        match (at % 2 == 1, at + 1 < pieces.len()) {
+            (true, true) => shown.push_str(&format!("<code>{piece}</code>")),
+            (true, false) => shown.push_str(&format!("&#96;{piece}")),
+            (false, _) => shown.push_str(piece),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{Change, ChangeKind, InputSet, Reason};
+    use crate::outcome::{Ending, Sent};
+
+    #[test]
+    fn a_summary_is_one_table_whatever_the_names_are() {
+        let change = |path: &str| Change {
+            kind: ChangeKind::Modified,
+            set: InputSet::Data,
+            path: path.into(),
+            old_path: None,
+        };
+        let changes: Vec<Change> =
+            (0..60).map(|n| change(&format!("data/{n}|<b>\n::error::x"))).collect();
+        let namespace = "org/repo".parse().unwrap();
+        let outcome = |changes: &[Change]| Outcome {
+            reason: Some(Reason::DataChanged),
+            explanation: "the data changed".to_owned(),
+            sent: Some(Sent { blobs: 1, bytes: 2048 }),
+            changes: changes.to_vec(),
+            ..Outcome::new("plan", &namespace, &"m|x".parse().unwrap(), Ending::Retrain)
+        };
+        let text = render(&outcome(&changes));
+        let start: Vec<&str> = text.lines().take(11).collect();
+        assert_eq!(
+            start,
+            [
+                "### m&#124;x: retrain",
+                "",
+                "| Reason | data-changed: the data changed |",
+                "| :--- | :--- |",
+                "| Uploaded | 1 object, 2.00 KiB |",
+                "",
+                "<details><summary>60 changed inputs</summary>",
+                "",
+                "| Set | Change | Path |",
+                "| :--- | :--- | :--- |",
+                "| data | modified | data/0&#124;&lt;b&gt;&#92;n&#58;:error&#58;:x |",
+            ]
+        );
+        assert!(text.contains("and 10 more"));
+        assert!(!text.contains("<b>") && !text.contains("\n::"));
+        let few = render(&outcome(&changes[..OPEN_CHANGES]));
+        assert!(few.contains("\n<details open><summary>10 changed inputs</summary>\n"), "{few}");
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_still_escaped() {
+        for (text, shown) in [
+            ("in the scope `trusted`", "in the scope <code>trusted</code>"),
+            ("`a` or `b`", "<code>a</code> or <code>b</code>"),
+            ("no end `a", "no end &#96;a"),
+            ("`a` and `", "<code>a</code> and &#96;"),
+            ("`<img>|` x", "<code>&lt;img&gt;&#124;</code> x"),
+            ("``", "<code></code>"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(text), shown, "{text}");
+        }
+    }
+}
