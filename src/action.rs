@@ -12,9 +12,9 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::github::event;
 use crate::github::file_command::FileCommands;
-use crate::inputs::Verb;
 use crate::outcome::Outcome;
 use crate::report::{Report, outputs, summary};
+use crate::settings::Verb;
 use state::StateFile;
 
 /// The step of an action that a container was started for, told by the name of the executable.
@@ -91,7 +91,7 @@ async fn step(
     let run = event::run_of(environment);
     let raw = inputs::raw_inputs(environment, &workspace);
     let settings =
-        crate::inputs::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
+        crate::settings::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
     let state = StateFile::find(environment, files, &settings);
     let handover = if phase == Phase::Post { state.take(environment) } else { None };
     let ctx =

@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::environment::Environment;
-use crate::inputs::{INPUTS, Input, RawInputs, Verb};
+use crate::settings::{INPUTS, Input, RawInputs, Verb};
 
 /// Variables that hold the token where none is typed; the first one counts.
 const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];

@@ -1,6 +1,7 @@
 //! The verbs: observe, let [`crate::decide`] decide, apply.
 
 pub mod begin;
+mod claim;
 pub mod handover;
 pub mod interrupt;
 pub mod plan;
@@ -26,11 +27,10 @@ use crate::format::{Digest, InputsDocument, Pointer, Scope};
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
-use crate::inputs::settings::Secret;
-use crate::inputs::{Settings, Verb};
 use crate::outcome::{Ending, Outcome};
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::settings::{Secret, Settings, Target, Verb};
 use crate::store::{self, DynStore};
 use crate::transfer::stage;
 use crate::workflow::RunContext;
@@ -91,7 +91,7 @@ impl Context {
             .transpose()?;
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs);
-        let is_foreign = foreign_repository(&settings, run.as_ref()).is_some();
+        let is_foreign = settings.foreign.is_some();
         if let Some(doubt) =
             run.as_ref().filter(|_| !is_foreign).and_then(|run| scope::doubt(run, &own))
         {
@@ -147,11 +147,6 @@ impl Context {
     /// Returns the short name of the ref whose head this run reads and moves.
     pub fn ref_name(&self) -> &str {
         self.run.as_ref().map_or(LOCAL_REF, RunContext::ref_name)
-    }
-
-    /// Returns the repository whose models are meant, where it is not the run's own.
-    pub fn foreign_repository(&self) -> Option<&str> {
-        foreign_repository(&self.settings, self.run.as_ref())
     }
 
     /// Returns the run's number, 0 outside of GitHub Actions.
@@ -216,10 +211,6 @@ impl Context {
     }
 }
 
-fn foreign_repository<'a>(settings: &'a Settings, run: Option<&RunContext>) -> Option<&'a str> {
-    settings.repository.as_deref().filter(|name| !run.is_some_and(|run| run.is_of(name)))
-}
-
 /// Returns where the latest model may be found.
 async fn heads(
     verb: Verb,
@@ -229,11 +220,11 @@ async fn heads(
     rest: Option<&Rest>,
     report: Report,
 ) -> Result<Vec<(Scope, String)>> {
-    if let Some(name) = &settings.git_ref {
+    if let Target::Latest { git_ref: Some(name) } = &settings.target {
         return Ok(access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect());
     }
-    let foreign = foreign_repository(settings, run);
-    if foreign.is_some() && settings.names_a_model() {
+    let foreign = settings.foreign.as_deref();
+    if foreign.is_some() && !matches!(settings.target, Target::Latest { .. }) {
         return Ok(Vec::new());
     }
     let mut heads = Vec::new();

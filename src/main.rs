@@ -10,7 +10,7 @@ use ml_cache::commands::{Context, plan, resolve, restore, run, save, verify};
 use ml_cache::environment::Environment;
 use ml_cache::github::event;
 use ml_cache::report::{Report, outputs};
-use ml_cache::{Error, Result, inputs, sanitize, secrets};
+use ml_cache::{Error, Result, sanitize, secrets, settings};
 
 /// What the process was started for.
 enum Invocation {
@@ -113,7 +113,7 @@ async fn command(
     let verb = arguments.command.verb();
     let workspace = &arguments.workspace;
     let settings =
-        inputs::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
+        settings::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
     let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
     let outcome = match &arguments.command {
         Command::Run(training) => run::execute(&ctx, training, arguments.json, interrupt).await?,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::inputs::host_paths::HostPaths;
-use crate::inputs::{INPUTS, RawInputs};
+use crate::settings::host_paths::HostPaths;
+use crate::settings::{INPUTS, RawInputs};
 
 /// Returns the workspace; some runners name a directory that exists only on their host.
 pub fn workspace(environment: &Environment) -> Result<PathBuf> {

@@ -10,9 +10,9 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::format::inputs::MAX_DOCUMENT_BYTES;
 use crate::format::{Digest, InputsDocument};
 use crate::github::file_command::FileCommands;
-use crate::inputs::Settings;
 use crate::ownership::Owner;
 use crate::regular_file;
+use crate::settings::Settings;
 
 /// The name of the state, for the runner.
 const STATE: &str = "plan";

@@ -7,8 +7,8 @@ use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
 use crate::format::inputs::Fingerprint;
 use crate::format::{InputsDocument, Pointer};
-use crate::inputs::OnError;
 use crate::outcome::{Ending, Inputs, Outcome};
+use crate::settings::OnError;
 
 /// A decision and everything it rests on.
 #[derive(Clone, Debug)]

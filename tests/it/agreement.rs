@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use ml_cache::action::Phase;
-use ml_cache::inputs::{INPUTS, Verb};
 use ml_cache::report::outputs;
+use ml_cache::settings::{INPUTS, Verb};
 
 /// An action file and what it stands for.
 struct Action {

@@ -1,6 +1,11 @@
 //! What inputs are accepted, and what is said of those that are not.
 
+use std::path::Path;
+
 use super::*;
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::workflow::RunContext;
 
 fn raw(values: &[(&str, &str)]) -> RawInputs {
     let mut raw = RawInputs::default();

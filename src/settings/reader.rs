@@ -1,0 +1,492 @@
+//! Reading each input by itself, and saying what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+
+use super::target::{Asked, PointerInput, PointerSource};
+use super::{INPUTS, RawInputs, Verb, mounts};
+use crate::decide::force::ForceRules;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::fingerprint::{Patterns, Sources, patterns};
+use crate::format::{ModelName, Namespace};
+use crate::sanitize;
+use crate::store::{Location, S3Options};
+use crate::workflow::{RunContext, short_ref};
+
+/// Reads inputs and collects what is wrong with them.
+pub(super) struct Reader<'a> {
+    verb: Verb,
+    raw: &'a RawInputs,
+    faults: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// Returns a reader for the inputs of a verb.
+    pub(super) fn new(verb: Verb, raw: &'a RawInputs) -> Self {
+        Self { verb, raw, faults: Vec::new() }
+    }
+}
+
+impl Reader<'_> {
+    /// Returns what is wrong, `None` where nothing is.
+    pub(super) fn into_faults(self) -> Option<Error> {
+        let message = match self.faults.as_slice() {
+            [] => return None,
+            [one] => one.clone(),
+            many => format!("{} inputs cannot be used:\n  {}", many.len(), many.join("\n  ")),
+        };
+        let hint = "`ml-cache VERB --help` and the README list every input";
+        Some(Error::bad_input(message).hint(hint))
+    }
+
+    /// Returns the workspace as it was given, because patterns may spell it so, and its real path.
+    pub(super) fn workspace(&mut self, workspace: &Path) -> (PathBuf, PathBuf) {
+        let given = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
+        let real = given.canonicalize().unwrap_or_else(|_| given.clone());
+        if !real.is_dir() {
+            let (shown, accepted) = (real.display().to_string(), "a directory that exists");
+            self.fault("workspace", &shown, "it is not a directory", accepted);
+        }
+        (given, real)
+    }
+
+    /// Reads what the fingerprint is made of.
+    pub(super) fn sources(&mut self, workspace: &Path) -> Sources {
+        let data = self.patterns("data-paths", workspace);
+        let training = self.patterns("training-paths", workspace);
+        let extra = self.extra_keys();
+        let unreadable = self.has_fault("data-paths") || self.has_fault("training-paths");
+        let has_any = data.has_includes() || training.has_includes();
+        if self.verb.observes_inputs() && !has_any && !unreadable {
+            let value = self.raw.get("data-paths").unwrap_or_default();
+            self.fault(
+                "data-paths",
+                value,
+                "nothing is left to decide by: neither `data-paths` nor `training-paths` includes \
+                 anything",
+                "patterns, one a line, such as `data/training/**`",
+            );
+        }
+        let default_excludes = self.boolean("default-excludes").unwrap_or(true);
+        let exclude = |patterns: Patterns| {
+            if default_excludes { patterns.with_default_excludes() } else { patterns }
+        };
+        Sources { data: exclude(data), training: exclude(training), extra }
+    }
+
+    /// Reads what the training writes.
+    pub(super) fn model_path(&mut self, workspace: &Path) -> Patterns {
+        let patterns = self.patterns("model-path", workspace);
+        if self.verb.saves() && !patterns.has_includes() && !self.has_fault("model-path") {
+            let value = self.raw.get("model-path").unwrap_or_default();
+            let accepted = "what the training writes, one a line, such as `models/`";
+            self.fault("model-path", value, "it includes nothing", accepted);
+        }
+        patterns
+    }
+
+    pub(super) fn model(&mut self) -> Option<ModelName> {
+        const ACCEPTED: &str = "a name of up to 100 bytes without `/`";
+        if self.raw.get("model").is_none() {
+            self.fault("model", "", "it is required", ACCEPTED);
+        }
+        self.parsed("model", ACCEPTED)
+    }
+
+    /// Refuses directories that would be gone with the action's container.
+    pub(super) fn check_container(&mut self, store: Option<&Location>, destination: &Path) {
+        if let Some(Location::Directory(directory)) = store {
+            let accepted = "`s3://bucket/prefix`, or a directory below the workspace";
+            self.check_outlives("store", directory, accepted);
+        }
+        if self.raw.get("destination").is_some() {
+            let accepted = "a directory below the workspace";
+            self.check_outlives("destination", destination, accepted);
+        }
+    }
+
+    pub(super) fn s3(&mut self) -> S3Options {
+        S3Options {
+            endpoint_url: self.endpoint_url(),
+            region: self.region(),
+            force_path_style: self.boolean("force-path-style"),
+        }
+    }
+
+    pub(super) fn force(&mut self) -> ForceRules {
+        ForceRules {
+            input: self.boolean("force-retrain").unwrap_or(false),
+            message: self.raw.get("force-retrain-message").map(str::to_owned),
+            label: self.raw.get("force-retrain-label").map(str::to_owned),
+        }
+    }
+
+    /// Reads everything that says which model is meant.
+    pub(super) fn asked(
+        &mut self,
+        run: Option<&RunContext>,
+        workspace: &Path,
+        sources: &Sources,
+        artifact_name: Option<&String>,
+    ) -> Asked {
+        let fingerprint = self.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
+        let pointer = self.pointer(workspace);
+        let repository: Option<Namespace> = self.parsed("repository", "`owner/name`");
+        let repository = repository.map(|name| name.to_string());
+        let run_id = self.parsed("run-id", "the number of a workflow run");
+        if matches!(pointer, Some(PointerInput::Given(_))) && run_id.is_some() {
+            let value = self.raw.get("run-id").unwrap_or_default();
+            let accepted = "one of the two, or `pointer: artifact:NAME` besides";
+            self.fault("run-id", value, "`pointer` says already which model", accepted);
+        }
+        let is_own = |name: &String| run.is_some_and(|run| run.is_of(name));
+        Asked {
+            pointer,
+            run_id,
+            foreign: repository.clone().filter(|name| !is_own(name)),
+            run_repository: repository.or_else(|| run.map(|run| run.repository.clone())),
+            fingerprint,
+            has_sources: sources.data.has_includes() || sources.training.has_includes(),
+            git_ref: self.raw.get("ref").map(|name| short_ref(name).to_owned()),
+            artifact_name: artifact_name.cloned(),
+        }
+    }
+    pub(super) fn fault(&mut self, name: &str, value: &str, reason: &str, accepted: &str) {
+        let shown = sanitize::short(&without_credentials(name, &sanitize::line(value)), 200);
+        self.faults.push(format!("input `{name}`: `{shown}`: {reason}; accepted: {accepted}"));
+    }
+
+    pub(super) fn has_fault(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.starts_with(&format!("input `{name}`")))
+    }
+
+    /// Returns the value, or the verb's default, `None` where there is neither.
+    pub(super) fn value(&self, name: &str) -> Option<String> {
+        let default = || {
+            INPUTS.iter().find(|input| input.name == name).map(|input| input.default_for(self.verb))
+        };
+        self.raw.get(name).or_else(default).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    pub(super) fn lines(&self, name: &str) -> Vec<String> {
+        let value = self.raw.get(name).unwrap_or_default();
+        value
+            .split('\n')
+            .map(patterns::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        name: &str,
+        accepted: &str,
+    ) -> Option<T> {
+        let value = self.raw.get(name)?.to_owned();
+        match value.parse() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.fault(name, &value, &error.to_string(), accepted);
+                None
+            }
+        }
+    }
+
+    /// Reads the spellings that the runner's toolkit accepts.
+    pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        match value.as_str() {
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => {
+                self.fault(name, &value, "it is neither true nor false", "`true` or `false`");
+                None
+            }
+        }
+    }
+
+    pub(super) fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        let value = self.value(name)?;
+        let found = choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice);
+        if found.is_none() {
+            let accepted: Vec<String> =
+                choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+            self.fault(name, &value, "it is not one of the choices", &accepted.join(", "));
+        }
+        found
+    }
+
+    pub(super) fn store(
+        &mut self,
+        environment: &Environment,
+        run: Option<&RunContext>,
+        workspace: &Path,
+    ) -> Option<Location> {
+        const ACCEPTED: &str = "`s3://bucket/prefix` or `file:///directory`";
+        let given =
+            self.raw.get("store").or_else(|| environment.get("ML_CACHE_STORE")).map(str::to_owned);
+        match given {
+            Some(text) => match text.parse() {
+                Ok(location) => Some(location),
+                Err(reason) => {
+                    self.fault("store", &text, &reason, ACCEPTED);
+                    None
+                }
+            },
+            // A directory inside a job's container would be lost with the job.
+            None if run.is_some() => {
+                self.fault("store", "", "it is required in GitHub Actions", ACCEPTED);
+                None
+            }
+            None => {
+                let cache = environment.get("XDG_CACHE_HOME").map(PathBuf::from);
+                let home = || environment.get("HOME").map(|home| Path::new(home).join(".cache"));
+                Some(Location::Directory(
+                    cache.or_else(home).unwrap_or_else(|| workspace.to_owned()).join("ml-cache"),
+                ))
+            }
+        }
+    }
+
+    pub(super) fn patterns(&mut self, name: &str, workspace: &Path) -> Patterns {
+        match Patterns::parse(self.raw.get(name).unwrap_or_default(), workspace) {
+            Ok(patterns) => patterns,
+            Err(faults) => {
+                for fault in faults {
+                    self.fault(
+                        name,
+                        &fault.text,
+                        fault.reason,
+                        "patterns relative to the workspace, such as `src/**/*.py`",
+                    );
+                }
+                Patterns::default()
+            }
+        }
+    }
+
+    pub(super) fn extra_keys(&mut self) -> BTreeMap<String, String> {
+        const ACCEPTED: &str = "lines of the form `name=value`, each name once";
+        let mut keys = BTreeMap::new();
+        for line in self.lines("extra-key") {
+            match line.split_once('=') {
+                Some((name, value)) if !name.is_empty() => {
+                    if keys.insert(name.to_owned(), value.to_owned()).is_some() {
+                        self.fault("extra-key", name, "the name stands there twice", ACCEPTED);
+                    }
+                }
+                _ => self.fault("extra-key", &line, "it is not of the form `name=value`", ACCEPTED),
+            }
+        }
+        keys
+    }
+
+    pub(super) fn namespace(
+        &mut self,
+        run: Option<&RunContext>,
+        workspace: &Path,
+    ) -> Option<Namespace> {
+        const ACCEPTED: &str = "`owner/name`";
+        if self.raw.get("namespace").is_some() {
+            return self.parsed("namespace", ACCEPTED);
+        }
+        if let Some(name) =
+            self.raw.get("repository").filter(|name| !run.is_some_and(|run| run.is_of(name)))
+        {
+            return name.parse().ok();
+        }
+        if let Some(run) = run.filter(|run| !run.repository.is_empty()) {
+            return run
+                .repository
+                .parse()
+                .map_err(|_| {
+                    self.fault(
+                        "namespace",
+                        &run.repository,
+                        "the repository is no namespace",
+                        ACCEPTED,
+                    )
+                })
+                .ok();
+        }
+        let name = workspace
+            .file_name()
+            .map_or_else(|| "workspace".to_owned(), |name| name.to_string_lossy().into_owned());
+        let namespace: Option<Namespace> = format!("local/{name}").parse().ok();
+        if namespace.is_none() {
+            self.fault(
+                "namespace",
+                &name,
+                "the workspace's name is no name for a namespace",
+                ACCEPTED,
+            );
+        }
+        namespace
+    }
+
+    pub(super) fn destination(&mut self, workspace: &Path) -> PathBuf {
+        let Some(value) = self.raw.get("destination").map(str::to_owned) else {
+            return workspace.to_owned();
+        };
+        let path = Path::new(&value);
+        if path.components().any(|component| component == Component::ParentDir) {
+            self.fault(
+                "destination",
+                &value,
+                "`..` is not allowed",
+                "a directory, relative to the workspace or absolute",
+            );
+        }
+        workspace.join(path)
+    }
+
+    /// Refuses a directory that nobody would ever see.
+    pub(super) fn check_outlives(&mut self, name: &str, directory: &Path, accepted: &str) {
+        if !self.has_fault(name) && !mounts::outlives_container(directory) {
+            let reason = "the action runs in a container of its own, and this directory is gone \
+                          when it ends";
+            self.fault(name, &directory.display().to_string(), reason, accepted);
+        }
+    }
+
+    pub(super) fn endpoint_url(&mut self) -> Option<String> {
+        let value = self.raw.get("endpoint-url")?.to_owned();
+        let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+        let is_odd = |c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#');
+        // An escape in a host's name may stand for the `@` behind credentials.
+        let has_host = |rest: &str| {
+            rest.split('/').next().is_some_and(|host| !host.is_empty() && !host.contains('%'))
+        };
+        if rest.is_none_or(|rest| !has_host(rest) || rest.contains(is_odd)) {
+            self.fault(
+                "endpoint-url",
+                &value,
+                "it is no base URL",
+                "`https://host` or `http://host:port`, without credentials, query and fragment",
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(super) fn region(&mut self) -> Option<String> {
+        let value = self.raw.get("region")?.to_owned();
+        if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            self.fault("region", &value, "it is no name of a region", "such as `eu-central-1`");
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(super) fn pointer(&mut self, workspace: &Path) -> Option<PointerInput> {
+        let value = self.raw.get("pointer")?.to_owned();
+        if value.starts_with('{') {
+            return Some(PointerInput::Given(PointerSource::Json(value)));
+        }
+        match value.strip_prefix("artifact:").map(str::trim) {
+            // The output `artifact-name` of a job that was skipped, or saved nothing. Without more
+            // to go by, the latest model would be taken in its place.
+            Some("") if self.raw.get("fingerprint").is_some() => None,
+            Some("") => {
+                let accepted = "the JSON, a path, or `artifact:NAME`; or `fingerprint`, which a \
+                                job that trained nothing has, too";
+                self.fault("pointer", &value, "it names no artifact", accepted);
+                None
+            }
+            Some(name) => Some(PointerInput::Artifact(name.to_owned())),
+            // As a path, it would be shown with its credentials.
+            None if value.contains("://")
+                || value.starts_with("http:")
+                || value.starts_with("https:") =>
+            {
+                self.fault(
+                    "pointer",
+                    &value,
+                    "no URL is fetched",
+                    "the JSON, a path, or `artifact:NAME`",
+                );
+                None
+            }
+            None => Some(PointerInput::Given(PointerSource::File(workspace.join(value)))),
+        }
+    }
+
+    /// Names that the artifact service accepts.
+    pub(super) fn artifact_name(&mut self) -> Option<String> {
+        let value = self.raw.get("artifact-name")?.to_owned();
+        if value.len() > 100 || value.chars().any(|c| c.is_control() || "\":<>|*?\\/".contains(c)) {
+            self.fault(
+                "artifact-name",
+                &value,
+                "the artifact service refuses it",
+                "up to 100 bytes without any of `\" : < > | * ? \\ /`",
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    /// As long as GitHub keeps any artifact; what a repository allows may be less.
+    pub(super) fn retention_days(&mut self) -> Option<u32> {
+        let value = self.raw.get("artifact-retention-days")?.to_owned();
+        let days = value.parse().ok().filter(|days| (1..=400).contains(days));
+        if days.is_none() {
+            self.fault(
+                "artifact-retention-days",
+                &value,
+                "nothing is kept for so long",
+                "a number of days, 1 to 400",
+            );
+        }
+        days
+    }
+
+    pub(super) fn role(&mut self) -> Option<String> {
+        let value = self.raw.get("role-to-assume")?.to_owned();
+        let is_arn = value.starts_with("arn:aws")
+            && value.contains(":role/")
+            && !value.contains(char::is_whitespace);
+        if !is_arn {
+            self.fault(
+                "role-to-assume",
+                &value,
+                "it is no ARN of a role",
+                "`arn:aws:iam::123456789012:role/name`",
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(super) fn max_age(&mut self) -> Option<SignedDuration> {
+        let value = self.raw.get("max-age")?.to_owned();
+        let parsed = value
+            .parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        match parsed {
+            Ok(duration) if duration.is_positive() => Some(duration),
+            _ => {
+                self.fault(
+                    "max-age",
+                    &value,
+                    "it is no positive duration",
+                    "such as `30d`, `12h` or `1w 2d`",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Returns an input's value without what may be a credential, where it may be an address.
+fn without_credentials(name: &str, value: &str) -> String {
+    const ADDRESSES: [&str; 4] = ["endpoint-url", "pointer", "repository", "store"];
+    match ADDRESSES.contains(&name) || value.contains(':') {
+        true => sanitize::address(value),
+        false => value.to_owned(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Putting the settings of a verb together.
+
+use std::path::Path;
+
+use super::reader::Reader;
+use super::{OnError, RawInputs, Secret, Settings, Verb};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::fingerprint::WhenEmpty;
+use crate::format::artifact;
+use crate::github::oidc::Role;
+use crate::store::Location;
+use crate::workflow::RunContext;
+
+/// Resolves the inputs of a verb.
+///
+/// # Errors
+/// One message that names every input that cannot be used, with its value and the accepted forms.
+pub fn resolve(
+    verb: Verb,
+    raw: &RawInputs,
+    environment: &Environment,
+    run: Option<&RunContext>,
+    workspace: &Path,
+) -> Result<Settings> {
+    let mut reader = Reader::new(verb, raw);
+    let (given, workspace) = reader.workspace(workspace);
+    let store = reader.store(environment, run, &workspace);
+    let sources = reader.sources(&given);
+    let model_path = reader.model_path(&given);
+    let namespace = reader.namespace(run, &workspace);
+    let model = reader.model();
+    let when_empty = reader.choice(
+        "if-no-files-found",
+        &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)],
+    );
+    let on_error =
+        reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
+    let destination = reader.destination(&workspace);
+    // The image says that it is one. What somebody does with it by hand is their own business.
+    if run.is_some() && environment.is_true("ML_CACHE_CONTAINER") {
+        reader.check_container(store.as_ref(), &destination);
+    }
+    let s3 = reader.s3();
+    let role = reader.role();
+    let force = reader.force();
+    let max_age = reader.max_age();
+    let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);
+    let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
+    let trusted_refs = reader.lines("trusted-refs");
+    let artifact_name = reader.artifact_name();
+    let artifact_retention_days = reader.retention_days();
+    let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
+    if let Some(faults) = reader.into_faults() {
+        return Err(faults);
+    }
+    let (Some(store), Some(namespace), Some(model)) = (store, namespace, model) else {
+        return Err(Error::bad_input("an input cannot be used"));
+    };
+    if matches!(store, Location::S3 { .. }) {
+        check_credentials(environment, role.is_some(), s3.region.is_some())?;
+    }
+    let prefix = artifact_name.clone().unwrap_or_else(|| artifact::prefix(model.as_str()));
+    Ok(Settings {
+        store,
+        workspace,
+        role: role
+            .map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment))
+            .transpose()?,
+        s3,
+        namespace,
+        model,
+        sources,
+        when_empty: when_empty.unwrap_or_default(),
+        model_path,
+        destination,
+        fingerprint: asked.fingerprint,
+        foreign: asked.foreign.clone(),
+        target: asked.target(verb.only_reads(), prefix),
+        github_token: raw.get("github-token").map(|token| Secret(token.to_owned())),
+        artifact_name,
+        artifact_retention_days,
+        force,
+        max_age,
+        promote: promote.unwrap_or(false),
+        on_error: on_error.unwrap_or(OnError::Fail),
+        fail_on_miss,
+        trusted_refs,
+    })
+}
+
+/// Refuses credentials that no request could carry, such as a key with a line end from a file.
+/// Where the inputs name a role or a region, the environment's is not used.
+fn check_credentials(environment: &Environment, has_role: bool, has_region: bool) -> Result<()> {
+    let keys: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let regions: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let names =
+        [if has_role { &[] } else { keys }, if has_region { &[] } else { regions }].concat();
+    let odd = |name: &&str| {
+        environment
+            .get(name)
+            .is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic()))
+    };
+    match names.iter().find(|name| odd(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::failed(format!(
+            "the environment variable {name} holds characters that no request can carry"
+        ))
+        .hint("it may end in a line break or contain a space: set it again, without")),
+    }
+}

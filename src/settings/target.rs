@@ -1,0 +1,158 @@
+//! Which model is meant.
+
+use std::path::PathBuf;
+
+use crate::format::Digest;
+
+/// Which model is meant, in the terms of whoever asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The model of a pointer that was handed over; its content is foreign.
+    Pointer(PointerSource),
+    /// The model of an artifact of this run, by the artifact's whole name.
+    Artifact(String),
+    /// The model of the newest artifact of this whole name that a trusted run of another repository
+    /// uploaded.
+    ArtifactOf {
+        /// `owner/repo`.
+        repository: String,
+        /// The artifact's name.
+        name: String,
+    },
+    /// The model that a run saved.
+    Run {
+        /// `owner/repo`.
+        repository: String,
+        /// The run's number.
+        id: u64,
+        /// The name of the artifact with the pointer, or what the name begins with.
+        name: String,
+    },
+    /// The model of this fingerprint.
+    Fingerprint(Digest),
+    /// The model of the inputs in the workspace.
+    Inputs,
+    /// The model that a ref used last.
+    Latest {
+        /// The short name of the ref; `None` for this run's, or the default branch.
+        git_ref: Option<String>,
+    },
+}
+
+/// Where a pointer comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PointerSource {
+    /// The JSON itself.
+    Json(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// What the inputs say of the model, before it is known how they go together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) pointer: Option<PointerInput>,
+    pub(super) run_id: Option<u64>,
+    /// The repository that the run is of.
+    pub(super) run_repository: Option<String>,
+    /// Another repository than the run's own.
+    pub(super) foreign: Option<String>,
+    pub(super) fingerprint: Option<Digest>,
+    pub(super) has_sources: bool,
+    pub(super) git_ref: Option<String>,
+    pub(super) artifact_name: Option<String>,
+}
+
+/// The input `pointer`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PointerInput {
+    Given(PointerSource),
+    Artifact(String),
+}
+
+impl Asked {
+    /// Decides what is meant: the most exact of what is said. `only_reads` is the verb's; `prefix`
+    /// is what the names of the model's artifacts begin with.
+    pub(super) fn target(self, only_reads: bool, prefix: String) -> Target {
+        let names_nothing = self.run_id.is_none()
+            && self.fingerprint.is_none()
+            && self.pointer.is_none()
+            && !self.has_sources;
+        // Where nothing is saved, a name for the artifact can only say which one is meant.
+        let given_name = self.artifact_name.filter(|_| only_reads && names_nothing);
+        let pointer = self.pointer.or_else(|| given_name.map(PointerInput::Artifact));
+        match (pointer, self.run_id, self.foreign) {
+            (Some(PointerInput::Given(source)), ..) => Target::Pointer(source),
+            (pointer, Some(id), _) => Target::Run {
+                repository: self.run_repository.unwrap_or_default(),
+                id,
+                name: match pointer {
+                    Some(PointerInput::Artifact(name)) => name,
+                    _ => prefix,
+                },
+            },
+            (Some(PointerInput::Artifact(name)), None, Some(repository)) => {
+                Target::ArtifactOf { repository, name }
+            }
+            (Some(PointerInput::Artifact(name)), None, None) => Target::Artifact(name),
+            (None, None, _) => match self.fingerprint {
+                Some(fingerprint) => Target::Fingerprint(fingerprint),
+                None if self.has_sources => Target::Inputs,
+                None => Target::Latest { git_ref: self.git_ref },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_exact_of_what_is_said_counts() {
+        let fingerprint = Digest::of(b"inputs");
+        let json = || PointerInput::Given(PointerSource::Json("{}".into()));
+        let named = || Some(PointerInput::Artifact("given".into()));
+        let all = Asked {
+            pointer: Some(json()),
+            run_id: None,
+            run_repository: Some("org/a".into()),
+            foreign: None,
+            fingerprint: Some(fingerprint),
+            has_sources: true,
+            git_ref: Some("main".into()),
+            artifact_name: Some("own".into()),
+        };
+        let elsewhere = Asked { foreign: Some("org/a".into()), ..all.clone() };
+        let run = |name: &str| Target::Run { repository: "org/a".into(), id: 7, name: name.into() };
+        let nothing = Asked {
+            pointer: None,
+            fingerprint: None,
+            has_sources: false,
+            artifact_name: None,
+            ..all.clone()
+        };
+        for (asked, target) in [
+            (all.clone(), Target::Pointer(PointerSource::Json("{}".into()))),
+            (Asked { pointer: named(), ..all.clone() }, Target::Artifact("given".into())),
+            (
+                Asked { pointer: named(), ..elsewhere.clone() },
+                Target::ArtifactOf { repository: "org/a".into(), name: "given".into() },
+            ),
+            (Asked { pointer: named(), run_id: Some(7), ..all.clone() }, run("given")),
+            (Asked { pointer: None, run_id: Some(7), ..all.clone() }, run("prefix")),
+            (Asked { pointer: None, ..all.clone() }, Target::Fingerprint(fingerprint)),
+            (Asked { pointer: None, fingerprint: None, ..all.clone() }, Target::Inputs),
+            (nothing.clone(), Target::Latest { git_ref: Some("main".into()) }),
+            (
+                Asked { artifact_name: Some("own".into()), ..nothing.clone() },
+                Target::Artifact("own".into()),
+            ),
+        ] {
+            assert_eq!(asked.clone().target(true, "prefix".into()), target, "{asked:?}");
+        }
+        // Where a model is saved, the name is for its own artifact.
+        let saved = Asked { artifact_name: Some("own".into()), git_ref: None, ..nothing };
+        assert_eq!(saved.target(false, "prefix".into()), Target::Latest { git_ref: None });
+    }
+}
