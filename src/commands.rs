@@ -91,13 +91,14 @@ impl Context {
             .transpose()?;
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs);
-        let is_foreign = settings.foreign.is_some();
-        if let Some(doubt) =
-            run.as_ref().filter(|_| !is_foreign).and_then(|run| scope::doubt(run, &own))
-        {
-            report.warn(&doubt);
-        }
-        let access = if is_foreign { scope::foreign(own) } else { own };
+        let access = if settings.foreign.is_some() {
+            scope::foreign(own)
+        } else {
+            if let Some(doubt) = run.as_ref().and_then(|run| scope::doubt(run, &own)) {
+                report.warn(&doubt);
+            }
+            own
+        };
         let results = ResultsService::from_environment(environment, report.mask())?;
         let rest = match &settings.github_token {
             Some(Secret(token)) => {
@@ -203,7 +204,7 @@ impl Context {
         });
         let (document, warnings) = observed
             .await
-            .map_err(|error| crate::Error::failed("hashing was interrupted").caused_by(error))??;
+            .map_err(|error| Error::failed("hashing was interrupted").caused_by(error))??;
         for warning in warnings {
             self.report.warn(&warning);
         }
@@ -271,7 +272,8 @@ async fn message(
     rest: Option<&Rest>,
     report: Report,
 ) -> Option<String> {
-    let run = run.filter(|_| rules.message.is_some())?;
+    rules.message.as_ref()?;
+    let run = run?;
     let Some(request) = &run.pull_request else { return run.message.clone() };
     let unknown = |error: &Error| {
         report.warn_of("the message of the pull request's last commit is not known", error)

@@ -57,8 +57,8 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
-        let escaped =
-            after.get(..2).filter(|_| *byte == b'%').and_then(|digits| hex::decode(digits).ok());
+        let digits = if *byte == b'%' { after.get(..2) } else { None };
+        let escaped = digits.and_then(|digits| hex::decode(digits).ok());
         rest = if escaped.is_some() { &after[2..] } else { after };
         bytes.extend(escaped.unwrap_or_else(|| vec![*byte]));
     }

@@ -70,7 +70,8 @@ impl StateFile {
         files.save_state(STATE, &text)
     }
 
-    /// Returns the handover once, `None` where there is none: some runners give post steps no state.
+    /// Returns the handover once, `None` where there is none: some runners give post steps no
+    /// state.
     pub fn take(&self, environment: &Environment) -> Option<Handover> {
         let given = environment.get(&format!("STATE_{STATE}")).map(str::to_owned);
         let kept: Kept = serde_json::from_str(&given.or_else(|| self.take_text())?).ok()?;

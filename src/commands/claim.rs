@@ -1,7 +1,7 @@
 //! Pointers that somebody hands over to say which model is meant.
 //!
-//! What such a pointer says counts only as far as the store's own pointer says so too: one that came
-//! as an artifact or from a job output is foreign bytes.
+//! What such a pointer says counts only as far as the store's own pointer says so too: one that
+//! came as an artifact or from a job output is foreign bytes.
 
 use super::Context;
 use crate::decide::trust::usable;

@@ -14,7 +14,8 @@ use crate::decide::promote::{
 use crate::error::{Error, Result};
 use crate::format::pointer::{Promotion, schema_for};
 use crate::format::{Digest, InputsDocument, Pointer, Scope, artifact};
-use crate::github::rest::{PullRequest, Rest};
+use crate::github::rest::{PullRequest, Rest, Run};
+use crate::settings::Settings;
 use crate::store::Condition;
 use crate::transfer::presence::{self, Gaps};
 use crate::workflow::RunContext;
@@ -30,8 +31,8 @@ struct Proof {
 /// Promotes where the user wants it and the run may; returns whether there is a trusted pointer
 /// now.
 pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
-    let Some(run) = ctx.run.as_ref().filter(|_| ctx.settings.promote) else { return false };
-    if !is_due(run, &ctx.access, &ctx.policy) {
+    let Some(run) = &ctx.run else { return false };
+    if !ctx.settings.promote || !is_due(run, &ctx.access, &ctx.policy) {
         return false;
     }
     match promote(ctx, run, document).await {
@@ -101,7 +102,6 @@ async fn proof(
     pull: &PullFacts,
     fingerprint: &Digest,
 ) -> Result<std::result::Result<(Proof, TrainingRun), String>> {
-    let settings = &ctx.settings;
     let scope = Scope::PullRequest(pull.number);
     let Some(stored) = ctx.catalog.pointer_bytes(&scope, fingerprint).await? else {
         return Ok(Err("it trained no model of these inputs".to_owned()));
@@ -121,15 +121,7 @@ async fn proof(
     let mut why = format!("no run of `{}` has ended for {}", here.workflow, pull.head_sha);
     let mut compared = BTreeMap::new();
     for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
-        let training = TrainingRun {
-            id: run.id,
-            facts: run.facts(),
-            head_sha: run.head_sha,
-            workflow: run.path,
-            called: run.referenced_workflows.map(|called| {
-                called.into_iter().map(|one| Called { path: one.path, sha: one.sha }).collect()
-            }),
-        };
+        let training = training_run(run);
         let refused = |fact: String| format!("run {}: {fact}", training.id);
         if let Err(fact) = trained_there(&training, pull, here) {
             why = refused(fact);
@@ -149,30 +141,46 @@ async fn proof(
             ));
             continue;
         }
-        why = refused("it has no artifact with the pointer that is in the store".to_owned());
-        let prefix = settings.artifact_prefix();
-        for found in rest.artifacts_of_run(&here.repository, training.id).await?.iter().rev() {
-            if found.expired || !artifact::is_own(&found.name, &prefix) {
+        match saved_by(ctx, rest, here, pull, &training, &stored, fingerprint).await? {
+            Ok(proof) => return Ok(Ok((proof, training))),
+            Err(fact) => why = refused(fact),
+        }
+    }
+    Ok(Err(why))
+}
+
+/// Looks for the artifact in which the run says that it saved the pointer.
+async fn saved_by(
+    ctx: &Context,
+    rest: &Rest,
+    here: &Here,
+    pull: &PullFacts,
+    training: &TrainingRun,
+    stored: &[u8],
+    fingerprint: &Digest,
+) -> Result<std::result::Result<Proof, String>> {
+    let Settings { namespace, model, .. } = &ctx.settings;
+    let prefix = ctx.settings.artifact_prefix();
+    let mut why = "it has no artifact with the pointer that is in the store".to_owned();
+    for found in rest.artifacts_of_run(&here.repository, training.id).await?.iter().rev() {
+        if found.expired || !artifact::is_own(&found.name, &prefix) {
+            continue;
+        }
+        let bytes = match rest.pointer_in(&here.repository, found).await {
+            Ok(bytes) => bytes,
+            // The next artifact may be the right one.
+            Err(error) => {
+                why = error.to_string();
                 continue;
             }
-            let bytes = match rest.pointer_in(&here.repository, found).await {
-                Ok(bytes) => bytes,
-                // Another one may be the right one.
-                Err(error) => {
-                    why = refused(error.to_string());
-                    continue;
-                }
-            };
-            let wanted =
-                Wanted { namespace: &settings.namespace, model: &settings.model, fingerprint };
-            match same_pointer(&stored, &bytes, &training, pull, wanted, ctx.now) {
-                Ok(pointer) => {
-                    let proof =
-                        Proof { pointer, stored: Digest::of(&stored), artifact_id: found.id };
-                    return Ok(Ok((proof, training)));
-                }
-                Err(fact) => why = refused(fact),
+        };
+        let wanted = Wanted { namespace, model, fingerprint };
+        match same_pointer(stored, &bytes, training, pull, wanted, ctx.now) {
+            Ok(pointer) => {
+                let proof = Proof { pointer, stored: Digest::of(stored), artifact_id: found.id };
+                return Ok(Ok(proof));
             }
+            Err(fact) => why = fact,
         }
     }
     Ok(Err(why))
@@ -250,6 +258,18 @@ async fn take_over(
     match ctx.catalog.pointer(&Scope::Trusted, &promoted.fingerprint).await? {
         Some((winner, _)) => Ok(Ok(winner)),
         None => Ok(Err("another run is writing the pointer".to_owned())),
+    }
+}
+
+fn training_run(run: Run) -> TrainingRun {
+    TrainingRun {
+        id: run.id,
+        facts: run.facts(),
+        head_sha: run.head_sha,
+        workflow: run.path,
+        called: run.referenced_workflows.map(|called| {
+            called.into_iter().map(|one| Called { path: one.path, sha: one.sha }).collect()
+        }),
     }
 }
 

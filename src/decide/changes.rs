@@ -116,11 +116,9 @@ fn files(set: InputSet, old: &[InputEntry], new: &[InputEntry]) -> Vec<Change> {
         match before.get(entry.path.as_str()) {
             Some(before) if (before.digest, before.size) == (entry.digest, entry.size) => {}
             Some(_) => changes.push(change(ChangeKind::Modified, None)),
-            None => match gone
-                .get_mut(&(entry.digest, entry.size))
-                .filter(|_| entry.size > 0)
-                .and_then(Vec::pop)
-            {
+            // Empty files are all alike.
+            None if entry.size == 0 => changes.push(change(ChangeKind::Added, None)),
+            None => match gone.get_mut(&(entry.digest, entry.size)).and_then(Vec::pop) {
                 Some(old_path) => changes.push(change(ChangeKind::Renamed, Some(old_path))),
                 None => changes.push(change(ChangeKind::Added, None)),
             },

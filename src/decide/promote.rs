@@ -198,7 +198,8 @@ fn workflow_file(path: &str) -> Option<&str> {
     let mut files = ends
         .map(|end| &path[..end])
         .filter(|file| file.ends_with(".yml") || file.ends_with(".yaml"));
-    files.next().filter(|_| files.next().is_none())
+    let file = files.next()?;
+    if files.next().is_none() { Some(file) } else { None }
 }
 
 /// Returns the pull request's pointer if the run's artifact holds the very same bytes, the run

@@ -66,15 +66,19 @@ fn merged_into(queued: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_fact_must_say_yes() {
-        let good = RunFacts {
+    fn good() -> RunFacts {
+        RunFacts {
             repository_id: Some(42),
             head_repository_id: Some(42),
             head_branch: Some("main".into()),
             event: "push".into(),
             conclusion: Some("success".into()),
-        };
+        }
+    }
+
+    #[test]
+    fn branches_are_trusted_by_name() {
+        let good = good();
         let named =
             ["release/*".to_owned(), "refs/heads/next".to_owned(), "refs/tags/v1".to_owned()];
         assert_eq!(usable(&good, "main", &[], &[]), Ok(()));
@@ -116,6 +120,11 @@ mod tests {
                 "{branch}"
             );
         }
+    }
+
+    #[test]
+    fn a_branch_that_is_read_anyway_is_trusted() {
+        let good = good();
         let own = RunFacts { head_branch: Some("feature/x".into()), ..good.clone() };
         let reads = [Scope::Branch("feature/x".into()), Scope::Trusted];
         assert_eq!(usable(&own, "main", &[], &reads), Ok(()));
@@ -131,6 +140,12 @@ mod tests {
         ] {
             assert!(usable(&bad, "main", &[], &reads).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn every_fact_must_say_yes() {
+        let good = good();
+        let named = ["release/*".to_owned(), "refs/heads/next".to_owned()];
         for bad in [
             RunFacts { head_repository_id: Some(43), ..good.clone() },
             RunFacts { head_repository_id: None, ..good.clone() },

@@ -12,6 +12,10 @@ use crate::github::oidc::Role;
 use crate::store::Location;
 use crate::workflow::RunContext;
 
+const WHEN_EMPTY: &[(&str, WhenEmpty)] =
+    &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)];
+const ON_ERROR: &[(&str, OnError)] = &[("fail", OnError::Fail), ("retrain", OnError::Retrain)];
+
 /// Resolves the inputs of a verb.
 ///
 /// # Errors
@@ -30,12 +34,8 @@ pub fn resolve(
     let model_path = reader.model_path(&given);
     let namespace = reader.namespace(run, &workspace);
     let model = reader.model();
-    let when_empty = reader.choice(
-        "if-no-files-found",
-        &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)],
-    );
-    let on_error =
-        reader.choice("on-error", &[("fail", OnError::Fail), ("retrain", OnError::Retrain)]);
+    let when_empty = reader.choice("if-no-files-found", WHEN_EMPTY);
+    let on_error = reader.choice("on-error", ON_ERROR);
     let destination = reader.destination(&workspace);
     // The image says that it is one. What somebody does with it by hand is their own business.
     if run.is_some() && environment.is_true("ML_CACHE_CONTAINER") {
@@ -46,10 +46,10 @@ pub fn resolve(
     let force = reader.force();
     let max_age = reader.max_age();
     let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);
-    let fail_on_miss = reader.boolean("fail-on-miss").unwrap_or(false);
-    let trusted_refs = reader.lines("trusted-refs");
+    let fail_on_miss = reader.boolean("fail-on-miss");
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
+    let trusted_refs = reader.lines("trusted-refs");
     let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
     if let Some(faults) = reader.into_faults() {
         return Err(faults);
@@ -61,12 +61,11 @@ pub fn resolve(
         check_credentials(environment, role.is_some(), s3.region.is_some())?;
     }
     let prefix = artifact_name.clone().unwrap_or_else(|| artifact::prefix(model.as_str()));
+    let role = role.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment));
     Ok(Settings {
         store,
         workspace,
-        role: role
-            .map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment))
-            .transpose()?,
+        role: role.transpose()?,
         s3,
         namespace,
         model,
@@ -84,7 +83,7 @@ pub fn resolve(
         max_age,
         promote: promote.unwrap_or(false),
         on_error: on_error.unwrap_or(OnError::Fail),
-        fail_on_miss,
+        fail_on_miss: fail_on_miss.unwrap_or(false),
         trusted_refs,
     })
 }

@@ -79,7 +79,7 @@ impl Asked {
             && self.pointer.is_none()
             && !self.has_sources;
         // Where nothing is saved, a name for the artifact can only say which one is meant.
-        let given_name = self.artifact_name.filter(|_| only_reads && names_nothing);
+        let given_name = if only_reads && names_nothing { self.artifact_name } else { None };
         let pointer = self.pointer.or_else(|| given_name.map(PointerInput::Artifact));
         match (pointer, self.run_id, self.foreign) {
             (Some(PointerInput::Given(source)), ..) => Target::Pointer(source),

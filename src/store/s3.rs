@@ -130,12 +130,12 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
         loader = loader.region(here.or_else(ProfileFileRegionProvider::new()));
     }
     let shared = loader.load().await;
-    match shared.credentials_provider().filter(|_| is_default) {
-        Some(found) => shared
+    match shared.credentials_provider() {
+        Some(found) if is_default => shared
             .into_builder()
             .credentials_provider(CredentialsSource::new(Hidden(found)))
             .build(),
-        None => shared,
+        _ => shared,
     }
 }
 

@@ -73,13 +73,7 @@ pub async fn restore(
         missing.try_for_each(|(file, _)| stage.allocate(&file.path, file.size))
     })?;
 
-    let wanted: Vec<Blob> = blobs
-        .into_iter()
-        .filter_map(|mut blob| {
-            blob.uses.retain(|used| !same[used.file]);
-            (!blob.uses.is_empty()).then_some(blob)
-        })
-        .collect();
+    let wanted = needed(blobs, &same);
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
     let task = |blob: Blob| {
@@ -107,6 +101,15 @@ pub async fn restore(
         fetched_bytes,
         unchanged_files,
     })
+}
+
+/// Returns the blobs that hold a part of a file that is not there yet.
+fn needed(blobs: Vec<Blob>, same: &[bool]) -> Vec<Blob> {
+    let needed = |mut blob: Blob| {
+        blob.uses.retain(|used| !same[used.file]);
+        (!blob.uses.is_empty()).then_some(blob)
+    };
+    blobs.into_iter().filter_map(needed).collect()
 }
 
 /// Reads every blob and returns a sentence about each that is missing or damaged.

@@ -3,6 +3,9 @@
 //! The text is looked at without comments and without test modules, and a rule that finds nothing
 //! where something was planted fails as well.
 
+mod imports;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -77,24 +80,19 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        about: "fingerprint knows neither store nor github",
-        applies: |path| is(path, "fingerprint"),
-        words: &["store::", "crate::store", "github::", "crate::github"],
-    },
-    Rule {
-        about: "store knows neither fingerprint nor github",
-        applies: |path| is(path, "store"),
-        words: &["fingerprint::", "crate::fingerprint", "github::", "crate::github"],
-    },
-    Rule {
-        about: "github knows neither store nor fingerprint",
-        applies: |path| is(path, "github"),
-        words: &["store::", "crate::store", "fingerprint::", "crate::fingerprint"],
-    },
-    Rule {
         about: "only the store knows its adapters",
         applies: |path| !is(path, "store"),
         words: &["store::s3", "store::local", "S3Store", "LocalStore"],
+    },
+    Rule {
+        about: "only catalog, transfer and store read and write objects",
+        applies: |path| !["catalog", "transfer", "store"].iter().any(|module| is(path, module)),
+        words: &["store.put", "store.get", "store.head", "store::read"],
+    },
+    Rule {
+        about: "an `if` or a `match` says it, not a filter that ignores its argument",
+        applies: |_| true,
+        words: &[".filter(|_|"],
     },
     Rule {
         about: "keys are spelled in store/layout alone",
@@ -230,10 +228,17 @@ fn untidy(sources: &[Source]) -> Vec<String> {
     let unfinished = ["TO DO", "FIX ME", "to do!(", "un implemented!(", "# [ignore"]
         .map(|word| word.replace(' ', ""));
     let mut found = Vec::new();
-    for Source { path, text } in sources {
+    for source in sources {
+        let Source { path, text } = source;
         let count = text.lines().count();
         if count > 900 {
             found.push(format!("{path}: {count} lines"));
+        }
+        if path.ends_with(".rs") {
+            found.extend(wide(source));
+        }
+        if path.starts_with("src/") {
+            found.extend(long_functions(source));
         }
         if path.ends_with(".rs") && !text.starts_with("//! ") {
             found.push(format!("{path}: the first line is not a `//!` comment"));
@@ -241,6 +246,66 @@ fn untidy(sources: &[Source]) -> Vec<String> {
         for (index, line) in text.lines().enumerate() {
             if unfinished.iter().any(|word| names(line, word)) {
                 found.push(format!("{path}:{}: {}", index + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// Every line over 100 columns.
+fn wide(Source { path, text }: &Source) -> Vec<String> {
+    let wide = text.lines().enumerate().filter(|(_, line)| line.chars().count() > 100);
+    wide.map(|(index, _)| format!("{path}:{}: over 100 columns", index + 1)).collect()
+}
+
+/// Every function of over 70 lines without a comment that says why: `// Over 70 lines: …`.
+fn long_functions(Source { path, text }: &Source) -> Vec<String> {
+    const HEADS: [&str; 6] = ["fn ", "pub fn ", "pub(", "async fn ", "pub async fn ", "const fn "];
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let body = line.trim_start();
+        if !HEADS.iter().any(|head| body.starts_with(head)) || !body.contains("fn ") {
+            continue;
+        }
+        let end = format!("{}}}", &line[..line.len() - body.len()]);
+        let length = lines[start..].iter().position(|line| *line == end).map_or(0, |at| at + 1);
+        let before = start.checked_sub(1).map_or("", |before| lines[before].trim());
+        if length > 70 && !before.starts_with("// Over 70 lines: ") {
+            found.push(format!("{path}:{}: a function of {length} lines", start + 1));
+        }
+    }
+    found
+}
+
+/// The floors that ARCHITECTURE.md gives the modules, the lowest one first.
+fn floors(page: &str) -> BTreeMap<String, usize> {
+    let mut floors = BTreeMap::new();
+    for line in page.lines() {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        let Some(floor) = cells.next().and_then(|cell| cell.parse().ok()) else { continue };
+        let names = cells.next().unwrap_or_default().split(',').map(|name| name.trim());
+        for name in names {
+            let name = name.trim_matches('`').to_owned();
+            assert_eq!(floors.insert(name.clone(), floor), None, "{name} stands there twice");
+        }
+    }
+    floors
+}
+
+/// Every import that goes up, or along a floor, and every module without a floor.
+fn climbs(sources: &[Source], floors: &BTreeMap<String, usize>) -> Vec<String> {
+    let room = |module: &str| module.split("::").next().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for (module, imported) in imports::imports(sources) {
+        let Some(own) = floors.get(&room(&module)) else {
+            found.push(format!("{module} has no floor in ARCHITECTURE.md"));
+            continue;
+        };
+        for other in imported {
+            let is_lower = floors.get(&room(&other)).is_some_and(|floor| floor < own);
+            if room(&other) != room(&module) && !is_lower {
+                found.push(format!("{module} imports {other}, which is not on a lower floor"));
             }
         }
     }
@@ -297,6 +362,42 @@ fn the_code_keeps_the_rules() {
 }
 
 #[test]
+fn imports_go_down_and_never_in_a_circle() {
+    let sources = sources();
+    let page = include_str!("../../ARCHITECTURE.md");
+    let floors = floors(page);
+    assert!(floors.len() > 20, "the table of floors was not read: {floors:?}");
+    let found = climbs(&sources, &floors);
+    assert!(found.is_empty(), "{} imports:\n{}", found.len(), found.join("\n"));
+    for name in floors.keys() {
+        let is_there = sources.iter().any(|source| source.path == format!("src/{name}.rs"));
+        assert!(is_there, "ARCHITECTURE.md has a floor for `{name}`, which is no module");
+    }
+    assert_eq!(imports::circle(&imports::imports(&sources)), None);
+}
+
+#[test]
+fn an_import_that_goes_up_is_found() {
+    let floors =
+        floors("| floor | modules |\n| --- | --- |\n| 0 | `low`, `flat` |\n| 1 | `high` |");
+    for (path, text, found) in [
+        ("src/low.rs", "use crate::high;", 1),
+        ("src/low.rs", "use crate::flat::f;", 1),
+        ("src/high.rs", "use crate::{low::{a, b}, flat};", 0),
+        ("src/high/more.rs", "use super::x; use crate::high::y;", 0),
+        ("src/new.rs", "", 1),
+    ] {
+        let sources = [
+            source("src/low.rs", "//! L.\n"),
+            source("src/flat.rs", "//! F.\n"),
+            source("src/high.rs", "//! H.\n"),
+            source(path, &format!("//! X.\n{text}\n")),
+        ];
+        assert_eq!(climbs(&sources, &floors).len(), found, "{path}: {text}");
+    }
+}
+
+#[test]
 fn the_files_are_short_introduced_and_finished() {
     let found = untidy(&sources());
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -332,11 +433,9 @@ fn a_planted_violation_is_found_and_shown() {
         ("src/decide/commit.rs", "let now = Timestamp::now();"),
         ("src/decide/verdict.rs", "use std::{fs, io}; use std::fs;"),
         ("src/format/head.rs", "use std::fs;"),
-        ("src/fingerprint/walk.rs", "use crate::store::Key;"),
-        ("src/fingerprint.rs", "use crate::{error, github::event};"),
-        ("src/store/layout.rs", "use crate::fingerprint;"),
-        ("src/github.rs", "fn f(key: store::Key) {}"),
         ("src/transfer.rs", "use crate::store::s3;"),
+        ("src/commands/save.rs", "ctx.store.put(&key, payload).await?;"),
+        ("src/decide/force.rs", "let x = it.filter(|_| holds);"),
         ("src/commands/save.rs", "let store: LocalStore = open();"),
         ("src/store/local.rs", "let key = \"v1/blobs/x\";"),
         ("src/commands/plan.rs", "let url = \"https://x/v1/trusted\"; // a comment"),
@@ -386,9 +485,16 @@ fn an_untidy_file_is_found() {
     let long = format!("//! Long.\n{}", "\n".repeat(900));
     let unfinished = format!("//! Planted.\nfn f() {{ {}() }}", ["to", "do!"].concat());
     let ignored = format!("//! Planted.\n{}ignore]", "#[");
-    for (path, text) in
-        [("a.rs", long.as_str()), ("a.rs", "fn f() {}"), ("a.rs", &unfinished), ("a.rs", &ignored)]
-    {
+    let wide = format!("//! Planted.\n// {}", "x".repeat(98));
+    let endless = format!("//! Planted.\nfn f() {{\n{}}}\n", "    x();\n".repeat(69));
+    for (path, text) in [
+        ("a.rs", long.as_str()),
+        ("a.rs", "fn f() {}"),
+        ("a.rs", &unfinished),
+        ("a.rs", &ignored),
+        ("a.rs", &wide),
+        ("src/a.rs", &endless),
+    ] {
         assert_eq!(untidy(&[source(path, text)]).len(), 1, "{text}");
     }
     assert_eq!(

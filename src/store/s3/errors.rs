@@ -6,6 +6,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::{Key, StoreError, StoreErrorKind as Kind};
+use crate::error::Error;
 use crate::sanitize;
 
 /// Turns any SDK error into a store error with a reason and, where one is known, a hint.
@@ -35,6 +36,7 @@ where
 
 const REACH: &str = "check `endpoint-url` and `region`, and that this machine can reach the store";
 
+// Over 70 lines: it is the whole table of S3's answers, to be read from top to bottom.
 fn answered(
     action: &'static str,
     key: &Key,
@@ -161,7 +163,7 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
 }
 
 /// Returns the error of a role's credentials, where there is one among the causes.
-fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a crate::Error> {
+fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     causes(error).into_iter().find_map(|cause| cause.downcast_ref())
 }
 
