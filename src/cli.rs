@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::environment::Environment;
+use crate::error::EXIT_CODES;
 use crate::settings::{INPUTS, Input, RawInputs, Verb};
 
 /// Variables that hold the token where none is typed; the first one counts.
@@ -119,16 +120,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
 }
 
 fn definition() -> clap::Command {
+    let in_short = |meaning: &'static str| meaning.split([';', ',']).next().unwrap_or(meaning);
+    let exit_codes: Vec<String> =
+        EXIT_CODES.iter().map(|(code, it)| format!("{code} {}", in_short(it))).collect();
     clap::Command::new("ml-cache")
         .version(env!("CARGO_PKG_VERSION"))
         .about(
             "Train a model again only when its data, code or keys changed; otherwise restore it, \
              verified byte for byte",
         )
-        .after_help(
-            "Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 stored bytes are damaged; \
-             `run` keeps the exit code of a failed training.",
-        )
+        .after_help(format!(
+            "Exit codes: {}; `run` keeps the exit code of a failed training.",
+            exit_codes.join(", ")
+        ))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(Verb::COMMANDS.iter().map(|verb| subcommand(*verb)))

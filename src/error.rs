@@ -25,6 +25,15 @@ pub enum Kind {
     Exit(u8),
 }
 
+/// The exit codes and what they mean, for the help and the reference.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "failed"),
+    (2, "bad input; the message names every input that cannot be used, and the accepted forms"),
+    (3, "not found, where `fail-on-miss` holds"),
+    (4, "stored bytes are missing or damaged; nothing was restored"),
+];
+
 /// A failure with its cause and hints.
 ///
 /// Displays as the message alone; [`Error::render`] adds causes and hints.

@@ -38,7 +38,7 @@ impl Reader<'_> {
             [one] => one.clone(),
             many => format!("{} inputs cannot be used:\n  {}", many.len(), many.join("\n  ")),
         };
-        let hint = "`ml-cache VERB --help` and the README list every input";
+        let hint = "see `ml-cache VERB --help` or docs/reference.md for every input";
         Some(Error::bad_input(message).hint(hint))
     }
 

@@ -10,13 +10,13 @@
 )]
 
 mod action;
-mod agreement;
 mod architecture;
 mod bad_input;
 mod careless;
 mod conformance;
 mod damage;
 mod flow;
+mod generated;
 mod golden;
 mod independent;
 mod kill;
