@@ -23,7 +23,7 @@ use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::format::{Digest, InputsDocument, Pointer, Scope};
+use crate::format::{Fingerprint, InputsDocument, Pointer, Scope};
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
@@ -159,7 +159,7 @@ impl Context {
     ///
     /// # Errors
     /// A store that could not be read, or content that cannot be trusted.
-    pub async fn find_pointer(&self, fingerprint: &Digest) -> Result<Option<Pointer>> {
+    pub async fn find_pointer(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
         self.catalog.first_pointer(&self.access.reads, fingerprint).await
     }
 

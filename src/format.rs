@@ -10,6 +10,7 @@ use serde_json::Value;
 pub mod artifact;
 pub mod digest;
 pub mod head;
+pub mod ids;
 pub mod inputs;
 pub mod manifest;
 pub mod name;
@@ -17,6 +18,7 @@ pub mod pointer;
 
 pub use digest::{Digest, Hasher};
 pub use head::Head;
+pub use ids::{BlobId, Fingerprint, InputsId, ManifestId, Nonce, ZipId};
 pub use inputs::{InputEntry, InputsDocument};
 pub use manifest::Manifest;
 pub use name::{ModelName, Namespace, Scope};

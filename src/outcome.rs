@@ -9,8 +9,10 @@ pub mod describe;
 use serde_json::{Value, json};
 
 use crate::decide::{Change, Reason};
-use crate::format::inputs::Fingerprint;
-use crate::format::{Digest, InputEntry, InputsDocument, ModelName, Namespace, Pointer, Scope};
+use crate::format::inputs::InputDigests;
+use crate::format::{
+    Fingerprint, InputEntry, InputsDocument, ModelName, Namespace, Pointer, Scope,
+};
 use crate::github::artifact::Uploaded;
 use crate::transfer::download::Restored;
 use describe::{files_and_bytes, made_by};
@@ -33,7 +35,7 @@ pub struct Outcome {
     /// The inputs, where they were read.
     pub inputs: Option<Inputs>,
     /// The digest that decides.
-    pub fingerprint: Option<Digest>,
+    pub fingerprint: Option<Fingerprint>,
     /// Where the run's pointers go, where that matters: `None` in it means nowhere.
     pub scope: Option<Option<Scope>>,
     /// The scopes that were searched in vain.
@@ -114,7 +116,7 @@ impl Ending {
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     /// Their digests.
-    pub digests: Fingerprint,
+    pub digests: InputDigests,
     /// Number and bytes of the data files.
     pub data: (u64, u64),
     /// Number and bytes of the files of training code.
@@ -129,7 +131,7 @@ impl Inputs {
             (entries.len() as u64, bytes)
         };
         Self {
-            digests: document.fingerprint(),
+            digests: document.digests(),
             data: size(&document.data),
             training: size(&document.training),
         }

@@ -17,7 +17,7 @@ use jiff::SignedDuration;
 use crate::decide::force::ForceRules;
 use crate::fingerprint::patterns::trim;
 use crate::fingerprint::{Patterns, Sources, WhenEmpty};
-use crate::format::{Digest, ModelName, Namespace, artifact};
+use crate::format::{Fingerprint, ModelName, Namespace, artifact};
 use crate::github::oidc::Role;
 use crate::store::{Location, S3Options};
 
@@ -67,7 +67,7 @@ pub struct Settings {
     /// Which model is meant, where one is to be found.
     pub target: Target,
     /// The fingerprint that the model must have: of a save, that of the plan.
-    pub fingerprint: Option<Digest>,
+    pub fingerprint: Option<Fingerprint>,
     /// Another repository than the run's own, whose models are meant.
     pub foreign: Option<String>,
     /// The token for GitHub's API.

@@ -8,7 +8,7 @@ use crate::commands::handover::Handover;
 use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::inputs::MAX_DOCUMENT_BYTES;
-use crate::format::{Digest, InputsDocument};
+use crate::format::{Digest, InputsDocument, InputsId};
 use crate::github::file_command::FileCommands;
 use crate::ownership::Owner;
 use crate::regular_file;
@@ -23,8 +23,8 @@ const MAX_STATE: usize = 64 << 10;
 struct Kept {
     #[serde(flatten)]
     handover: Handover,
-    /// The file and its digest.
-    document: Option<(PathBuf, Digest)>,
+    /// The file and its id.
+    document: Option<(PathBuf, InputsId)>,
 }
 
 /// Where the main step leaves the handover.
@@ -92,11 +92,11 @@ impl StateFile {
 }
 
 /// Keeps the inputs for the post step; without them it can only say that something changed.
-fn keep_document(temp: &Path, document: &InputsDocument) -> Option<(PathBuf, Digest)> {
+fn keep_document(temp: &Path, document: &InputsDocument) -> Option<(PathBuf, InputsId)> {
     let text = document.to_text();
-    let digest = Digest::of(text.as_bytes());
-    let path = temp.join(format!("ml-cache-{}.zst", digest.short()));
+    let id = InputsId::of(text.as_bytes());
+    let path = temp.join(format!("ml-cache-{}.zst", id.digest().short()));
     std::fs::write(&path, InputsDocument::compress(&text).ok()?).ok()?;
     Owner::of(temp).adopt(&path).ok()?;
-    Some((path, digest))
+    Some((path, id))
 }

@@ -7,8 +7,8 @@ use crate::decide::verdict::{Found, Lookup};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
-    Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head, inputs, manifest,
-    pointer,
+    Fingerprint, FormatError, Head, InputsDocument, Manifest, ManifestId, Pointer, Scope, head,
+    inputs, manifest, pointer,
 };
 use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence::{self, Gaps};
@@ -21,7 +21,7 @@ impl Catalog {
     pub async fn pointer(
         &self,
         scope: &Scope,
-        fingerprint: &Digest,
+        fingerprint: &Fingerprint,
     ) -> Result<Option<(Pointer, Version)>> {
         let key = self.pointer_key(scope, fingerprint);
         let Some((bytes, version)) = self.read(&key, pointer::MAX_BYTES).await? else {
@@ -40,7 +40,7 @@ impl Catalog {
     pub async fn pointer_bytes(
         &self,
         scope: &Scope,
-        fingerprint: &Digest,
+        fingerprint: &Fingerprint,
     ) -> Result<Option<Bytes>> {
         let found = self.read(&self.pointer_key(scope, fingerprint), pointer::MAX_BYTES).await?;
         Ok(found.map(|(bytes, _)| bytes))
@@ -53,7 +53,7 @@ impl Catalog {
     pub async fn first_pointer(
         &self,
         scopes: &[Scope],
-        fingerprint: &Digest,
+        fingerprint: &Fingerprint,
     ) -> Result<Option<Pointer>> {
         check_readable(scopes)?;
         for scope in scopes {
@@ -73,7 +73,7 @@ impl Catalog {
         let Some((bytes, _)) = self.read(&key, manifest::MAX_BYTES).await? else {
             return Ok(None);
         };
-        let found = Digest::of(&bytes);
+        let found = ManifestId::of(&bytes);
         if found != pointer.manifest.digest || bytes.len() as u64 != pointer.manifest.size {
             let damage = format!("`{key}` is damaged: its content has the digest {found}");
             return Err(Error::integrity(damage).hint(
@@ -97,7 +97,7 @@ impl Catalog {
     ///
     /// # Errors
     /// A manifest that is gone; a store that could not be looked at.
-    pub async fn manifest_reference(&self, digest: &Digest) -> Result<Reference> {
+    pub async fn manifest_reference(&self, digest: &ManifestId) -> Result<Reference<ManifestId>> {
         let found = self.store.head(&layout::manifest(digest)).await?;
         let size = found.map(|meta| meta.size).ok_or_else(|| gone(digest))?;
         Ok(Reference { digest: *digest, size })
@@ -107,7 +107,7 @@ impl Catalog {
     ///
     /// # Errors
     /// No scopes; a store that could not be read, or content that cannot be trusted.
-    pub async fn model(&self, scopes: &[Scope], fingerprint: &Digest) -> Result<Lookup> {
+    pub async fn model(&self, scopes: &[Scope], fingerprint: &Fingerprint) -> Result<Lookup> {
         check_readable(scopes)?;
         let mut best = Lookup::Absent;
         for scope in scopes {
@@ -185,7 +185,7 @@ impl Catalog {
         Ok(Some(document))
     }
 
-    pub(super) fn pointer_key(&self, scope: &Scope, fingerprint: &Digest) -> Key {
+    pub(super) fn pointer_key(&self, scope: &Scope, fingerprint: &Fingerprint) -> Key {
         layout::pointer(scope, &self.namespace, &self.model, fingerprint)
     }
 
@@ -207,7 +207,7 @@ pub fn may_not_read() -> Error {
     Error::failed("GitHub gives this run no right to read caches (ACTIONS_CACHE_MODE)")
 }
 
-fn gone(manifest: &Digest) -> Error {
+fn gone(manifest: &ManifestId) -> Error {
     Error::integrity(format!("the manifest {manifest} is gone from the store"))
 }
 

@@ -8,7 +8,9 @@ use super::Catalog;
 use crate::decide::head::must_move;
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
-use crate::format::{Digest, FormatError, Head, InputsDocument, Manifest, Pointer, Scope, head};
+use crate::format::{
+    FormatError, Head, InputsDocument, InputsId, Manifest, ManifestId, Nonce, Pointer, Scope, head,
+};
 use crate::store::{Condition, Payload, StoreErrorKind, layout};
 use crate::transfer::upload;
 
@@ -40,11 +42,12 @@ impl Catalog {
     ///
     /// # Errors
     /// A manifest over its limits; a store that cannot be written.
-    pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference> {
+    pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference<ManifestId>> {
         let too_large =
             |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
         let payload = Payload::new(manifest.to_bytes().map_err(too_large)?);
-        let reference = Reference { digest: payload.digest, size: payload.bytes.len() as u64 };
+        let reference =
+            Reference { digest: ManifestId::new(payload.digest), size: payload.bytes.len() as u64 };
         upload::put_addressed(&self.store, &layout::manifest(&reference.digest), payload).await?;
         Ok(reference)
     }
@@ -53,9 +56,10 @@ impl Catalog {
     ///
     /// # Errors
     /// A document over its limits; a store that cannot be written.
-    pub async fn keep_inputs(&self, document: &InputsDocument) -> Result<Reference> {
+    pub async fn keep_inputs(&self, document: &InputsDocument) -> Result<Reference<InputsId>> {
         let text = document.to_text();
-        let reference = Reference { digest: Digest::of(text.as_bytes()), size: text.len() as u64 };
+        let reference =
+            Reference { digest: InputsId::of(text.as_bytes()), size: text.len() as u64 };
         let packed = InputsDocument::compress(&text)
             .map_err(|error| Error::bad_input("the inputs cannot be kept").caused_by(error))?;
         let key = layout::inputs(&reference.digest);
@@ -139,7 +143,7 @@ pub fn now() -> Timestamp {
     now.round(Unit::Second).unwrap_or(now)
 }
 
-/// Returns 128 random bits in hex.
-pub fn nonce() -> String {
-    format!("{:032x}", rand::random::<u128>())
+/// Returns a new nonce.
+pub fn nonce() -> Nonce {
+    Nonce::new(rand::random())
 }

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::format::pointer::Forced;
-use crate::format::{Digest, InputsDocument};
+use crate::format::{Fingerprint, InputsDocument, Nonce};
 
 /// What a save must know of the plan that it completes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handover {
     /// The fingerprint that was planned.
-    pub fingerprint: Digest,
+    pub fingerprint: Fingerprint,
     /// The inputs that were planned, to name what changed since; they are kept apart.
     #[serde(skip)]
     pub document: Option<InputsDocument>,
@@ -33,7 +33,7 @@ pub enum Seen {
     /// There was none.
     Nothing,
     /// This one, by its nonce.
-    Pointer(String),
+    Pointer(Nonce),
 }
 
 /// What became of the stored model that a plan found.

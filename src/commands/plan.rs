@@ -5,7 +5,7 @@ use super::{Context, promote};
 use crate::decide::verdict::{Lookup, decide};
 use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
-use crate::format::inputs::Fingerprint;
+use crate::format::inputs::InputDigests;
 use crate::format::{InputsDocument, Pointer};
 use crate::outcome::{Ending, Inputs, Outcome};
 use crate::settings::OnError;
@@ -54,7 +54,7 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
 /// As [`execute`].
 pub async fn observe(ctx: &Context) -> Result<Planned> {
     let document = ctx.observe_inputs().await?;
-    let inputs = document.fingerprint();
+    let inputs = document.digests();
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {
         Ok(seen) => seen,
         // Damage is never an outage: nobody may paper over it by training.
@@ -69,10 +69,10 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         }
     };
     if matches!(looked_up, Lookup::Absent) && promote::attempt(ctx, &document).await {
-        looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.all).await?;
+        looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.fingerprint).await?;
     }
     let (baseline, before) = baseline.unzip();
-    let old = before.as_ref().map(InputsDocument::fingerprint);
+    let old = before.as_ref().map(InputsDocument::digests);
     let decision = decide(&inputs, &looked_up, old.as_ref(), &ctx.policy, ctx.now);
     let changes = match (&decision, &before) {
         (Decision::Train(_), Some(before)) => changes::between(before, &document),
@@ -88,9 +88,9 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
 
 async fn look(
     ctx: &Context,
-    inputs: &Fingerprint,
+    inputs: &InputDigests,
 ) -> Result<(Lookup, Option<(Pointer, InputsDocument)>)> {
-    let looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.all).await?;
+    let looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.fingerprint).await?;
     if !matches!(looked_up, Lookup::Absent) {
         return Ok((looked_up, None));
     }
@@ -126,7 +126,7 @@ impl Planned {
         Outcome {
             reason: Some(why.reason),
             explanation: why.explanation,
-            fingerprint: Some(inputs.digests.all),
+            fingerprint: Some(inputs.digests.fingerprint),
             inputs: Some(inputs),
             scope: Some(ctx.access.read_only.is_none().then(|| ctx.access.own.clone())),
             changes: self.changes.clone(),
@@ -139,7 +139,7 @@ impl Planned {
     /// Returns what the save must know that completes this plan.
     pub fn handover(&self, ctx: &Context, stored: Stored) -> Handover {
         Handover {
-            fingerprint: self.document.fingerprint().all,
+            fingerprint: self.document.digests().fingerprint,
             document: Some(self.document.clone()),
             seen: self.seen.clone(),
             stored,

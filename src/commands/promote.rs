@@ -13,7 +13,7 @@ use crate::decide::promote::{
 };
 use crate::error::{Error, Result};
 use crate::format::pointer::{Promotion, schema_for};
-use crate::format::{Digest, InputsDocument, Pointer, Scope, artifact};
+use crate::format::{Digest, Fingerprint, InputsDocument, Pointer, Scope, artifact};
 use crate::github::rest::{PullRequest, Rest, Run};
 use crate::settings::Settings;
 use crate::store::Condition;
@@ -76,7 +76,7 @@ async fn promote(
         sha: run.sha.clone(),
         workflow: workflow.to_owned(),
     };
-    let fingerprint = document.fingerprint().all;
+    let fingerprint = document.digests().fingerprint;
     let mut why = format!("no pull request was merged by {}", run.sha);
     for pull in rest.pull_requests_of_commit(&run.repository, &run.sha).await? {
         let pull = pull_facts(&pull);
@@ -100,7 +100,7 @@ async fn proof(
     rest: &Rest,
     here: &Here,
     pull: &PullFacts,
-    fingerprint: &Digest,
+    fingerprint: &Fingerprint,
 ) -> Result<std::result::Result<(Proof, TrainingRun), String>> {
     let scope = Scope::PullRequest(pull.number);
     let Some(stored) = ctx.catalog.pointer_bytes(&scope, fingerprint).await? else {
@@ -157,7 +157,7 @@ async fn saved_by(
     pull: &PullFacts,
     training: &TrainingRun,
     stored: &[u8],
-    fingerprint: &Digest,
+    fingerprint: &Fingerprint,
 ) -> Result<std::result::Result<Proof, String>> {
     let Settings { namespace, model, .. } = &ctx.settings;
     let prefix = ctx.settings.artifact_prefix();

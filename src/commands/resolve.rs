@@ -4,7 +4,7 @@ use super::Context;
 use super::claim::{self, Claim};
 use crate::decide::{Reason, Why};
 use crate::error::{Error, Result};
-use crate::format::{Digest, Pointer};
+use crate::format::{Fingerprint, Pointer};
 use crate::outcome::{Ending, Inputs, Outcome, describe};
 use crate::settings::Target;
 use crate::transfer::presence::Gaps;
@@ -27,7 +27,7 @@ pub enum Resolution {
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     /// Its fingerprint.
-    pub fingerprint: Option<Digest>,
+    pub fingerprint: Option<Fingerprint>,
     /// The inputs, where they were read to find it.
     pub inputs: Option<Inputs>,
 }
@@ -122,7 +122,7 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
         }
         Target::Inputs => {
             let inputs = Inputs::of(&ctx.observe_inputs().await?);
-            known = Known { fingerprint: Some(inputs.digests.all), inputs: Some(inputs) };
+            known = Known { fingerprint: Some(inputs.digests.fingerprint), inputs: Some(inputs) };
             return stored(ctx, known).await;
         }
         Target::Latest { .. } => {

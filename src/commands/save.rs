@@ -14,7 +14,7 @@ use crate::decide::commit::{self, Commit, Existing};
 use crate::decide::{Reason, changes};
 use crate::error::{Error, Result};
 use crate::format::pointer::schema_for;
-use crate::format::{Digest, InputsDocument, Manifest, Pointer, artifact};
+use crate::format::{Fingerprint, InputsDocument, Manifest, Nonce, Pointer, artifact};
 use crate::github::artifact::Uploaded;
 use crate::outcome::{Ending, Inputs, Outcome, Sent, describe};
 use crate::store::Condition;
@@ -34,12 +34,12 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     let document = ctx.observe_inputs().await?;
     let inputs = Inputs::of(&document);
     let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
-    if let Some(planned) = planned.filter(|planned| *planned != inputs.digests.all) {
+    if let Some(planned) = planned.filter(|planned| *planned != inputs.digests.fingerprint) {
         let then = handover.as_ref().and_then(|it| it.document.as_ref());
         return Err(drift(ctx, &planned, &document, then).await);
     }
     let outcome = Outcome {
-        fingerprint: Some(inputs.digests.all),
+        fingerprint: Some(inputs.digests.fingerprint),
         inputs: Some(inputs),
         ..ctx.outcome(Ending::NotSaved)
     };
@@ -50,7 +50,7 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     }
     // Looked at even where the plan knows it: a store that cannot be used must show before
     // gigabytes were sent to it.
-    let present = ctx.catalog.pointer(&ctx.access.own, &inputs.digests.all).await?;
+    let present = ctx.catalog.pointer(&ctx.access.own, &inputs.digests.fingerprint).await?;
     let base = match handover.as_ref().map_or(&Seen::Unknown, |it| &it.seen) {
         Seen::Unknown => present.map(|(pointer, _)| pointer.nonce),
         Seen::Nothing => None,
@@ -63,7 +63,7 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
         upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, took).await?;
     let trained = draft.manifest.digest;
-    let (pointer, saved) = commit(ctx, draft, base.as_deref(), unusable).await?;
+    let (pointer, saved) = commit(ctx, draft, base.as_ref(), unusable).await?;
     ctx.move_head(&pointer).await;
 
     let was_there = base.as_ref() == Some(&pointer.nonce);
@@ -137,7 +137,7 @@ async fn keep(
         namespace: ctx.settings.namespace.clone(),
         model: ctx.settings.model.clone(),
         scope: ctx.access.own.clone(),
-        fingerprint: document.fingerprint().all,
+        fingerprint: document.digests().fingerprint,
         generation: 1,
         manifest: stored,
         inputs,
@@ -184,7 +184,7 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
 /// Says which inputs are not those of the plan, as exactly as can be known.
 async fn drift(
     ctx: &Context,
-    planned: &Digest,
+    planned: &Fingerprint,
     now: &InputsDocument,
     then: Option<&InputsDocument>,
 ) -> Error {
@@ -204,7 +204,7 @@ async fn drift(
         },
     };
     if differences.is_empty() {
-        return error(format!(": fingerprint {}, planned {planned}", now.fingerprint().all));
+        return error(format!(": fingerprint {}, planned {planned}", now.digests().fingerprint));
     }
     let mut lines = vec![format!(": other than {than}:")];
     lines.extend(differences.iter().take(SHOWN).map(describe::change));
@@ -223,7 +223,7 @@ async fn earlier(ctx: &Context) -> Option<InputsDocument> {
 async fn commit(
     ctx: &Context,
     draft: Pointer,
-    base: Option<&str>,
+    base: Option<&Nonce>,
     unusable: bool,
 ) -> Result<(Pointer, bool)> {
     for _ in 0..ATTEMPTS {
@@ -242,7 +242,7 @@ async fn commit(
         let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
             pointer,
             complete,
-            is_base: base == Some(pointer.nonce.as_str()),
+            is_base: base == Some(&pointer.nonce),
             unusable,
         });
         let (generation, previous, condition) = match (

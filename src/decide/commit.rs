@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::verdict::{Policy, expired};
 use crate::format::pointer::{MAX_PREVIOUS, Previous};
-use crate::format::{Digest, Pointer};
+use crate::format::{ManifestId, Pointer};
 
 /// The pointer that is in the way of a new one.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub enum Commit {
 /// Decides what happens to the pointer of a fingerprint that was trained again.
 pub fn commit(
     existing: Option<Existing<'_>>,
-    manifest: &Digest,
+    manifest: &ManifestId,
     policy: &Policy,
     now: Timestamp,
 ) -> Commit {
@@ -69,7 +69,7 @@ mod tests {
         let pointer =
             Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
         let now = pointer.created_at + SignedDuration::from_hours(48);
-        let other = Digest::of(b"other");
+        let other = ManifestId::of(b"other");
         let always = Policy::default();
         let by_input =
             Forced { by: None, source: ForceSource::Input, detail: "force-retrain".to_owned() };

@@ -15,14 +15,14 @@ pub fn must_move(current: Option<&Head>, pointer: &Pointer, run_id: u64) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Digest;
+    use crate::format::Fingerprint;
 
     #[test]
     fn an_older_run_never_moves_a_head() {
         let head = Head::parse(include_bytes!("../../tests/it/golden/v1/head.json")).unwrap();
         let pointer =
             Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
-        let other = Pointer { fingerprint: Digest::of(b"reverted"), ..pointer.clone() };
+        let other = Pointer { fingerprint: Fingerprint::of(b"reverted"), ..pointer.clone() };
         for (current, pointer, run_id, moves) in [
             (None, &pointer, 1, true),
             (Some(&head), &pointer, head.run_id, false),

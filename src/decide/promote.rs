@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::scope::Access;
 use super::verdict::Policy;
-use crate::format::{Digest, ModelName, Namespace, Pointer, Scope};
+use crate::format::{Fingerprint, ModelName, Namespace, Pointer, Scope};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
@@ -47,7 +47,7 @@ pub struct Wanted<'a> {
     /// Which model.
     pub model: &'a ModelName,
     /// From which inputs.
-    pub fingerprint: &'a Digest,
+    pub fingerprint: &'a Fingerprint,
 }
 
 /// Returns whether the run may take over anything: a push to the default branch that may write, and

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::format::inputs::Fingerprint;
+use crate::format::inputs::InputDigests;
 use crate::format::pointer::Forced;
 use crate::format::{Pointer, Scope};
 
@@ -142,9 +142,9 @@ impl Decision {
 
 /// Decides. `baseline` are the digests of the model that this ref used last, if any.
 pub fn decide(
-    inputs: &Fingerprint,
+    inputs: &InputDigests,
     lookup: &Lookup,
-    baseline: Option<&Fingerprint>,
+    baseline: Option<&InputDigests>,
     policy: &Policy,
     now: Timestamp,
 ) -> Decision {
@@ -187,7 +187,7 @@ pub fn expired(pointer: &Pointer, policy: &Policy, now: Timestamp) -> Option<Sig
     policy.max_age.filter(|limit| age > *limit).map(|_| age)
 }
 
-fn difference(old: &Fingerprint, new: &Fingerprint) -> (Reason, &'static str) {
+fn difference(old: &InputDigests, new: &InputDigests) -> (Reason, &'static str) {
     match (old.data != new.data, old.training != new.training, old.extra != new.extra) {
         (true, false, false) => (Reason::DataChanged, "the data changed since the last model"),
         (false, true, false) => {

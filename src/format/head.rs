@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FormatError, from_json, strict, to_json};
+use super::{Fingerprint, FormatError, ManifestId, Nonce, from_json, strict, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/head/v1";
@@ -20,19 +20,19 @@ pub struct Head {
     #[serde(rename = "ref")]
     pub git_ref: String,
     /// The inputs of the model.
-    pub fingerprint: Digest,
+    pub fingerprint: Fingerprint,
     /// The generation of its pointer.
     pub generation: u64,
     /// Its manifest.
-    pub manifest: Digest,
+    pub manifest: ManifestId,
     /// The run that moved the head; 0 outside of GitHub Actions.
     pub run_id: u64,
     /// The commit of that run; empty outside of GitHub Actions.
     pub sha: String,
     /// When it was moved, in UTC.
     pub updated_at: Timestamp,
-    /// 128 random bits in hex.
-    pub nonce: String,
+    /// So that no two heads are alike.
+    pub nonce: Nonce,
 }
 
 impl Head {

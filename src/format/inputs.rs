@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use super::{Digest, FormatError, Hasher};
+use super::{Digest, Fingerprint, FormatError, Hasher, InputsId};
 
 /// The first line of an inputs document.
 pub const DOCUMENT_SCHEMA: &str = "ml-cache/inputs-document/v1";
@@ -73,9 +73,9 @@ pub struct InputsDocument {
     pub extra: BTreeMap<String, String>,
 }
 
-/// The four digests of some inputs.
+/// The digests of some inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
+pub struct InputDigests {
     /// Over the data list.
     pub data: Digest,
     /// Over the training list.
@@ -83,12 +83,12 @@ pub struct Fingerprint {
     /// Over the extra keys.
     pub extra: Digest,
     /// Over the three above: what decides whether to train.
-    pub all: Digest,
+    pub fingerprint: Fingerprint,
 }
 
 impl InputsDocument {
     /// Returns the digests that docs/formats.md defines.
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub fn digests(&self) -> InputDigests {
         let data = list_digest(&self.data);
         let training = list_digest(&self.training);
         let mut hasher = Hasher::default();
@@ -97,7 +97,7 @@ impl InputsDocument {
             hasher.update(line.as_bytes());
         }
         let extra = hasher.finish();
-        let all = Digest::of(
+        let fingerprint = Fingerprint::of(
             format!(
                 "ml-cache/fingerprint/v1\ndata {}\ntraining {}\nextra {}\n",
                 data.hex(),
@@ -106,7 +106,7 @@ impl InputsDocument {
             )
             .as_bytes(),
         );
-        Fingerprint { data, training, extra, all }
+        InputDigests { data, training, extra, fingerprint }
     }
 
     /// Returns the document's text, which its digest is over.
@@ -138,7 +138,7 @@ impl InputsDocument {
     ///
     /// # Errors
     /// Bytes that unpack to too much, have another digest, or are not such a document.
-    pub fn parse(stored: &[u8], digest: &Digest) -> Result<Self, FormatError> {
+    pub fn parse(stored: &[u8], id: &InputsId) -> Result<Self, FormatError> {
         let decoder =
             zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
         let mut bytes = Vec::new();
@@ -149,8 +149,8 @@ impl InputsDocument {
         if bytes.len() > MAX_DOCUMENT_BYTES {
             return Err(bad(format!("it unpacks to more than {MAX_DOCUMENT_BYTES} bytes")));
         }
-        if Digest::of(&bytes) != *digest {
-            return Err(bad(format!("its text has another digest than {digest}")));
+        if InputsId::of(&bytes) != *id {
+            return Err(bad(format!("its text has another digest than {id}")));
         }
         let text = String::from_utf8(bytes).map_err(|_| bad("it is not UTF-8"))?;
         Self::parse_text(&text)
@@ -239,9 +239,12 @@ mod tests {
         let document = sample();
         let text = document.to_text();
         let stored = InputsDocument::compress(&text).unwrap();
-        assert_eq!(InputsDocument::parse(&stored, &Digest::of(text.as_bytes())).unwrap(), document);
-        assert!(InputsDocument::parse(&stored, &Digest::of(b"other")).is_err());
-        assert!(InputsDocument::parse(b"not zstd", &Digest::of(b"")).is_err());
+        assert_eq!(
+            InputsDocument::parse(&stored, &InputsId::of(text.as_bytes())).unwrap(),
+            document
+        );
+        assert!(InputsDocument::parse(&stored, &InputsId::of(b"other")).is_err());
+        assert!(InputsDocument::parse(b"not zstd", &InputsId::of(b"")).is_err());
     }
 
     #[test]
@@ -261,16 +264,16 @@ mod tests {
 
     #[test]
     fn every_part_changes_the_fingerprint() {
-        let base = sample().fingerprint();
+        let base = sample().digests();
         let mut other = sample();
         other.data[0].size = 8;
-        assert_ne!(other.fingerprint().data, base.data);
-        assert_eq!(other.fingerprint().training, base.training);
-        assert_ne!(other.fingerprint().all, base.all);
+        assert_ne!(other.digests().data, base.data);
+        assert_eq!(other.digests().training, base.training);
+        assert_ne!(other.digests().fingerprint, base.fingerprint);
         let mut other = sample();
         other.extra.insert("lr".into(), "0.1".into());
-        assert_ne!(other.fingerprint().extra, base.extra);
-        assert_ne!(other.fingerprint().all, base.all);
+        assert_ne!(other.digests().extra, base.extra);
+        assert_ne!(other.digests().fingerprint, base.fingerprint);
     }
 
     #[test]

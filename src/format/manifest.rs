@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::digest::bare_hex;
-use super::{Digest, FormatError, from_json, to_json};
+use super::{BlobId, FormatError, from_json, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/manifest/v1";
@@ -76,8 +75,7 @@ impl Mode {
 #[serde(deny_unknown_fields)]
 pub struct Part {
     /// The blob, by its SHA-256.
-    #[serde(with = "bare_hex")]
-    pub blob: Digest,
+    pub blob: BlobId,
     /// First byte of the slice within the blob.
     pub offset: u64,
     /// Length of the slice in bytes, at least 1.
@@ -98,7 +96,7 @@ pub struct Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// Name and checksum.
-    pub digest: Digest,
+    pub id: BlobId,
     /// Length in bytes.
     pub size: u64,
     /// The slices of it that files use.
@@ -162,13 +160,13 @@ impl Manifest {
 
     /// Returns every blob once, in the order of first use.
     pub fn blobs(&self) -> Vec<Blob> {
-        let mut index: HashMap<Digest, usize> = HashMap::new();
+        let mut index: HashMap<BlobId, usize> = HashMap::new();
         let mut blobs: Vec<Blob> = Vec::new();
         for (file, entry) in self.files.iter().enumerate() {
             let mut file_offset = 0;
             for part in &entry.parts {
                 let at = *index.entry(part.blob).or_insert_with(|| {
-                    blobs.push(Blob { digest: part.blob, size: 0, uses: Vec::new() });
+                    blobs.push(Blob { id: part.blob, size: 0, uses: Vec::new() });
                     blobs.len() - 1
                 });
                 blobs[at].size = blobs[at].size.max(part.offset + part.length);

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FormatError, ModelName, Namespace, Scope, from_json, strict, to_json};
+use super::{
+    Digest, Fingerprint, FormatError, InputsId, ManifestId, ModelName, Namespace, Nonce, Scope,
+    from_json, strict, to_json,
+};
 
 /// The schema name of version 1.
 pub const SCHEMA_V1: &str = "ml-cache/pointer/v1";
@@ -28,13 +31,13 @@ pub struct Pointer {
     /// Where the pointer lives.
     pub scope: Scope,
     /// The inputs that the model was trained from.
-    pub fingerprint: Digest,
+    pub fingerprint: Fingerprint,
     /// 1 for the first model of a fingerprint, one more for each deliberate replacement.
     pub generation: u64,
     /// The manifest.
-    pub manifest: Reference,
+    pub manifest: Reference<ManifestId>,
     /// The inputs document, for explanations.
-    pub inputs: Reference,
+    pub inputs: Reference<InputsId>,
     /// Number of regular files in the model.
     pub files: u64,
     /// Sum of their sizes, in bytes.
@@ -53,16 +56,16 @@ pub struct Pointer {
     pub promotion: Option<Promotion>,
     /// Manifests of earlier generations, newest first.
     pub previous: Vec<Previous>,
-    /// 128 random bits in hex, so that a writer recognises its own write after a lost reply.
-    pub nonce: String,
+    /// So that a writer recognises its own write after a lost reply.
+    pub nonce: Nonce,
 }
 
 /// A stored document by digest and size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reference {
+pub struct Reference<Id> {
     /// SHA-256 of its bytes.
-    pub digest: Digest,
+    pub digest: Id,
     /// Number of bytes that the digest covers.
     pub size: u64,
 }
@@ -159,7 +162,7 @@ pub struct Previous {
     /// Its generation.
     pub generation: u64,
     /// Its manifest.
-    pub manifest: Digest,
+    pub manifest: ManifestId,
 }
 
 /// Returns the oldest schema that can say what a pointer has to say, so that older readers keep
@@ -200,11 +203,6 @@ impl Pointer {
             }
             last = previous.generation;
         }
-        if pointer.nonce.len() != 32
-            || !pointer.nonce.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        {
-            return Err(bad("its nonce is not 32 lower-case hex digits"));
-        }
         Ok(pointer)
     }
 
@@ -225,7 +223,7 @@ impl Pointer {
         namespace: &Namespace,
         model: &ModelName,
         scope: &Scope,
-        fingerprint: &Digest,
+        fingerprint: &Fingerprint,
     ) -> Result<(), FormatError> {
         let differs = |field: &str, got: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
             Err(bad(format!("its {field} is `{got}`, asked for was `{wanted}`")))
@@ -338,6 +336,8 @@ mod tests {
             error.to_string(),
             "not a valid pointer: its scope is `trusted`, asked for was `pr/1`"
         );
-        assert!(pointer.expect(&namespace, &model, &Scope::Trusted, &Digest::of(b"")).is_err());
+        assert!(
+            pointer.expect(&namespace, &model, &Scope::Trusted, &Fingerprint::of(b"")).is_err()
+        );
     }
 }

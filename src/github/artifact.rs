@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{archive, http};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::format::Digest;
+use crate::format::ZipId;
 use crate::format::artifact::is_of;
 use crate::sanitize;
 
@@ -64,7 +64,7 @@ pub struct Uploaded {
     /// Its number.
     pub id: String,
     /// SHA-256 of the zip.
-    pub digest: Digest,
+    pub digest: ZipId,
 }
 
 /// An artifact of this run.
@@ -205,7 +205,7 @@ impl ResultsService {
         retention_days: Option<u32>,
     ) -> Result<Uploaded> {
         let zip = archive::pack(pointer)?;
-        let digest = Digest::of(&zip);
+        let digest = ZipId::of(&zip);
         let mut candidate = name.to_owned();
         let mut failed = Error::failed(format!(
             "cannot upload the artifact `{name}`: no name that was tried is free"
@@ -234,7 +234,7 @@ impl ResultsService {
         &self,
         name: &str,
         zip: &[u8],
-        digest: &Digest,
+        digest: &ZipId,
         retention_days: Option<u32>,
     ) -> std::result::Result<String, Refusal> {
         let mut request = json!({ "name": name, "version": 4 });

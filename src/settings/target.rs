@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::format::Digest;
+use crate::format::Fingerprint;
 
 /// Which model is meant, in the terms of whoever asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Target {
         name: String,
     },
     /// The model of this fingerprint.
-    Fingerprint(Digest),
+    Fingerprint(Fingerprint),
     /// The model of the inputs in the workspace.
     Inputs,
     /// The model that a ref used last.
@@ -57,7 +57,7 @@ pub(super) struct Asked {
     pub(super) run_repository: Option<String>,
     /// Another repository than the run's own.
     pub(super) foreign: Option<String>,
-    pub(super) fingerprint: Option<Digest>,
+    pub(super) fingerprint: Option<Fingerprint>,
     pub(super) has_sources: bool,
     pub(super) git_ref: Option<String>,
     pub(super) artifact_name: Option<String>,
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_most_exact_of_what_is_said_counts() {
-        let fingerprint = Digest::of(b"inputs");
+        let fingerprint = Fingerprint::of(b"inputs");
         let json = || PointerInput::Given(PointerSource::Json("{}".into()));
         let named = || Some(PointerInput::Artifact("given".into()));
         let all = Asked {

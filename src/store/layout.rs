@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use crate::format::{Digest, ModelName, Namespace, Scope};
+use crate::format::{BlobId, Fingerprint, InputsId, ManifestId, ModelName, Namespace, Scope};
 
 /// The name of an object below the store's prefix.
 ///
@@ -31,18 +31,18 @@ impl fmt::Display for Key {
 }
 
 /// Returns the key of a chunk or pack.
-pub fn blob(digest: &Digest) -> Key {
+pub fn blob(digest: &BlobId) -> Key {
     let hex = digest.hex();
     Key(format!("v1/blobs/{}/{hex}", &hex[..2]))
 }
 
 /// Returns the key of a manifest.
-pub fn manifest(digest: &Digest) -> Key {
+pub fn manifest(digest: &ManifestId) -> Key {
     Key(format!("v1/manifests/{}.json", digest.hex()))
 }
 
 /// Returns the key of an inputs document.
-pub fn inputs(digest: &Digest) -> Key {
+pub fn inputs(digest: &InputsId) -> Key {
     Key(format!("v1/inputs/{}.zst", digest.hex()))
 }
 
@@ -51,7 +51,7 @@ pub fn pointer(
     scope: &Scope,
     namespace: &Namespace,
     model: &ModelName,
-    fingerprint: &Digest,
+    fingerprint: &Fingerprint,
 ) -> Key {
     Key(format!("{}/pointers/{}.json", model_prefix(scope, namespace, model), fingerprint.hex()))
 }
@@ -100,15 +100,14 @@ mod tests {
 
     #[test]
     fn keys_are_those_of_the_format() {
-        let digest = Digest::of(b"abc");
-        let hex = digest.hex();
+        let hex = crate::format::Digest::of(b"abc").hex();
         let namespace: Namespace = "org/my repo".parse().unwrap();
         let model: ModelName = "fraud-detector".parse().unwrap();
-        assert_eq!(blob(&digest).as_str(), format!("v1/blobs/ba/{hex}"));
-        assert_eq!(manifest(&digest).as_str(), format!("v1/manifests/{hex}.json"));
-        assert_eq!(inputs(&digest).as_str(), format!("v1/inputs/{hex}.zst"));
+        assert_eq!(blob(&BlobId::of(b"abc")).as_str(), format!("v1/blobs/ba/{hex}"));
+        assert_eq!(manifest(&ManifestId::of(b"abc")).as_str(), format!("v1/manifests/{hex}.json"));
+        assert_eq!(inputs(&InputsId::of(b"abc")).as_str(), format!("v1/inputs/{hex}.zst"));
         assert_eq!(
-            pointer(&Scope::Trusted, &namespace, &model, &digest).as_str(),
+            pointer(&Scope::Trusted, &namespace, &model, &Fingerprint::of(b"abc")).as_str(),
             format!("v1/trusted/org/my%20repo/fraud-detector/pointers/{hex}.json")
         );
         assert_eq!(

@@ -169,7 +169,7 @@ async fn fetch(
                     blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
                 return Err(Error::integrity(format!(
                     "`{}`, a part of `{path}`, is damaged: {reason}",
-                    layout::blob(&blob.digest)
+                    layout::blob(&blob.id)
                 ))
                 .hint(
                     "nothing was restored; remove that object from the store, and the next run \
@@ -198,7 +198,7 @@ async fn fetch_once(
     stage: Option<&Stage>,
     progress: &Progress,
 ) -> Result<Fetched> {
-    let key = layout::blob(&blob.digest);
+    let key = layout::blob(&blob.id);
     let mut object = match store.get(&key).await {
         Ok(object) => object,
         Err(error) if error.kind == StoreErrorKind::NotFound => {
@@ -239,7 +239,7 @@ async fn fetch_once(
         return Ok(Fetched::Broken(error));
     }
     let digest = hasher.finish();
-    if digest != blob.digest {
+    if digest != *blob.id.digest() {
         return Ok(Fetched::Bad(format!("its content has the digest {digest}")));
     }
     Ok(Fetched::Good)

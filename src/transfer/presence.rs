@@ -2,7 +2,7 @@
 
 use super::throttle;
 use crate::error::Result;
-use crate::format::Digest;
+use crate::format::BlobId;
 use crate::format::manifest::Blob;
 use crate::store::{DynStore, layout};
 
@@ -20,12 +20,12 @@ pub struct Gaps {
 /// # Errors
 /// A store that could not be looked at.
 pub async fn gaps(store: &DynStore, blobs: &[Blob]) -> Result<Gaps> {
-    let task = |(digest, size): (Digest, u64)| {
+    let task = |(blob, size): (BlobId, u64)| {
         let store = store.clone();
         async move {
-            let found = match store.head(&layout::blob(&digest)).await? {
+            let found = match store.head(&layout::blob(&blob)).await? {
                 None => Gaps { absent: 1, wrong: 0 },
-                Some(meta) if meta.is(&digest, size) => Gaps::default(),
+                Some(meta) if meta.is(blob.digest(), size) => Gaps::default(),
                 Some(_) => Gaps { absent: 0, wrong: 1 },
             };
             Ok((found, 0))
@@ -37,7 +37,7 @@ pub async fn gaps(store: &DynStore, blobs: &[Blob]) -> Result<Gaps> {
         gaps = Gaps { absent: gaps.absent + found.absent, wrong: gaps.wrong + found.wrong };
         Ok(())
     };
-    let all = blobs.iter().map(|blob| ((blob.digest, blob.size), 0)).collect();
+    let all = blobs.iter().map(|blob| ((blob.id, blob.size), 0)).collect();
     throttle::for_each(all, task, note).await?;
     Ok(gaps)
 }

@@ -116,5 +116,5 @@ fn is_blob(
             left -= piece as u64;
         }
     }
-    hasher.finish() == blob.digest
+    hasher.finish() == *blob.id.digest()
 }

@@ -11,7 +11,7 @@ use super::chunks::{self, BlobPlan};
 use super::throttle;
 use super::tree::Tree;
 use crate::error::{Error, IoContext as _, Result, describe_io};
-use crate::format::Digest;
+use crate::format::BlobId;
 use crate::format::manifest::{self, Manifest, Part};
 use crate::progress::Progress;
 use crate::store::{Condition, DynStore, Key, Payload, StoreError, StoreErrorKind, layout};
@@ -44,25 +44,25 @@ pub async fn upload(
     let total: u64 = plans.iter().map(|plan| plan.size).sum();
     progress.begin("uploading", total);
 
-    let begun: Arc<Mutex<HashSet<Digest>>> = Arc::default();
+    let begun: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
     let task = |index: usize| {
         let (store, begun, progress) = (store.clone(), begun.clone(), progress.clone());
         let (files, plans, size) = (files.clone(), plans.clone(), plans[index].size);
         async move {
             let payload =
                 joined(tokio::task::spawn_blocking(move || read(&files, &plans[index])).await)??;
-            let digest = payload.digest;
-            let first = begun.lock().map_or(true, |mut begun| begun.insert(digest));
-            let sent = first && put_addressed(&store, &layout::blob(&digest), payload).await?;
+            let blob = BlobId::new(payload.digest);
+            let first = begun.lock().map_or(true, |mut begun| begun.insert(blob));
+            let sent = first && put_addressed(&store, &layout::blob(&blob), payload).await?;
             progress.advance(size);
-            Ok(((index, digest, sent), if sent { size } else { 0 }))
+            Ok(((index, blob, sent), if sent { size } else { 0 }))
         }
     };
-    let mut digests: HashMap<usize, Digest> = HashMap::with_capacity(plans.len());
+    let mut ids: HashMap<usize, BlobId> = HashMap::with_capacity(plans.len());
     let (mut sent_blobs, mut sent_bytes) = (0, 0);
-    let finished = |result: Result<(usize, Digest, bool)>| {
-        let (index, digest, sent) = result?;
-        digests.insert(index, digest);
+    let finished = |result: Result<(usize, BlobId, bool)>| {
+        let (index, blob, sent) = result?;
+        ids.insert(index, blob);
         if sent {
             sent_blobs += 1;
             sent_bytes += plans[index].size;
@@ -72,7 +72,7 @@ pub async fn upload(
     let all = plans.iter().enumerate().map(|(index, plan)| (index, plan.size)).collect();
     throttle::for_each(all, task, finished).await?;
     progress.end();
-    let manifest = assemble(tree, &plans, &digests)?;
+    let manifest = assemble(tree, &plans, &ids)?;
     Ok(Uploaded { manifest, sent_blobs, sent_bytes })
 }
 
@@ -169,11 +169,10 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random::<f64>())
 }
 
-fn assemble(tree: &Tree, plans: &[BlobPlan], digests: &HashMap<usize, Digest>) -> Result<Manifest> {
+fn assemble(tree: &Tree, plans: &[BlobPlan], ids: &HashMap<usize, BlobId>) -> Result<Manifest> {
     let mut parts: Vec<Vec<Part>> = vec![Vec::new(); tree.files.len()];
     for (index, plan) in plans.iter().enumerate() {
-        let blob =
-            *digests.get(&index).ok_or_else(|| Error::failed("the upload was interrupted"))?;
+        let blob = *ids.get(&index).ok_or_else(|| Error::failed("the upload was interrupted"))?;
         let mut offset = 0;
         for slice in &plan.slices {
             parts[slice.file].push(Part { blob, offset, length: slice.length });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use ml_cache::format::BlobId;
 use ml_cache::store::{
     self, Condition, DynStore, Key, Location, Meta, Object, Payload, S3Options, Store, StoreError,
     Version, conformance,
@@ -170,7 +171,7 @@ impl Flawed {
     /// The meta of an object that nobody asked for.
     async fn another(&self) -> Result<Option<Meta>, StoreError> {
         let payload = Payload::new(b"another object".to_vec());
-        let key = ml_cache::store::layout::blob(&payload.digest);
+        let key = ml_cache::store::layout::blob(&BlobId::new(payload.digest));
         self.inner.put(&key, payload, Condition::None).await?;
         self.inner.head(&key).await
     }

@@ -1,6 +1,7 @@
 //! Each fact alone is enough to refuse.
 
 use super::*;
+use crate::format::Nonce;
 use crate::format::pointer::{ForceSource, Forced, Producer};
 use crate::workflow::facts::RunFacts;
 
@@ -226,7 +227,7 @@ fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
         )
     };
     assert_eq!(check(&pointer(), &pointer()), Ok(pointer()));
-    let forged = Pointer { nonce: "f".repeat(32), ..pointer() };
+    let forged = Pointer { nonce: Nonce::new(u128::MAX), ..pointer() };
     assert!(check(&forged, &pointer()).unwrap_err().contains("not the one in the store"));
     let changed = |change: fn(&mut Pointer)| {
         let mut bad = pointer();
@@ -236,7 +237,7 @@ fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
     for (bad, why) in [
         (changed(|pointer| pointer.scope = Scope::PullRequest(8)), "scope"),
         (changed(|pointer| pointer.scope = Scope::Trusted), "scope"),
-        (changed(|pointer| pointer.fingerprint = Digest::of(b"other")), "fingerprint"),
+        (changed(|pointer| pointer.fingerprint = Fingerprint::of(b"other")), "fingerprint"),
         (changed(|pointer| pointer.model = "other".parse().unwrap()), "model"),
         (changed(|pointer| pointer.namespace = "org/other".parse().unwrap()), "namespace"),
         (changed(|pointer| pointer.producer = None), "another run"),

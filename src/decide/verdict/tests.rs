@@ -1,20 +1,20 @@
 //! The table of verdicts.
 
 use super::*;
-use crate::format::Digest;
 use crate::format::pointer::ForceSource;
+use crate::format::{Digest, Fingerprint};
 
 fn pointer() -> Pointer {
     Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap()
 }
 
-fn digests(data: &str, training: &str, extra: &str) -> Fingerprint {
+fn digests(data: &str, training: &str, extra: &str) -> InputDigests {
     let digest = |text: &str| Digest::of(text.as_bytes());
-    Fingerprint {
+    InputDigests {
         data: digest(data),
         training: digest(training),
         extra: digest(extra),
-        all: digest(&[data, training, extra].join("|")),
+        fingerprint: Fingerprint::of([data, training, extra].join("|").as_bytes()),
     }
 }
 

@@ -8,7 +8,7 @@ fn file(path: &str, size: u64) -> File {
     let parts = if size == 0 {
         Vec::new()
     } else {
-        vec![Part { blob: Digest::of(path.as_bytes()), offset: 0, length: size }]
+        vec![Part { blob: BlobId::of(path.as_bytes()), offset: 0, length: size }]
     };
     File { path: path.to_owned(), size, mode: Mode::Regular, parts }
 }
@@ -25,7 +25,7 @@ fn the_bytes_are_exactly_those_of_the_format() {
         vec!["models/empty".to_owned()],
     )
     .unwrap();
-    let blob = Digest::of(b"models/a.bin").hex();
+    let blob = BlobId::of(b"models/a.bin").hex();
     assert_eq!(
         String::from_utf8(manifest.to_bytes().unwrap()).unwrap(),
         format!(
@@ -43,7 +43,7 @@ fn the_bytes_are_exactly_those_of_the_format() {
 
 #[test]
 fn blobs_gather_their_uses() {
-    let shared = Digest::of(b"pack");
+    let shared = BlobId::of(b"pack");
     let files = vec![
         File { parts: vec![Part { blob: shared, offset: 0, length: 2 }], ..file("a", 2) },
         File { parts: vec![Part { blob: shared, offset: 2, length: 5 }], ..file("b", 5) },
@@ -140,7 +140,7 @@ fn wrong_sums_order_and_schema_are_refused() {
     assert!(Manifest::new(vec![file("b", 1), file("a", 1)], vec![], vec![]).is_err());
     let huge = File {
         size: u64::MAX,
-        parts: vec![Part { blob: Digest::of(b""), offset: 1, length: u64::MAX }],
+        parts: vec![Part { blob: BlobId::of(b""), offset: 1, length: u64::MAX }],
         ..file("a", 1)
     };
     assert!(Manifest::new(vec![huge], vec![], vec![]).is_err());

@@ -188,11 +188,11 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 's
 mod tests {
     use super::super::super::layout;
     use super::*;
-    use crate::format::Digest;
+    use crate::format::BlobId;
 
     #[test]
     fn answers_are_told_apart() {
-        let key = layout::blob(&Digest::of(b""));
+        let key = layout::blob(&BlobId::of(b""));
         for (action, status, code, kind) in [
             ("read", 404, "NoSuchKey", Kind::NotFound),
             ("look up", 404, "", Kind::NotFound),
