@@ -21,6 +21,7 @@ mod redirects;
 mod renewal;
 mod resolve;
 mod runner;
+mod scenes;
 mod secrets;
 mod trust;
 mod without_state;

@@ -277,6 +277,11 @@ impl Runner {
         fs::write(blob, bytes).unwrap();
     }
 
+    /// Takes a part of the stored model away.
+    pub fn remove_a_blob(&self) {
+        fs::remove_file(&files_below(&self.store.join("v1/blobs"))[0]).unwrap();
+    }
+
     /// Changes the only pointer.
     pub fn edit_pointer(&self, edit: impl FnOnce(&mut Value)) {
         let files = files_below(&self.store.join("v1"));
