@@ -293,3 +293,47 @@ pub async fn open(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::BlobId;
+
+    fn meta(size: u64, digest: Option<Digest>) -> Meta {
+        Meta { size, version: Version("1".to_owned()), digest }
+    }
+
+    #[test]
+    fn length_and_checksum_must_both_be_those_of_the_content_address() {
+        let (good, other) = (Digest::of(b"good"), Digest::of(b"other"));
+        for (size, digest, holds) in [
+            (4, None, true),
+            (4, Some(good), true),
+            (4, Some(other), false),
+            (5, None, false),
+            (5, Some(good), false),
+        ] {
+            assert_eq!(meta(size, digest).is(&good, 4), holds, "{size} {digest:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_is_read_whole_and_up_to_the_limit() {
+        let key = layout::blob(&BlobId::of(b""));
+        for (announced, sent, limit, kind) in [
+            (4, 4, 4, None),
+            (0, 0, 0, None),
+            (5, 5, 4, Some(StoreErrorKind::Other)),
+            (4, 5, 4, Some(StoreErrorKind::Other)),
+            (4, 3, 4, Some(StoreErrorKind::Unreachable)),
+            (3, 4, 4, Some(StoreErrorKind::Unreachable)),
+        ] {
+            let pieces = (0..sent).map(|_| Ok(Bytes::from_static(b"x")));
+            let body = futures::stream::iter(pieces.collect::<Vec<_>>()).boxed();
+            let read = Object { meta: meta(announced, None), body }.collect(&key, limit).await;
+            let found = read.as_ref().err().map(|error| error.kind);
+            assert_eq!(found, kind, "{announced} {sent} {limit}");
+            assert!(kind.is_some() || read.unwrap().len() == sent);
+        }
+    }
+}

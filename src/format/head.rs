@@ -64,6 +64,9 @@ mod tests {
         let golden = include_bytes!("../../tests/it/golden/v1/head.json");
         assert_eq!(Head::parse(golden).unwrap().to_bytes().unwrap(), golden);
         assert!(Head::parse(b"{}").is_err());
+        let mut padded = golden.to_vec();
+        padded.resize(MAX_BYTES, b' ');
+        assert!(Head::parse(&padded).is_ok(), "the limit itself is within the limit");
         assert!(Head::parse(&vec![b' '; MAX_BYTES + 1]).is_err());
     }
 }

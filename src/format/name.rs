@@ -192,6 +192,8 @@ mod tests {
         for text in ["", "a", "a/b/c", "/b", "a/", "../b", "a/..", "a/b\n"] {
             assert!(text.parse::<Namespace>().is_err(), "{text:?}");
         }
+        assert!("m".repeat(100).parse::<ModelName>().is_ok());
+        assert!("m".repeat(101).parse::<ModelName>().is_err());
         for text in ["", ".", "..", "a/b", "a\0"] {
             assert!(text.parse::<ModelName>().is_err(), "{text:?}");
         }

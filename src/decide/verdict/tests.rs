@@ -38,10 +38,12 @@ fn the_table_of_verdicts() {
     let forced = Policy { force: Some(by_input()), ..always.clone() };
     let weekly = Policy { max_age: Some(SignedDuration::from_hours(24 * 7)), ..always.clone() };
     let monthly = Policy { max_age: Some(SignedDuration::from_hours(24 * 30)), ..always.clone() };
+    let ten_days = Policy { max_age: Some(SignedDuration::from_hours(24 * 10)), ..always.clone() };
     let failed = Lookup::Failed("no answer".into());
     let table = [
         (&found(0), None, &always, Reason::Hit),
         (&found(0), None, &monthly, Reason::Hit),
+        (&found(0), None, &ten_days, Reason::Hit),
         (&found(0), None, &weekly, Reason::Expired),
         (&found(0), None, &forced, Reason::Forced),
         (&found(3), None, &always, Reason::Incomplete),
@@ -71,5 +73,20 @@ fn the_table_of_verdicts() {
 fn words_are_those_that_are_serialized() {
     for reason in Reason::ALL {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+    }
+}
+
+#[test]
+fn an_age_is_said_in_the_unit_that_fits() {
+    for (minutes, said) in [
+        (0, "0 minutes old"),
+        (119, "119 minutes old"),
+        (120, "2 hours old"),
+        (47 * 60, "47 hours old"),
+        (48 * 60, "2 days old"),
+        (71 * 60, "2 days old"),
+        (72 * 60, "3 days old"),
+    ] {
+        assert_eq!(days(SignedDuration::from_mins(minutes)), said);
     }
 }

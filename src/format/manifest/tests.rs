@@ -177,3 +177,11 @@ proptest! {
         let _ = Manifest::parse(&bytes);
     }
 }
+
+#[test]
+fn blobs_are_counted_together() {
+    let blob = |size| Blob { id: BlobId::of(b"x"), size, uses: Vec::new() };
+    assert_eq!(Blob::total(&[]), 0);
+    assert_eq!(Blob::total(&[blob(2), blob(3)]), 5);
+    assert_eq!(Blob::total(&[blob(u64::MAX), blob(3)]), u64::MAX);
+}
