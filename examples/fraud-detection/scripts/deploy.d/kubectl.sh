@@ -196,7 +196,7 @@ run_against() {
   log=$(mktemp)
   kubectl proxy --port=0 >"$log" &
   proxy=$!
-  for _ in {1..50}; do
+  for _ in {1..300}; do
     api=$(sed -n 's/.* \(127\.0\.0\.1:[0-9]*\).*/http:\/\/\1/p' "$log")
     [ -z "$api" ] || break
     sleep 0.1

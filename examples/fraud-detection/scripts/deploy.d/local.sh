@@ -100,6 +100,8 @@ route() {
     echo '  timeout connect 2s'
     echo '  timeout client 60s'
     echo '  timeout server 60s'
+    # A busy server answers late, and is not down for that.
+    echo '  timeout check 10s'
     echo "listen $1"
     echo "  bind $(address "$1")"
     echo '  balance roundrobin'
@@ -114,7 +116,7 @@ route() {
   runs "$old" "$directory/haproxy.cfg" || old=
   # -sf: the old process finishes its requests while the new one takes all others.
   env -u RUNNER_TRACKING_ID haproxy -D -f "$directory/haproxy.cfg" -p "$directory/haproxy.pid" ${old:+-sf "$old"}
-  for _ in {1..50}; do
+  for _ in {1..150}; do
     if curl --silent --fail --output /dev/null "http://$(address "$1")/readyz"; then return; fi
     sleep 0.2
   done

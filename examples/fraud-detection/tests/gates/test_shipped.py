@@ -46,5 +46,6 @@ def test_the_pipeline_sends_enough_requests_to_judge_its_canary() -> None:
     workflow = Path(".github/workflows/ml-pipeline.yml").read_text()
     (requests,) = re.findall(r"--requests (\d+)", workflow)
     (threshold,) = re.findall(r"--threshold ([\d.]+)", workflow)
+    assert threshold == "0.01"
     (share,) = re.findall(r"stable:90 canary:(\d+)", Path("scripts/deploy.d/local.sh").read_text())
     assert int(requests) * int(share) / 100 >= 1.2 * requests_to_judge(float(threshold))

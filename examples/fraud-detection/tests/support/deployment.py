@@ -23,7 +23,7 @@ class Deployment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=900,
         )
 
     def __call__(self, *arguments: str) -> str:

