@@ -6,7 +6,6 @@
 mod read;
 mod write;
 
-pub use read::may_not_read;
 pub use write::{ATTEMPTS, Mover, look_again_soon, nonce, now};
 
 use crate::format::{ModelName, Namespace};

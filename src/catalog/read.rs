@@ -199,12 +199,11 @@ impl Catalog {
 }
 
 fn check_readable(scopes: &[Scope]) -> Result<()> {
-    if scopes.is_empty() { Err(may_not_read()) } else { Ok(()) }
-}
-
-/// Returns the refusal of a run that may not read at all.
-pub fn may_not_read() -> Error {
-    Error::failed("GitHub gives this run no right to read caches (ACTIONS_CACHE_MODE)")
+    if scopes.is_empty() {
+        let why = "GitHub gives this run no right to read caches (ACTIONS_CACHE_MODE)";
+        return Err(Error::failed(why));
+    }
+    Ok(())
 }
 
 fn gone(manifest: &ManifestId) -> Error {

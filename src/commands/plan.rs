@@ -15,6 +15,8 @@ use crate::settings::OnError;
 pub struct Planned {
     /// The inputs.
     pub document: InputsDocument,
+    /// Their digests and sizes.
+    pub inputs: Inputs,
     /// Whether to train.
     pub decision: Decision,
     /// This run's own pointer of these inputs.
@@ -54,7 +56,8 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
 /// As [`execute`].
 pub async fn observe(ctx: &Context) -> Result<Planned> {
     let document = ctx.observe_inputs().await?;
-    let inputs = document.digests();
+    let measured = Inputs::of(&document);
+    let inputs = measured.digests;
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {
         Ok(seen) => seen,
         // Damage is never an outage: nobody may paper over it by training.
@@ -83,7 +86,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Lookup::Found(found) if found.scope == ctx.access.own => Seen::Pointer(found.pointer.nonce),
         Lookup::Found(_) | Lookup::Absent => Seen::Nothing,
     };
-    Ok(Planned { document, decision, seen, baseline, changes })
+    Ok(Planned { document, inputs: measured, decision, seen, baseline, changes })
 }
 
 async fn look(
@@ -122,12 +125,11 @@ impl Planned {
     pub fn outcome(&self, ctx: &Context) -> Outcome {
         let hit = self.decision.hit();
         let why = self.decision.why();
-        let inputs = Inputs::of(&self.document);
         Outcome {
             reason: Some(why.reason),
             explanation: why.explanation,
-            fingerprint: Some(inputs.digests.fingerprint),
-            inputs: Some(inputs),
+            fingerprint: Some(self.inputs.digests.fingerprint),
+            inputs: Some(self.inputs),
             scope: Some(ctx.access.read_only.is_none().then(|| ctx.access.own.clone())),
             changes: self.changes.clone(),
             baseline: self.baseline.clone(),
@@ -139,7 +141,7 @@ impl Planned {
     /// Returns what the save must know that completes this plan.
     pub fn handover(&self, ctx: &Context, stored: Stored) -> Handover {
         Handover {
-            fingerprint: self.document.digests().fingerprint,
+            fingerprint: self.inputs.digests.fingerprint,
             document: Some(self.document.clone()),
             seen: self.seen.clone(),
             stored,

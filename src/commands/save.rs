@@ -61,7 +61,7 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     let tree = scan(ctx, began).await?;
     let uploaded =
         upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
-    let draft = keep(ctx, &uploaded.manifest, &document, took).await?;
+    let draft = keep(ctx, &uploaded.manifest, &document, inputs.digests.fingerprint, took).await?;
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit(ctx, draft, base.as_ref(), unusable).await?;
     ctx.move_head(&pointer).await;
@@ -122,6 +122,7 @@ async fn keep(
     ctx: &Context,
     manifest: &Manifest,
     document: &InputsDocument,
+    fingerprint: Fingerprint,
     took: Option<SignedDuration>,
 ) -> Result<Pointer> {
     for (one, other) in manifest.case_collisions() {
@@ -137,7 +138,7 @@ async fn keep(
         namespace: ctx.settings.namespace.clone(),
         model: ctx.settings.model.clone(),
         scope: ctx.access.own.clone(),
-        fingerprint: document.digests().fingerprint,
+        fingerprint,
         generation: 1,
         manifest: stored,
         inputs,
