@@ -126,7 +126,7 @@ run_workflow() {
   run=$((1000 + runs))
   [ -d "$work/action" ] || install_actions
   write_event "${2-}"
-  # Each run has its number, without which act would call all of them the first. Port 9 of loopback refuses: it
+  # Each run has its numbers, without which act would call all of them the first. Port 9 of loopback refuses: it
   # stands for an API that is down, as act has none, so nothing under test can reach the real one.
   if [ -n "$double" ]; then
     mapfile -t job < <(start_run "$event" "$run")
@@ -140,7 +140,7 @@ run_workflow() {
     --platform "ubuntu-latest=$runner_image" --pull=false --network host --container-daemon-socket - \
     --local-repository "org/ml-cache-action@v1=$work/action" \
     --container-options '--cpu-shares 256' \
-    --no-cache-server --artifact-server-path "$work/artifacts" --artifact-server-addr 127.0.0.1 \
+    --env "GITHUB_RUN_NUMBER=$runs" --no-cache-server --artifact-server-path "$work/artifacts" --artifact-server-addr 127.0.0.1 \
     --artifact-server-port "$(free_ports 1)" "${job[@]/#/--env=}" \
     --var "BUCKET=$bucket" --var "ENDPOINT_URL=$AWS_ENDPOINT_URL" \
     --secret "AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID" --secret "AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY" \

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drift import Baseline, Drift, DriftConfig, check_columns, compare, is_too_far, load_config
-from drift_plot import plot
 from model.data import DataError
 from outputs import append_summary
 
@@ -67,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     append_summary(arguments.summary, report(drifts, config))
     if arguments.plot:
+        from drift_plot import plot  # matplotlib loads slowly
+
         plot(drifts, config, arguments.plot)
     far = [drift for drift in drifts if is_too_far(drift, config)]
     for drift in far:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from itertools import product
@@ -18,30 +19,36 @@ CANARY = "fraud-detector-production/fraud-detector-canary"
 STAGING = "fraud-detector-staging/fraud-detector"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Deployment:
-    """Returns a deployment to an empty cluster."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
+def make_cluster(directory: Path) -> Deployment:
+    """Returns a deployment to the cluster that the directory holds, which may be empty."""
+    tools = directory / "bin"
+    tools.mkdir(exist_ok=True)
     # Through a wrapper, because the stand-in needs this Python's packages.
     kubectl = tools / "kubectl"
     kubectl.write_text(
         f'#!/bin/sh\nexec "{sys.executable}" "{EXAMPLE}/tests/support/kubectl" "$@"\n'
     )
     kubectl.chmod(0o755)
+    (directory / "roles.json").write_text(json.dumps(roles()))
     return Deployment(
         {
             "DEPLOY_TARGET": "kubectl",
-            "DEPLOY_STATE": str(tmp_path / "state"),
-            "FAKE_CLUSTER": str(tmp_path),
+            "DEPLOY_STATE": str(directory / "state"),
+            "FAKE_CLUSTER": str(directory),
             "IMAGE": "registry/serving:1",
             "ML_CACHE_STORE": "s3://theirs/cache",
             "AWS_REGION": "eu-west-1",
-            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "GITHUB_OUTPUT": str(directory / "output"),
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHON": sys.executable,
         }
     )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Deployment:
+    """Returns a deployment to an empty cluster."""
+    return make_cluster(tmp_path)
 
 
 def failing(cluster: Deployment, name: str) -> Deployment:
@@ -70,14 +77,23 @@ def written(cluster: Deployment, name: str) -> list[str]:
     return path.read_text().splitlines()
 
 
-@pytest.fixture
-def production(cluster: Deployment) -> Deployment:
-    """Returns a cluster that serves the model `a`."""
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the directory of a cluster that serves the model `a`."""
+    directory = tmp_path_factory.mktemp("cluster")
+    cluster = make_cluster(directory)
     cluster("canary", "--pointer", pointer_text("a"))
     assert served(cluster) == {CANARY: "a"}, "the first version begins as a canary"
     cluster("promote")
     assert served(cluster) == {STABLE: "a"}
-    return cluster
+    return directory
+
+
+@pytest.fixture
+def production(deployed: Path, tmp_path: Path) -> Deployment:
+    """Returns a deployment to a cluster of its own that serves the model `a`."""
+    shutil.copytree(deployed, tmp_path, dirs_exist_ok=True)
+    return make_cluster(tmp_path)
 
 
 def test_staging_is_applied_and_waited_for(cluster: Deployment, tmp_path: Path) -> None:
