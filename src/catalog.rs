@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub use write::{ATTEMPTS, Mover, look_again_soon, nonce, now};
+pub use write::{Mover, RACE, nonce, now};
 
 use crate::format::{ModelName, Namespace};
 use crate::store::DynStore;

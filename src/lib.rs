@@ -18,6 +18,7 @@ pub mod ownership;
 pub mod progress;
 pub mod regular_file;
 pub mod report;
+pub mod retry;
 pub mod sanitize;
 pub mod secrets;
 pub mod settings;

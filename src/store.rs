@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use futures::stream::BoxStream;
 
 use crate::error::{Error, Kind};
 use crate::format::Digest;
+use crate::retry::{Failure, Policy};
 
 pub mod conformance;
 pub mod layout;
@@ -170,6 +172,10 @@ impl Object {
     }
 }
 
+/// For what the adapters do not try again themselves.
+pub const RETRY: Policy =
+    Policy { attempts: 5, pause: Duration::from_millis(50), growth: 4.0, patience: Duration::MAX };
+
 /// Reads a small object whole, `None` where there is none.
 ///
 /// # Errors
@@ -179,23 +185,21 @@ pub async fn read(
     key: &Key,
     limit: usize,
 ) -> Result<Option<(Bytes, Version)>, StoreError> {
-    let mut tries = 0;
-    loop {
-        let result = match store.get(key).await {
-            Ok(object) => {
-                let version = object.meta.version.clone();
-                object.collect(key, limit).await.map(|bytes| Some((bytes, version)))
-            }
+    let attempt = || async {
+        // The adapter itself tries requests again, and bodies that break off are ours.
+        let object = match store.get(key).await {
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            got => got?,
         };
-        match result {
-            // The adapter retries requests; a body that breaks off after its headers is ours to
-            // read again.
-            Err(error) if error.kind == StoreErrorKind::Unreachable && tries < 3 => tries += 1,
-            other => return other,
+        let version = object.meta.version.clone();
+        match object.collect(key, limit).await {
+            Ok(bytes) => Ok(Some((bytes, version))),
+            Err(error) => {
+                Err(Failure::passing_if(error.kind == StoreErrorKind::Unreachable, error))
+            }
         }
-    }
+    };
+    RETRY.run(attempt).await
 }
 
 /// A failed store operation.

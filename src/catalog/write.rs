@@ -11,11 +11,17 @@ use crate::format::pointer::Reference;
 use crate::format::{
     FormatError, Head, InputsDocument, InputsId, Manifest, ManifestId, Nonce, Pointer, Scope, head,
 };
+use crate::retry::{Failure, Policy};
 use crate::store::{Condition, Payload, StoreErrorKind, layout};
 use crate::transfer::upload;
 
-/// How often a writer that keeps losing races looks again before it gives up.
-pub const ATTEMPTS: u32 = 50;
+/// For writers that lose a race: whoever wins it is done a moment later.
+pub const RACE: Policy = Policy {
+    attempts: 50,
+    pause: Duration::from_millis(100),
+    growth: 1.0,
+    patience: Duration::MAX,
+};
 
 /// Who moves a head.
 #[derive(Clone, Debug)]
@@ -99,42 +105,43 @@ impl Catalog {
     /// # Errors
     /// A store that cannot be read or written; others that keep moving it.
     pub async fn move_head(&self, mover: &Mover, pointer: &Pointer) -> Result<()> {
-        let (scope, git_ref) = &mover.head;
-        let key = self.head_key(scope, git_ref);
-        for _ in 0..ATTEMPTS {
-            let current = self.head(scope, git_ref).await?;
-            if !must_move(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
-                return Ok(());
-            }
-            let head = Head {
-                schema: head::SCHEMA.to_owned(),
-                git_ref: git_ref.clone(),
-                fingerprint: pointer.fingerprint,
-                generation: pointer.generation,
-                manifest: pointer.manifest.digest,
-                run_id: mover.run_id,
-                sha: mover.sha.clone(),
-                updated_at: now(),
-                nonce: nonce(),
-            };
-            let bytes = head
-                .to_bytes()
-                .map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
-            let condition =
-                current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-            match self.store.put(&key, Payload::new(bytes), condition).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind.lost_race() => look_again_soon().await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::failed("other runs kept moving it"))
+        RACE.run(|| self.move_head_once(mover, pointer)).await
     }
-}
 
-/// Waits before a lost race is looked at again.
-pub async fn look_again_soon() {
-    tokio::time::sleep(upload::jittered(Duration::from_millis(100))).await;
+    async fn move_head_once(
+        &self,
+        mover: &Mover,
+        pointer: &Pointer,
+    ) -> std::result::Result<(), Failure<Error>> {
+        let (scope, git_ref) = &mover.head;
+        let current = self.head(scope, git_ref).await?;
+        if !must_move(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
+            return Ok(());
+        }
+        let head = Head {
+            schema: head::SCHEMA.to_owned(),
+            git_ref: git_ref.clone(),
+            fingerprint: pointer.fingerprint,
+            generation: pointer.generation,
+            manifest: pointer.manifest.digest,
+            run_id: mover.run_id,
+            sha: mover.sha.clone(),
+            updated_at: now(),
+            nonce: nonce(),
+        };
+        let bytes = head
+            .to_bytes()
+            .map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
+        let condition =
+            current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
+        match self.store.put(&self.head_key(scope, git_ref), Payload::new(bytes), condition).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind.lost_race() => {
+                Err(Failure::passing(Error::failed("other runs kept moving it")))
+            }
+            Err(error) => Err(Error::from(error).into()),
+        }
+    }
 }
 
 /// Returns the time in whole seconds, as documents have it.

@@ -3,22 +3,22 @@
 //! Order matters: blobs, manifest and inputs document first, the pointer last. Before the pointer
 //! nothing is visible, after it everything is there.
 
+mod commit;
+mod drift;
+
 use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Context;
 use super::handover::{Handover, Seen, Stored};
-use crate::catalog::{ATTEMPTS, look_again_soon, nonce, now};
-use crate::decide::commit::{self, Commit, Existing};
-use crate::decide::{Reason, changes};
+use crate::catalog::{nonce, now};
+use crate::decide::Reason;
 use crate::error::{Error, Result};
 use crate::format::pointer::schema_for;
-use crate::format::{Fingerprint, InputsDocument, Manifest, Nonce, Pointer, artifact};
+use crate::format::{Fingerprint, InputsDocument, Manifest, Pointer, artifact};
 use crate::github::artifact::Uploaded;
-use crate::outcome::{Ending, Inputs, Outcome, Sent, describe};
-use crate::store::Condition;
-use crate::transfer::presence::Gaps;
+use crate::outcome::{Ending, Inputs, Outcome, Sent};
 use crate::transfer::tree::{self, Tree};
 use crate::transfer::upload;
 use crate::workflow::RunContext;
@@ -36,7 +36,7 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
     if let Some(planned) = planned.filter(|planned| *planned != inputs.digests.fingerprint) {
         let then = handover.as_ref().and_then(|it| it.document.as_ref());
-        return Err(drift(ctx, &planned, &document, then).await);
+        return Err(drift::told(ctx, &planned, &document, then).await);
     }
     let outcome = Outcome {
         fingerprint: Some(inputs.digests.fingerprint),
@@ -63,7 +63,7 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
         upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, inputs.digests.fingerprint, took).await?;
     let trained = draft.manifest.digest;
-    let (pointer, saved) = commit(ctx, draft, base.as_ref(), unusable).await?;
+    let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
     ctx.move_head(&pointer).await;
 
     let was_there = base.as_ref() == Some(&pointer.nonce);
@@ -180,92 +180,4 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
             None
         }
     }
-}
-
-/// Says which inputs are not those of the plan, as exactly as can be known.
-async fn drift(
-    ctx: &Context,
-    planned: &Fingerprint,
-    now: &InputsDocument,
-    then: Option<&InputsDocument>,
-) -> Error {
-    const SHOWN: usize = 20;
-    let error = |details: String| {
-        let what = "the inputs are not those that were planned, so nothing was saved";
-        Error::failed(format!("{what}{details}")).hint(
-            "the training must not write to `data-paths` or `training-paths`, and this job must \
-             check out the same files as the plan's",
-        )
-    };
-    let (differences, than) = match then {
-        Some(then) => (changes::between(then, now), "when it was planned"),
-        None => match earlier(ctx).await {
-            Some(then) => (changes::between(&then, now), "in the model that this ref used last"),
-            None => (Vec::new(), ""),
-        },
-    };
-    if differences.is_empty() {
-        return error(format!(": fingerprint {}, planned {planned}", now.digests().fingerprint));
-    }
-    let mut lines = vec![format!(": other than {than}:")];
-    lines.extend(differences.iter().take(SHOWN).map(describe::change));
-    if differences.len() > SHOWN {
-        lines.push(format!("… and {} more", differences.len() - SHOWN));
-    }
-    error(lines.join("\n  "))
-}
-
-async fn earlier(ctx: &Context) -> Option<InputsDocument> {
-    let pointer = ctx.latest_pointer().await.ok()??;
-    ctx.catalog.inputs_of(&pointer).await.ok()?
-}
-
-/// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
-async fn commit(
-    ctx: &Context,
-    draft: Pointer,
-    base: Option<&Nonce>,
-    unusable: bool,
-) -> Result<(Pointer, bool)> {
-    for _ in 0..ATTEMPTS {
-        let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
-        if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce)
-        {
-            // An earlier attempt arrived although its answer did not.
-            return Ok((found.clone(), true));
-        }
-        let complete = match &existing {
-            // These very blobs were checked or sent a moment ago.
-            Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
-            Some((found, _)) => ctx.catalog.gaps(found).await? == Gaps::default(),
-            None => false,
-        };
-        let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
-            pointer,
-            complete,
-            is_base: base == Some(&pointer.nonce),
-            unusable,
-        });
-        let (generation, previous, condition) = match (
-            commit::commit(in_the_way, &draft.manifest.digest, &ctx.policy, ctx.now),
-            existing,
-        ) {
-            (Commit::Adopt, Some((found, _))) => return Ok((found, false)),
-            (Commit::Replace { generation, previous }, Some((_, version))) => {
-                (generation, previous, Condition::Unchanged(version))
-            }
-            _ => (1, Vec::new(), Condition::Absent),
-        };
-        let pointer = Pointer { generation, previous, ..draft.clone() };
-        if ctx.catalog.write_pointer(&pointer, condition).await? {
-            return Ok((pointer, true));
-        }
-        look_again_soon().await;
-    }
-    Err(Error::failed(format!(
-        "cannot write the pointer of {} in the scope `{}`: other runs changed it {ATTEMPTS} times \
-         meanwhile",
-        draft.fingerprint, draft.scope
-    ))
-    .hint("run the save again"))
 }

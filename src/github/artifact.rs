@@ -12,23 +12,25 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{archive, http};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::format::ZipId;
 use crate::format::artifact::is_of;
+use crate::retry::{Failure, Policy};
 use crate::sanitize;
 
-const TRIES: u32 = 5;
-/// The first pause before a repetition; the n-th later one is by chance 1.5^n to 1.5^(n+1) times as
-/// long (as the official client's).
-const PAUSE: Duration = Duration::from_secs(3);
-/// Later than this nothing is repeated: a service that does not answer costs a timeout every time.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// So many names are tried for one artifact.
-const NAMES: u32 = 3;
+/// For requests that meet a fault of the service; the pauses are about those of the official
+/// client. A service that does not answer costs a timeout every time.
+const RETRY: Policy = Policy {
+    attempts: 5,
+    pause: Duration::from_secs(5),
+    growth: 1.5,
+    patience: Duration::from_secs(60),
+};
+/// For names of one artifact: another one is tried at once.
+const NAMES: Policy = Policy { attempts: 3, pause: Duration::ZERO, ..RETRY };
 const MAX_ANSWER: usize = 4 << 20;
 /// The method that lists artifacts.
 const LIST: &str = "ListArtifacts";
@@ -46,7 +48,6 @@ pub struct ResultsService {
     job: String,
     max_retention_days: Option<u32>,
     is_act: bool,
-    pause: Duration,
     mask: fn(&str),
 }
 
@@ -120,23 +121,17 @@ struct Claims {
 /// What came instead of an answer that can be used.
 struct Refusal {
     why: Error,
-    /// The next try may go better.
-    passes: bool,
     /// The name is taken, or burnt by a failed attempt: another one may do.
     is_taken: bool,
 }
 
 impl Refusal {
-    fn passing(why: Error) -> Self {
-        Self { why, passes: true, is_taken: false }
-    }
-
-    fn lasting(why: Error) -> Self {
-        Self { why, passes: false, is_taken: false }
+    fn new(why: Error) -> Self {
+        Self { why, is_taken: false }
     }
 
     fn taken(why: Error) -> Self {
-        Self { why, passes: false, is_taken: true }
+        Self { why, is_taken: true }
     }
 }
 
@@ -189,7 +184,6 @@ impl ResultsService {
             job,
             max_retention_days,
             is_act: environment.is_true("ACT"),
-            pause: PAUSE,
             mask,
         }))
     }
@@ -207,27 +201,26 @@ impl ResultsService {
         let zip = archive::pack(pointer)?;
         let digest = ZipId::of(&zip);
         let mut candidate = name.to_owned();
-        let mut failed = Error::failed(format!(
-            "cannot upload the artifact `{name}`: no name that was tried is free"
-        ));
-        let started = Instant::now();
-        for attempt in 0..NAMES {
-            if attempt > 0 && started.elapsed() >= PATIENCE {
-                break;
-            }
-            match self.upload_as(&candidate, &zip, &digest, retention_days).await {
-                Ok(id) => return Ok(Uploaded { name: candidate, id, digest }),
-                // A failed attempt burns its name for the rest of the run, so the next one is new.
-                // So does an attempt whose answer was lost; readers take either of the two
-                // artifacts.
-                Err(refusal) if refusal.is_taken => {
-                    candidate = format!("{name}-{:08x}", rand::random::<u32>());
-                    failed = failed.caused_by(refusal.why);
+        let attempt = || {
+            // A failed attempt burns its name for the rest of the run, so the next one is new. So
+            // does an attempt whose answer was lost; readers take either of the two artifacts.
+            let other = format!("{name}-{:08x}", rand::random::<u32>());
+            let name = std::mem::replace(&mut candidate, other);
+            let (zip, digest) = (&zip, digest);
+            async move {
+                match self.upload_as(&name, zip, &digest, retention_days).await {
+                    Ok(id) => Ok(Uploaded { name, id, digest }),
+                    Err(refusal) => Err(Failure::passing_if(refusal.is_taken, refusal)),
                 }
-                Err(refusal) => return Err(refusal.why),
             }
-        }
-        Err(failed)
+        };
+        NAMES.run(attempt).await.map_err(|refusal| match refusal.is_taken {
+            true => Error::failed(format!(
+                "cannot upload the artifact `{name}`: no name that was tried is free"
+            ))
+            .caused_by(refusal.why),
+            false => refusal.why,
+        })
     }
 
     async fn upload_as(
@@ -248,9 +241,7 @@ impl ResultsService {
         }
         let created: Created = self.call("CreateArtifact", request).await?;
         if !created.ok || created.signed_upload_url.is_empty() {
-            return Err(Refusal::lasting(Error::failed(
-                "the results service accepted no artifact",
-            )));
+            return Err(Refusal::new(Error::failed("the results service accepted no artifact")));
         }
         self.hide_signature(&created.signed_upload_url);
         self.put_blob(&created.signed_upload_url, zip).await?;
@@ -313,7 +304,8 @@ impl ResultsService {
             .repeat("download", archive::MAX_BYTES, get, |status, body| match status.is_success() {
                 true => Ok(body),
                 false => {
-                    Err(refused(status, format!("cannot download the artifact `{name}`: {status}")))
+                    let why = format!("cannot download the artifact `{name}`: {status}");
+                    Err(Failure::passing_if(passes(status), Refusal::new(Error::failed(why))))
                 }
             })
             .await?;
@@ -346,10 +338,10 @@ impl ResultsService {
             let put = || put(query.clone(), kind, body.clone());
             self.repeat("upload", MAX_ANSWER, put, |status, _| match status.is_success() {
                 true => Ok(()),
-                false => Err(refused(
-                    status,
-                    format!("cannot upload the artifact: its storage answered {status}"),
-                )),
+                false => {
+                    let why = format!("cannot upload the artifact: its storage answered {status}");
+                    Err(Failure::passing_if(passes(status), Refusal::new(Error::failed(why))))
+                }
             })
             .await?;
         }
@@ -374,18 +366,17 @@ impl ResultsService {
         let post = || self.http.post(&url).bearer_auth(&self.token).json(&request);
         self.repeat(method, MAX_ANSWER, post, |status, body| {
             if status == StatusCode::CONFLICT {
-                return Err(Refusal::taken(Error::failed(
-                    "an artifact of this name exists in this run already",
-                )));
+                let why = "an artifact of this name exists in this run already";
+                return Err(Refusal::taken(Error::failed(why)).into());
             }
             if !status.is_success() {
                 return Err(refused_call(method, status, &body));
             }
             // Not with the reason: it would repeat values, and a signed URL is one.
             serde_json::from_slice(&body).map_err(|_| {
-                Refusal::passing(Error::failed(format!(
+                Failure::passing(Refusal::new(Error::failed(format!(
                     "{method} failed: the answer is not of the known form"
-                )))
+                ))))
             })
         })
         .await
@@ -397,12 +388,9 @@ impl ResultsService {
         what: &str,
         limit: usize,
         request: impl Fn() -> RequestBuilder,
-        understand: impl Fn(StatusCode, Vec<u8>) -> std::result::Result<T, Refusal>,
+        understand: impl Fn(StatusCode, Vec<u8>) -> std::result::Result<T, Failure<Refusal>>,
     ) -> std::result::Result<T, Refusal> {
-        let started = Instant::now();
-        let tries = if self.is_act && what == LIST { 1 } else { TRIES };
-        let mut attempt = 1;
-        loop {
+        let attempt = || async {
             let answer = match request().send().await {
                 Ok(response) => {
                     let status = response.status();
@@ -410,24 +398,14 @@ impl ResultsService {
                 }
                 Err(error) => Err(http::broken(&error)),
             };
-            let outcome = answer
-                .map_err(|why| {
-                    Refusal::passing(
-                        Error::failed(format!("cannot reach the results service ({what})"))
-                            .caused_by(why),
-                    )
-                })
-                .and_then(|(status, body)| understand(status, body));
-            match outcome {
-                Err(refusal)
-                    if refusal.passes && attempt < tries && started.elapsed() < PATIENCE => {}
-                outcome => return outcome,
-            }
-            let growth =
-                if attempt == 1 { 0.0 } else { f64::from(attempt - 1) + rand::random::<f64>() };
-            tokio::time::sleep(self.pause.mul_f64(1.5_f64.powf(growth))).await;
-            attempt += 1;
-        }
+            let (status, body) = answer.map_err(|why| {
+                let unreachable = format!("cannot reach the results service ({what})");
+                Failure::passing(Refusal::new(Error::failed(unreachable).caused_by(why)))
+            })?;
+            understand(status, body)
+        };
+        let attempts = if self.is_act && what == LIST { 1 } else { RETRY.attempts };
+        Policy { attempts, ..RETRY }.run(attempt).await
     }
 
     /// Hides the credential in a signed URL, as it stands there and decoded.
@@ -445,37 +423,33 @@ impl ResultsService {
     }
 }
 
-/// Returns what an answer other than success means.
-fn refused(status: StatusCode, message: String) -> Refusal {
-    let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-    Refusal { why: Error::failed(message), passes, is_taken: false }
+/// Whether an answer other than success may be another one later.
+fn passes(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// Returns what an answer other than success means to a method's call.
-fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Refusal {
+fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Failure<Refusal> {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = said
         .get("msg")
         .and_then(Value::as_str)
         .map_or_else(|| "no reason given".to_owned(), sanitize::message);
-    let refusal =
-        refused(status, format!("{method} failed: the results service answered {status}: {said}"));
+    let why =
+        Error::failed(format!("{method} failed: the results service answered {status}: {said}"));
     if String::from_utf8_lossy(body).contains(QUOTA) {
-        let why = refusal.why.hint(
+        let why = why.hint(
             "the account's storage for artifacts is used up, which GitHub counts every 6 to 12 \
              hours",
         );
-        return Refusal::lasting(why);
+        return Refusal::new(why).into();
     }
-    let code = status.as_u16();
-    Refusal {
-        // GitHub's front answers 403 to some finalize calls whose blob has not settled.
-        passes: refusal.passes || (method == FINALIZE && code == 403),
-        // What cannot be finalized exists all the same, and cannot be seen or removed: only another
-        // name helps, unless the token is refused or the service is down.
-        is_taken: method == FINALIZE && matches!(code, 400 | 403..=428),
-        ..refusal
-    }
+    let (code, finalizes) = (status.as_u16(), method == FINALIZE);
+    // What cannot be finalized exists all the same, and cannot be seen or removed: only another
+    // name helps, unless the token is refused or the service is down.
+    let is_taken = finalizes && matches!(code, 400 | 403..=428);
+    // GitHub's front answers 403 to some finalize calls whose blob has not settled.
+    Failure::passing_if(passes(status) || finalizes && code == 403, Refusal { why, is_taken })
 }
 
 /// Returns scheme, host and port.
@@ -553,13 +527,12 @@ mod tests {
             job: String::new(),
             max_retention_days: None,
             is_act: false,
-            pause: PAUSE,
             mask: |_| (),
         };
-        let started = Instant::now();
+        let started = tokio::time::Instant::now();
         let error = service.upload("name", b"{}", None).await.unwrap_err();
         assert!(error.explanation().contains("no answer in time"), "{}", error.explanation());
-        assert!(started.elapsed() < 2 * PATIENCE, "{:?}", started.elapsed());
+        assert!(started.elapsed() < 2 * RETRY.patience, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use super::http;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::retry::{Failure, Policy};
 use crate::sanitize;
 
 /// How long STS is asked to let the credentials live; they are renewed before they expire.
@@ -37,8 +38,9 @@ const PATIENCE_WHILE_GOOD: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(15);
 /// STS answers within so long, or is asked again.
 const STS_TIMEOUT: Duration = Duration::from_secs(15);
-/// A token request that meets a fault of the service is repeated so often.
-const TRIES: u32 = 5;
+/// For token requests that meet a fault of the service.
+const RETRY: Policy =
+    Policy { attempts: 5, pause: Duration::from_millis(400), growth: 2.0, patience: PATIENCE };
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The role to assume, and what the job's environment offers for it.
@@ -316,42 +318,32 @@ impl Provider {
             )
         })?;
         let url = format!("{}&audience={}", request.url, self.role.audience());
-        let mut last = Error::failed("no answer");
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                let pause = Duration::from_millis(200 << attempt).mul_f64(rand::random::<f64>());
-                tokio::time::sleep(pause).await;
-            }
-            let asked = self
-                .http
-                .get(&url)
-                .bearer_auth(&request.token)
-                .header("Accept", "application/json");
-            let response = match asked.send().await {
-                Ok(response) => response,
-                Err(error) => {
-                    last = http::broken(&error);
-                    continue;
-                }
-            };
-            let status = response.status();
-            if status.is_server_error() || status.as_u16() == 429 {
-                last = Error::failed(format!("the service answered {status}"));
-                continue;
-            }
-            if !status.is_success() {
-                return Err(Error::failed(format!(
-                    "cannot get an OIDC token: the service answered {status}"
-                ))
-                .hint("the job needs `permissions: id-token: write`"));
-            }
-            let bytes = http::body(response, MAX_ANSWER).await?;
-            let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| {
-                Error::failed("cannot get an OIDC token: the answer is not of the known form")
-            })?;
-            return Ok(answer.value);
+        let answer = RETRY.run(|| self.ask_for_token(&url, &request.token)).await?;
+        Ok(answer.value)
+    }
+
+    /// Asks for a token once.
+    async fn ask_for_token(
+        &self,
+        url: &str,
+        bearer: &str,
+    ) -> std::result::Result<TokenAnswer, Failure<Error>> {
+        let failed = |why| Error::failed("cannot get an OIDC token").caused_by(why);
+        let asked = self.http.get(url).bearer_auth(bearer).header("Accept", "application/json");
+        let response =
+            asked.send().await.map_err(|error| Failure::passing(failed(http::broken(&error))))?;
+        let status = response.status();
+        if !status.is_success() {
+            let why = failed(Error::failed(format!("the service answered {status}")));
+            return Err(match status.is_server_error() || status.as_u16() == 429 {
+                true => Failure::passing(why),
+                false => why.hint("the job needs `permissions: id-token: write`").into(),
+            });
         }
-        Err(Error::failed("cannot get an OIDC token").caused_by(last))
+        let bytes = http::body(response, MAX_ANSWER).await.map_err(failed)?;
+        let answer = serde_json::from_slice(&bytes)
+            .map_err(|_| failed(Error::failed("the answer is not of the known form")))?;
+        Ok(answer)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The response types are our own: octocrab's lack fields that trust depends on, and take others
 //! for always present that may be null.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
@@ -14,15 +14,18 @@ use serde::{Deserialize, Deserializer};
 
 use super::{archive, http};
 use crate::error::{Error, Result};
+use crate::retry::{Failure, Outlook, Policy};
 use crate::sanitize;
 use crate::workflow::facts::RunFacts;
 
-/// A request that meets a fault of the server is made so often.
-const TRIES: u32 = 3;
-/// The longest pause before the first repetition.
-const PAUSE: Duration = Duration::from_millis(400);
-/// Later than this nothing is repeated: a host that cannot be reached costs a timeout every time.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For requests that meet a fault of the server. A host that cannot be reached costs a timeout
+/// every time.
+const RETRY: Policy = Policy {
+    attempts: 3,
+    pause: Duration::from_millis(400),
+    growth: 2.0,
+    patience: Duration::from_secs(5),
+};
 /// A server that wants to be left alone for longer than that has its way: the work fails.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What helps whoever has asked too often.
@@ -264,10 +267,8 @@ impl Rest {
     ) -> Result<std::result::Result<String, Error>> {
         match self.request::<Repository>(&format!("/repos/{repository}"), &[]).await {
             Ok(repository) => Ok(Ok(repository.default_branch)),
-            Err(Fault::Missing(error) | Fault::Refused(error) | Fault::Unreachable(error)) => {
-                Ok(Err(error))
-            }
-            Err(fault) => Err(fault.into()),
+            Err(Fault::Failed(error)) => Err(error),
+            Err(fault) => Ok(Err(fault.into())),
         }
     }
 
@@ -393,7 +394,7 @@ impl Rest {
             )));
         }
         let route = format!("/repos/{repository}/actions/artifacts/{}/zip", artifact.id);
-        archive::unpack(&repeat(|| self.zip(&route, artifact)).await?)
+        archive::unpack(&RETRY.run(|| self.zip(&route, artifact)).await?)
     }
 
     /// Asks once for an artifact's bytes.
@@ -405,22 +406,19 @@ impl Rest {
             (301 | 302 | 303 | 307 | 308, Some(url)) => {
                 // The storage has a credential of its own in the URL, and must not see the token.
                 let response = self.http.get(url).send().await;
-                let response = response
-                    .map_err(|error| Fault::Passing(failed(http::broken(&error).to_string())))?;
+                let passing = |error| Failure::passing(Fault::Failed(error));
+                let response =
+                    response.map_err(|error| passing(failed(http::broken(&error).to_string())))?;
                 let status = response.status();
                 if !status.is_success() {
-                    let error = failed(format!("its storage answered {status}"));
-                    return Err(if status.is_server_error() {
-                        Fault::Passing(error)
-                    } else {
-                        Fault::Lasting(error)
-                    });
+                    let fault = Fault::Failed(failed(format!("its storage answered {status}")));
+                    return Err(Failure::passing_if(status.is_server_error(), fault));
                 }
-                http::body(response, archive::MAX_BYTES).await.map_err(Fault::Passing)
+                http::body(response, archive::MAX_BYTES).await.map_err(passing)
             }
             (200, _) => Ok(answer.body),
-            (410, _) => Err(Fault::Lasting(expired(artifact))),
-            _ => Err(Fault::Lasting(answer.explain("download the artifact"))),
+            (410, _) => Err(Fault::Failed(expired(artifact)).into()),
+            _ => Err(Fault::Failed(answer.explain("download the artifact")).into()),
         }
     }
 
@@ -460,22 +458,26 @@ impl Rest {
         Ok(self.request(route, query).await?)
     }
 
-    async fn request<T: DeserializeOwned>(&self, route: &str, query: &Query<'_>) -> Attempt<T> {
+    async fn request<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        query: &Query<'_>,
+    ) -> std::result::Result<T, Fault> {
         let what = format!("read {route}");
-        let answer = repeat(|| self.answer(&what, route, query, MAX_ANSWER)).await?;
+        let answer = RETRY.run(|| self.answer(&what, route, query, MAX_ANSWER)).await?;
         match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
                 let unknown =
                     Error::failed(format!("cannot {what}: the answer is not of the known form"));
                 // It repeats values of the answer, however long they are.
-                Fault::Lasting(
+                Fault::Failed(
                     unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))),
                 )
             }),
             404 => Err(Fault::Missing(answer.explain(&what))),
-            403 if answer.is_exhausted() => Err(Fault::Lasting(answer.explain(&what))),
+            403 if answer.is_exhausted() => Err(Fault::Failed(answer.explain(&what))),
             300..=399 | 401 | 403 => Err(Fault::Refused(answer.explain(&what))),
-            _ => Err(Fault::Lasting(answer.explain(&what))),
+            _ => Err(Fault::Failed(answer.explain(&what))),
         }
     }
 
@@ -489,18 +491,17 @@ impl Rest {
     ) -> Attempt<Answer> {
         let unreachable = |error: &dyn std::error::Error| {
             let reason = http::root_cause(error);
-            Fault::Unreachable(Error::failed(format!(
+            Failure::passing(Fault::Unreachable(Error::failed(format!(
                 "cannot {what}: the GitHub API cannot be reached: {reason}"
-            )))
+            ))))
         };
         let answer =
             self.api._get(with_query(route, query)).await.map_err(|error| unreachable(&error))?;
         let (head, body) = answer.into_parts();
         let body = http_body_util::Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
-                Fault::Lasting(Error::failed(format!(
-                    "cannot {what}: the answer has more than {limit} bytes"
-                )))
+                let too_large = format!("cannot {what}: the answer has more than {limit} bytes");
+                Failure::from(Fault::Failed(Error::failed(too_large)))
             } else {
                 unreachable(&*error)
             }
@@ -510,15 +511,14 @@ impl Rest {
             headers: head.headers,
             body: body.to_bytes().to_vec(),
         };
-        match (answer.status, answer.pause()) {
-            (500.., _) => Err(Fault::Passing(answer.explain(what))),
-            (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => {
-                Err(Fault::Throttled(answer.explain(what), pause))
-            }
+        let outlook = match (answer.status, answer.pause()) {
+            (500.., _) => Outlook::MayPass,
+            (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => Outlook::MayPassAfter(pause),
             // It does not say for how long.
-            (429, None) if !answer.is_exhausted() => Err(Fault::Passing(answer.explain(what))),
-            _ => Ok(answer),
-        }
+            (429, None) if !answer.is_exhausted() => Outlook::MayPass,
+            _ => return Ok(answer),
+        };
+        Err(Failure { why: Fault::Failed(answer.explain(what)), outlook })
     }
 }
 
@@ -549,32 +549,26 @@ fn with_query(route: &str, query: &Query<'_>) -> String {
 }
 
 /// What came of asking once.
-type Attempt<T> = std::result::Result<T, Fault>;
+type Attempt<T> = std::result::Result<T, Failure<Fault>>;
 
 /// Why there is nothing to work with.
 enum Fault {
-    /// There was no answer; the same request may have one a moment later.
+    /// There was no answer.
     Unreachable(Error),
-    /// The same request may have another answer a moment later.
-    Passing(Error),
-    /// It will have one after a pause that the server named.
-    Throttled(Error, Duration),
     /// There is no such thing for this token.
     Missing(Error),
     /// It is not for this token, or elsewhere.
     Refused(Error),
-    /// It will not.
-    Lasting(Error),
+    /// Anything else.
+    Failed(Error),
 }
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         let (Fault::Unreachable(error)
-        | Fault::Passing(error)
-        | Fault::Throttled(error, _)
         | Fault::Missing(error)
         | Fault::Refused(error)
-        | Fault::Lasting(error)) = fault;
+        | Fault::Failed(error)) = fault;
         error
     }
 }
@@ -640,27 +634,6 @@ impl Answer {
 
     fn number(&self, header: &str) -> Option<u64> {
         self.headers.get(header)?.to_str().ok()?.parse().ok()
-    }
-}
-
-/// Asks until it meets no fault that may pass.
-async fn repeat<T, F: Future<Output = Attempt<T>>>(ask: impl Fn() -> F) -> Attempt<T> {
-    let started = Instant::now();
-    let mut tries = 1;
-    loop {
-        let longest = PAUSE * 2_u32.pow(tries - 1);
-        let pause = match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(Fault::Unreachable(_) | Fault::Passing(_))
-                if tries < TRIES && started.elapsed() < PATIENCE =>
-            {
-                longest.mul_f64(rand::random::<f64>())
-            }
-            Err(Fault::Throttled(_, pause)) if tries < TRIES => pause,
-            Err(fault) => return Err(fault),
-        };
-        tokio::time::sleep(pause).await;
-        tries += 1;
     }
 }
 

@@ -3,21 +3,22 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use rustix::fs::statvfs;
 
 use super::stage::{self, Destination, Stage};
-use super::upload::{PAUSES, jittered};
 use super::{throttle, unchanged};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, Manifest};
 use crate::progress::Progress;
-use crate::store::{DynStore, StoreErrorKind, layout};
+use crate::retry::{Failure, Policy};
+use crate::store::{self, DynStore, StoreErrorKind, layout};
 
-/// A broken or damaged transfer of a blob is repeated so often.
-const TRIES: usize = 3;
+/// For blobs whose transfer breaks off or brings other bytes.
+const RETRY: Policy = Policy { attempts: 3, pause: Duration::from_millis(200), ..store::RETRY };
 
 /// What a restore did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,37 +159,7 @@ async fn fetch(
     stage: Option<&Stage>,
     progress: &Progress,
 ) -> Result<()> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match fetch_once(store, manifest, blob, stage, progress).await? {
-            Fetched::Good => return Ok(()),
-            Fetched::Bad(_) if tries < TRIES => {}
-            Fetched::Bad(reason) => {
-                let path =
-                    blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
-                return Err(Error::integrity(format!(
-                    "`{}`, a part of `{path}`, is damaged: {reason}",
-                    layout::blob(&blob.id)
-                ))
-                .hint(
-                    "nothing was restored; remove that object from the store, and the next run \
-                     trains and saves the model anew",
-                ));
-            }
-            Fetched::Broken(_) if tries < TRIES => {}
-            Fetched::Broken(error) => return Err(error),
-        }
-        tokio::time::sleep(jittered(PAUSES[tries])).await;
-    }
-}
-
-enum Fetched {
-    Good,
-    /// The store gave other bytes than were saved.
-    Bad(String),
-    /// The transfer ended early.
-    Broken(Error),
+    RETRY.run(|| fetch_once(store, manifest, blob, stage, progress)).await
 }
 
 async fn fetch_once(
@@ -197,31 +168,34 @@ async fn fetch_once(
     blob: &Blob,
     stage: Option<&Stage>,
     progress: &Progress,
-) -> Result<Fetched> {
+) -> std::result::Result<(), Failure<Error>> {
     let key = layout::blob(&blob.id);
+    let damaged = |reason: String| {
+        let path = blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
+        let damage = format!("`{key}`, a part of `{path}`, is damaged: {reason}");
+        Failure::passing(Error::integrity(damage).hint(
+            "nothing was restored; remove that object from the store, and the next run trains and \
+             saves the model anew",
+        ))
+    };
     let mut object = match store.get(&key).await {
         Ok(object) => object,
         Err(error) if error.kind == StoreErrorKind::NotFound => {
-            return Ok(Fetched::Bad("it is missing".to_owned()));
+            return Err(damaged("it is missing".to_owned()));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(Error::from(error).into()),
     };
     if object.meta.size != blob.size {
-        return Ok(Fetched::Bad(format!(
-            "it has {} bytes instead of {}",
-            object.meta.size, blob.size
-        )));
+        let found = object.meta.size;
+        return Err(damaged(format!("it has {found} bytes instead of {}", blob.size)));
     }
     let mut writer = stage.map(|stage| Writer { stage, manifest, blob, open: None });
     let mut hasher = Hasher::default();
     let mut at = 0_u64;
     while let Some(piece) = object.body.next().await {
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(error) => return Ok(Fetched::Broken(error.into())),
-        };
+        let piece = piece.map_err(|error| Failure::passing(Error::from(error)))?;
         if at + piece.len() as u64 > blob.size {
-            return Ok(Fetched::Bad(format!("it has more than {} bytes", blob.size)));
+            return Err(damaged(format!("it has more than {} bytes", blob.size)));
         }
         // Hashed and written at once, while the piece is in the processor's cache.
         hasher.update(&piece);
@@ -232,17 +206,16 @@ async fn fetch_once(
         progress.advance(piece.len() as u64);
     }
     if at != blob.size {
-        let error = Error::failed(format!(
+        return Err(Failure::passing(Error::failed(format!(
             "cannot read `{key}`: the transfer broke off after {at} of {} bytes",
             blob.size
-        ));
-        return Ok(Fetched::Broken(error));
+        ))));
     }
     let digest = hasher.finish();
     if digest != *blob.id.digest() {
-        return Ok(Fetched::Bad(format!("its content has the digest {digest}")));
+        return Err(damaged(format!("its content has the digest {digest}")));
     }
-    Ok(Fetched::Good)
+    Ok(())
 }
 
 /// Writes pieces of a blob to all the files that use them.

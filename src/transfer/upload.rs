@@ -5,7 +5,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::chunks::{self, BlobPlan};
 use super::throttle;
@@ -14,7 +13,8 @@ use crate::error::{Error, IoContext as _, Result, describe_io};
 use crate::format::BlobId;
 use crate::format::manifest::{self, Manifest, Part};
 use crate::progress::Progress;
-use crate::store::{Condition, DynStore, Key, Payload, StoreError, StoreErrorKind, layout};
+use crate::retry::Failure;
+use crate::store::{self, Condition, DynStore, Key, Payload, StoreErrorKind, layout};
 
 /// What an upload did.
 #[derive(Clone, Debug)]
@@ -138,35 +138,18 @@ pub async fn put(
     payload: Payload,
     condition: Condition,
 ) -> Result<bool> {
-    let mut pauses = PAUSES.iter();
-    loop {
+    let attempt = || async {
         match store.put(key, payload.clone(), condition.clone()).await {
-            Ok(_) => return Ok(true),
-            Err(error) if error.kind == StoreErrorKind::Exists => return Ok(false),
-            Err(error) => match pauses.next() {
-                Some(pause) if try_again(&error) => tokio::time::sleep(jittered(*pause)).await,
-                _ => return Err(error.into()),
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind {
+                StoreErrorKind::Exists => Ok(false),
+                // The store could not decide, or the bytes were damaged on the way.
+                StoreErrorKind::Conflict | StoreErrorKind::Damaged => Err(Failure::passing(error)),
+                _ => Err(error.into()),
             },
         }
-    }
-}
-
-/// Waits between attempts where the store could not decide or the bytes were damaged on the way;
-/// everything else is retried below the port, or not at all.
-pub(crate) const PAUSES: [Duration; 4] = [
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_millis(800),
-    Duration::from_millis(2000),
-];
-
-pub(crate) fn try_again(error: &StoreError) -> bool {
-    matches!(error.kind, StoreErrorKind::Conflict | StoreErrorKind::Damaged)
-}
-
-/// Returns a random part of the pause ("full jitter").
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random::<f64>())
+    };
+    Ok(store::RETRY.run(attempt).await?)
 }
 
 fn assemble(tree: &Tree, plans: &[BlobPlan], ids: &HashMap<usize, BlobId>) -> Result<Manifest> {

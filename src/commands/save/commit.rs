@@ -1,0 +1,67 @@
+//! The moment of a save: before it nothing is visible, after it everything is there.
+
+use crate::catalog::RACE;
+use crate::commands::Context;
+use crate::decide::commit::{self, Commit, Existing};
+use crate::error::{Error, Result};
+use crate::format::{Nonce, Pointer};
+use crate::retry::Failure;
+use crate::store::Condition;
+use crate::transfer::presence::Gaps;
+
+/// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
+pub(super) async fn commit(
+    ctx: &Context,
+    draft: Pointer,
+    base: Option<&Nonce>,
+    unusable: bool,
+) -> Result<(Pointer, bool)> {
+    RACE.run(|| attempt(ctx, &draft, base, unusable)).await
+}
+
+async fn attempt(
+    ctx: &Context,
+    draft: &Pointer,
+    base: Option<&Nonce>,
+    unusable: bool,
+) -> std::result::Result<(Pointer, bool), Failure<Error>> {
+    let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
+    if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
+        // An earlier attempt arrived although its answer did not.
+        return Ok((found.clone(), true));
+    }
+    let complete = match &existing {
+        // These very blobs were checked or sent a moment ago.
+        Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
+        Some((found, _)) => ctx.catalog.gaps(found).await? == Gaps::default(),
+        None => false,
+    };
+    let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
+        pointer,
+        complete,
+        is_base: base == Some(&pointer.nonce),
+        unusable,
+    });
+    let (generation, previous, condition) = match (
+        commit::commit(in_the_way, &draft.manifest.digest, &ctx.policy, ctx.now),
+        existing,
+    ) {
+        (Commit::Adopt, Some((found, _))) => return Ok((found, false)),
+        (Commit::Replace { generation, previous }, Some((_, version))) => {
+            (generation, previous, Condition::Unchanged(version))
+        }
+        _ => (1, Vec::new(), Condition::Absent),
+    };
+    let pointer = Pointer { generation, previous, ..draft.clone() };
+    if ctx.catalog.write_pointer(&pointer, condition).await? {
+        return Ok((pointer, true));
+    }
+    Err(Failure::passing(
+        Error::failed(format!(
+            "cannot write the pointer of {} in the scope `{}`: other runs changed it {} times \
+             meanwhile",
+            draft.fingerprint, draft.scope, RACE.attempts
+        ))
+        .hint("run the save again"),
+    ))
+}

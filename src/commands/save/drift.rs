@@ -1,0 +1,45 @@
+//! A save whose inputs are not those of the plan.
+
+use crate::commands::Context;
+use crate::decide::changes;
+use crate::error::Error;
+use crate::format::{Fingerprint, InputsDocument};
+use crate::outcome::describe;
+
+/// Says which inputs are not those of the plan, as exactly as can be known.
+pub(super) async fn told(
+    ctx: &Context,
+    planned: &Fingerprint,
+    now: &InputsDocument,
+    then: Option<&InputsDocument>,
+) -> Error {
+    const SHOWN: usize = 20;
+    let error = |details: String| {
+        let what = "the inputs are not those that were planned, so nothing was saved";
+        Error::failed(format!("{what}{details}")).hint(
+            "the training must not write to `data-paths` or `training-paths`, and this job must \
+             check out the same files as the plan's",
+        )
+    };
+    let (differences, than) = match then {
+        Some(then) => (changes::between(then, now), "when it was planned"),
+        None => match earlier(ctx).await {
+            Some(then) => (changes::between(&then, now), "in the model that this ref used last"),
+            None => (Vec::new(), ""),
+        },
+    };
+    if differences.is_empty() {
+        return error(format!(": fingerprint {}, planned {planned}", now.digests().fingerprint));
+    }
+    let mut lines = vec![format!(": other than {than}:")];
+    lines.extend(differences.iter().take(SHOWN).map(describe::change));
+    if differences.len() > SHOWN {
+        lines.push(format!("… and {} more", differences.len() - SHOWN));
+    }
+    error(lines.join("\n  "))
+}
+
+async fn earlier(ctx: &Context) -> Option<InputsDocument> {
+    let pointer = ctx.latest_pointer().await.ok()??;
+    ctx.catalog.inputs_of(&pointer).await.ok()?
+}

@@ -1,0 +1,162 @@
+//! Trying again what may fail for a moment: a service that is down, a transfer that breaks off, a
+//! race that another run wins.
+//!
+//! An attempt says of its own failure whether it may pass. A [`Policy`] says how often and for how
+//! long it is worth another one.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A failed attempt.
+#[derive(Debug)]
+pub struct Failure<E> {
+    /// What went wrong.
+    pub why: E,
+    /// Whether the same attempt may succeed later.
+    pub outlook: Outlook,
+}
+
+/// Whether a failed attempt may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It may.
+    MayPass,
+    /// It may after this pause, which the other side has asked for.
+    MayPassAfter(Duration),
+    /// It will fail again.
+    Lasts,
+}
+
+impl<E> Failure<E> {
+    /// Returns a failure that may pass.
+    pub fn passing(why: E) -> Self {
+        Self { why, outlook: Outlook::MayPass }
+    }
+
+    /// Returns a failure that may pass if the condition holds, and lasts otherwise.
+    pub fn passing_if(passes: bool, why: E) -> Self {
+        Self { why, outlook: if passes { Outlook::MayPass } else { Outlook::Lasts } }
+    }
+}
+
+/// A failure of which nothing is known lasts.
+impl<E> From<E> for Failure<E> {
+    fn from(why: E) -> Self {
+        Self { why, outlook: Outlook::Lasts }
+    }
+}
+
+/// How often something is tried, and how long the pauses are.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Attempts in all.
+    pub attempts: u32,
+    /// The first pause at most: each one is by chance half of its length to all of it, so that
+    /// those who failed together do not come back together.
+    pub pause: Duration,
+    /// A pause is so many times as long as the one before.
+    pub growth: f64,
+    /// Later than this no attempt begins, except after a pause that was asked for.
+    pub patience: Duration,
+}
+
+impl Policy {
+    /// Tries until an attempt succeeds, fails in a way that lasts, or is the last one.
+    ///
+    /// # Errors
+    /// The failure of the last attempt.
+    pub async fn run<T, E, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, Failure<E>>>,
+    {
+        let started = Instant::now();
+        let mut longest = self.pause;
+        for _ in 1..self.attempts {
+            let failure = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let pause = match failure.outlook {
+                Outlook::MayPass if started.elapsed() < self.patience => {
+                    longest.mul_f64(rand::random_range(0.5..=1.0))
+                }
+                Outlook::MayPassAfter(pause) => pause,
+                Outlook::MayPass | Outlook::Lasts => return Err(failure.why),
+            };
+            tokio::time::sleep(pause).await;
+            longest = longest.mul_f64(self.growth);
+        }
+        attempt().await.map_err(|failure| failure.why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        attempts: 4,
+        pause: Duration::from_secs(2),
+        growth: 3.0,
+        patience: Duration::from_secs(10),
+    };
+
+    /// Returns what came of it, how often it was tried, and the seconds that passed.
+    async fn run(outcomes: &[Result<(), Failure<u32>>]) -> (Result<(), u32>, usize, f64) {
+        let (started, mut tries) = (Instant::now(), 0);
+        let result = POLICY
+            .run(|| {
+                tries += 1;
+                let outcome = match &outcomes[(tries - 1).min(outcomes.len() - 1)] {
+                    Ok(()) => Ok(()),
+                    Err(failure) => Err(Failure { why: failure.why, outlook: failure.outlook }),
+                };
+                async move { outcome }
+            })
+            .await;
+        (result, tries, started.elapsed().as_secs_f64())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_tried_again_after_growing_pauses() {
+        let (result, tries, seconds) =
+            run(&[Err(Failure::passing(1)), Err(Failure::passing(2)), Ok(())]).await;
+        assert_eq!((result, tries), (Ok(()), 3));
+        assert!((4.0..=8.01).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_is_not_tried_again() {
+        assert_eq!(run(&[Err(7.into())]).await, (Err(7), 1, 0.0));
+        let failures = [Err(Failure::passing(1)), Err(Failure::passing_if(false, 2)), Ok(())];
+        let (result, tries, _) = run(&failures).await;
+        assert_eq!((result, tries), (Err(2), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_are_counted_and_patience_ends() {
+        // The pauses are 1 to 2, 3 to 6 and 9 to 18 s.
+        for _ in 0..50 {
+            let (result, tries, seconds) = run(&[Err(Failure::passing(1))]).await;
+            assert_eq!((result, tries), (Err(1), 4));
+            assert!((13.0..=26.01).contains(&seconds), "{seconds}");
+        }
+        let impatient = Policy { patience: Duration::from_secs(1), ..POLICY };
+        let mut tries = 0;
+        let attempt = || {
+            tries += 1;
+            async { Err::<(), _>(Failure::passing(())) }
+        };
+        assert_eq!((impatient.run(attempt).await, tries), (Err(()), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_was_asked_for_is_kept_in_spite_of_patience() {
+        let asked =
+            || Err(Failure { why: 1, outlook: Outlook::MayPassAfter(Duration::from_secs(60)) });
+        let (result, tries, seconds) = run(&[asked(), asked(), Ok(())]).await;
+        assert_eq!((result, tries), (Ok(()), 3));
+        assert!((120.0..120.1).contains(&seconds), "{seconds}");
+    }
+}
