@@ -23,6 +23,7 @@ mod kill;
 mod memory;
 mod patterns;
 mod races;
+mod reusable_workflow;
 mod s3_faults;
 mod support;
 mod threat_model;

@@ -1,9 +1,11 @@
 """The rules of the workflow that a run on one machine cannot show.
 
-There are no roles, no environments with reviewers, no queues and no cancelled runs. Where a run
-can show a rule, the end-to-end case `pipeline` does.
+There are no roles, no environments with reviewers, no queues, no cancelled runs, no cluster and no
+registry of images. Where a run can show a rule, the end-to-end case `pipeline` does.
 """
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,75 @@ def test_no_step_may_fail_unseen() -> None:
     ]
     assert tolerated == ["Keep the picture of the drift"]
     assert not [name for name, job in JOBS.items() if job.get("continue-on-error")]
+
+
+def run_step(job: str, name: str, directory: Path, **variables: str) -> str:
+    """Runs a step's script as the runner would; returns what it left for later steps."""
+    (step,) = [step for step in JOBS[job]["steps"] if step.get("name") == name]
+    left = directory / "left"
+    subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step["run"]],
+        env=os.environ | {"GITHUB_ENV": str(left), "GITHUB_OUTPUT": str(left)} | variables,
+        cwd=directory,
+        check=True,
+    )
+    return left.read_text()
+
+
+@pytest.mark.parametrize("job", DEPLOYING)
+def test_the_cluster_s_credentials_are_for_the_job_alone(job: str, tmp_path: Path) -> None:
+    secret = "apiVersion: v1\nusers: [{token: 'a $b `c`'}]"
+    step = "Get to the cluster"
+    left = run_step(job, step, tmp_path, CREDENTIALS=secret, RUNNER_TEMP=str(tmp_path))
+    kubeconfig = tmp_path / "kubeconfig"
+    assert left == f"KUBECONFIG={kubeconfig}\n"
+    assert kubeconfig.read_text() == secret
+    assert kubeconfig.stat().st_mode & 0o777 == 0o600
+    (found,) = [each for each in JOBS[job]["steps"] if each.get("name") == step]
+    assert found["if"] == "env.DEPLOY_TARGET == 'kubectl'"
+    assert found["env"] == {"CREDENTIALS": "${{ secrets.KUBECONFIG }}"}
+
+
+def test_the_image_is_deployed_by_the_digest_of_what_was_pushed(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    docker = tools / "docker"
+    # Stands for Docker where there is no registry to push to.
+    docker.write_text(
+        """#!/bin/sh
+        printf '%s\\n' "$*" >>"$CALLS"
+        case $1 in
+          login) cat >>"$CALLS" ;;
+          image) [ "$*" = "image inspect --format {{index .RepoDigests 0}} $TAGGED" ] &&
+            echo ghcr.io/acme/fraud@sha256:1234 ;;
+        esac
+        """
+    )
+    docker.chmod(0o755)
+    tagged = "ghcr.io/acme/fraud:abc"
+    variables = {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "CALLS": str(tmp_path / "calls"),
+        "TAGGED": tagged,
+        "GITHUB_REPOSITORY": "Acme/Fraud",
+        "GITHUB_SHA": "abc",
+        "GITHUB_ACTOR": "somebody",
+        "TOKEN": "secret",
+    }
+    (tmp_path / "left").touch()
+    assert run_step("build-image", "Build", tmp_path, **variables) == ""
+    left = run_step("build-image", "Push", tmp_path, **variables)
+    assert left == "image=ghcr.io/acme/fraud@sha256:1234\n"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"build --pull --tag {tagged} .",
+        "login ghcr.io --username somebody --password-stdin",
+        "secret",
+        f"push {tagged}",
+        f"image inspect --format {{{{index .RepoDigests 0}}}} {tagged}",
+    ]
+    assert JOBS["build-image"]["outputs"] == {"image": "${{ steps.push.outputs.image }}"}
+    assert JOBS["build-image"]["if"] == (
+        "${{ github.ref == 'refs/heads/main' && vars.DEPLOY_TARGET != 'local' }}"
+    )
+    for job in DEPLOYING:
+        assert JOBS[job]["env"]["IMAGE"] == "${{ needs.build-image.outputs.image }}"
