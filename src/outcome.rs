@@ -36,8 +36,8 @@ pub struct Outcome {
     pub inputs: Option<Inputs>,
     /// The digest that decides.
     pub fingerprint: Option<Fingerprint>,
-    /// Where the run's pointers go, where that matters: `None` in it means nowhere.
-    pub scope: Option<Option<Scope>>,
+    /// Where the run's pointers go, where that matters.
+    pub writes: Option<Writes>,
     /// The scopes that were searched in vain.
     pub searched: Vec<Scope>,
     /// What differs from the ref's last model.
@@ -52,6 +52,15 @@ pub struct Outcome {
     pub sent: Option<Sent>,
     /// The artifact that holds the pointer.
     pub artifact: Option<Uploaded>,
+}
+
+/// Where a run's pointers go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// Into this scope.
+    To(Scope),
+    /// Into none: the run may only read.
+    Nowhere,
 }
 
 /// How a command ended.
@@ -228,9 +237,11 @@ pub const FACTS: &[Fact] = &[
     output("training-hash", "Digest of the training code.", "", |it| {
         json!(it.inputs.map(|it| it.digests.training))
     }),
-    row("Scope", |it| match it.scope.as_ref()? {
-        Some(scope) => Some(scope.to_string()),
-        None => Some("none: read only".to_owned()),
+    row("Scope", |it| {
+        Some(match it.writes.as_ref()? {
+            Writes::To(scope) => scope.to_string(),
+            Writes::Nowhere => "none: read only".to_owned(),
+        })
     }),
     output(
         "changed-count",
@@ -314,7 +325,7 @@ impl Outcome {
             explanation: String::new(),
             inputs: None,
             fingerprint: None,
-            scope: None,
+            writes: None,
             searched: Vec::new(),
             changes: Vec::new(),
             baseline: None,

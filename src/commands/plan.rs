@@ -7,7 +7,7 @@ use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
 use crate::format::inputs::InputDigests;
 use crate::format::{InputsDocument, Pointer};
-use crate::outcome::{Ending, Inputs, Outcome};
+use crate::outcome::{Ending, Inputs, Outcome, Writes};
 use crate::settings::OnError;
 
 /// A decision and everything it rests on.
@@ -130,7 +130,10 @@ impl Planned {
             explanation: why.explanation,
             fingerprint: Some(self.inputs.digests.fingerprint),
             inputs: Some(self.inputs),
-            scope: Some(ctx.access.read_only.is_none().then(|| ctx.access.own.clone())),
+            writes: Some(match ctx.access.read_only {
+                None => Writes::To(ctx.access.own.clone()),
+                Some(_) => Writes::Nowhere,
+            }),
             changes: self.changes.clone(),
             baseline: self.baseline.clone(),
             pointer: hit.map(|found| found.pointer.clone()),

@@ -36,7 +36,7 @@ pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
         return false;
     }
     match promote(ctx, run, document).await {
-        Ok(Ok(pointer)) => {
+        Ok(pointer) => {
             let from = pointer.promotion.as_ref().map_or(0, |promotion| promotion.pull_request);
             ctx.report.info(&format!(
                 "{}: the model of pull request #{from} is trusted now",
@@ -44,30 +44,46 @@ pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
             ));
             true
         }
-        Ok(Err(why)) => {
+        Err(Unproven::Fact(why)) => {
             ctx.report.info(&format!("{}: nothing is promoted: {why}", ctx.settings.model));
             false
         }
-        Err(error) => {
+        Err(Unproven::Failed(error)) => {
             ctx.report.warn_of("nothing is promoted", &error);
             false
         }
     }
 }
 
-/// The outer error is a failure, the inner one the reason why nothing may be promoted.
-async fn promote(
-    ctx: &Context,
-    run: &RunContext,
-    document: &InputsDocument,
-) -> Result<std::result::Result<Pointer, String>> {
+/// Why nothing is promoted.
+enum Unproven {
+    /// Something that speaks against it.
+    Fact(String),
+    /// Whether anything does could not be found out.
+    Failed(Error),
+}
+
+impl From<String> for Unproven {
+    fn from(fact: String) -> Self {
+        Self::Fact(fact)
+    }
+}
+
+impl From<Error> for Unproven {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Proven<T> = std::result::Result<T, Unproven>;
+
+async fn promote(ctx: &Context, run: &RunContext, document: &InputsDocument) -> Proven<Pointer> {
     let rest =
         ctx.rest.as_ref().ok_or_else(|| Error::bad_input("`promote` needs a `github-token`"))?;
     let (Some(default_branch), Some(workflow)) = (run.default_branch.clone(), run.workflow_path())
     else {
-        return Err(Error::failed(
-            "the runner does not say which workflow file of the repository is running",
-        ));
+        let unknown = "the runner does not say which workflow file of the repository is running";
+        return Err(Error::failed(unknown).into());
     };
     let here = Here {
         repository_id: run.repository_id,
@@ -84,14 +100,15 @@ async fn promote(
             why = format!("pull request #{}: {fact}", pull.number);
             continue;
         }
-        match proof(ctx, rest, &here, &pull, &fingerprint).await? {
+        match proof(ctx, rest, &here, &pull, &fingerprint).await {
             Ok((proof, training)) => {
                 return take_over(ctx, run, &pull, &training, proof, document).await;
             }
-            Err(fact) => why = format!("pull request #{}: {fact}", pull.number),
+            Err(Unproven::Fact(fact)) => why = format!("pull request #{}: {fact}", pull.number),
+            Err(failed) => return Err(failed),
         }
     }
-    Ok(Err(why))
+    Err(why.into())
 }
 
 /// Looks for the run that trained.
@@ -101,10 +118,10 @@ async fn proof(
     here: &Here,
     pull: &PullFacts,
     fingerprint: &Fingerprint,
-) -> Result<std::result::Result<(Proof, TrainingRun), String>> {
+) -> Proven<(Proof, TrainingRun)> {
     let scope = Scope::PullRequest(pull.number);
     let Some(stored) = ctx.catalog.pointer_bytes(&scope, fingerprint).await? else {
-        return Ok(Err("it trained no model of these inputs".to_owned()));
+        return Err("it trained no model of these inputs".to_owned().into());
     };
     let rivals = Rivals {
         of_branch: rest
@@ -115,11 +132,9 @@ async fn proof(
             .collect(),
         events: rest.events_of_pull_request(&here.repository, pull.number).await?,
     };
-    if let Err(fact) = without_rivals(&rivals, pull) {
-        return Ok(Err(fact));
-    }
+    without_rivals(&rivals, pull)?;
     let mut why = format!("no run of `{}` has ended for {}", here.workflow, pull.head_sha);
-    let mut compared = BTreeMap::new();
+    let mut comparison = Comparison { rest, here, known: BTreeMap::new() };
     for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
         let training = training_run(run);
         let refused = |fact: String| format!("run {}: {fact}", training.id);
@@ -134,19 +149,20 @@ async fn proof(
                 continue;
             }
         };
-        if let Some(Followed { file, sha }) = changed(files, rest, here, &mut compared).await? {
+        if let Some(Followed { file, sha }) = comparison.changed(files).await? {
             why = refused(format!(
                 "`{file}` is not the same in the commit that it followed, {sha}, and in {}",
                 here.sha
             ));
             continue;
         }
-        match saved_by(ctx, rest, here, pull, &training, &stored, fingerprint).await? {
-            Ok(proof) => return Ok(Ok((proof, training))),
-            Err(fact) => why = refused(fact),
+        match saved_by(ctx, rest, here, pull, &training, &stored, fingerprint).await {
+            Ok(proof) => return Ok((proof, training)),
+            Err(Unproven::Fact(fact)) => why = refused(fact),
+            Err(failed) => return Err(failed),
         }
     }
-    Ok(Err(why))
+    Err(why.into())
 }
 
 /// Looks for the artifact in which the run says that it saved the pointer.
@@ -158,7 +174,7 @@ async fn saved_by(
     training: &TrainingRun,
     stored: &[u8],
     fingerprint: &Fingerprint,
-) -> Result<std::result::Result<Proof, String>> {
+) -> Proven<Proof> {
     let Settings { namespace, model, .. } = &ctx.settings;
     let prefix = ctx.settings.artifact_prefix();
     let mut why = "it has no artifact with the pointer that is in the store".to_owned();
@@ -177,38 +193,45 @@ async fn saved_by(
         let wanted = Wanted { namespace, model, fingerprint };
         match same_pointer(stored, &bytes, training, pull, wanted, ctx.now) {
             Ok(pointer) => {
-                let proof = Proof { pointer, stored: Digest::of(stored), artifact_id: found.id };
-                return Ok(Ok(proof));
+                return Ok(Proof { pointer, stored: Digest::of(stored), artifact_id: found.id });
             }
             Err(fact) => why = fact,
         }
     }
-    Ok(Err(why))
+    Err(why.into())
 }
 
-/// Returns the first of the workflow files that the merge left different. Most runs of a commit
-/// share their files, so each is asked for once: `compared` says of a file whether it is the same.
-async fn changed(
-    files: Vec<Followed>,
-    rest: &Rest,
-    here: &Here,
-    compared: &mut BTreeMap<Followed, bool>,
-) -> Result<Option<Followed>> {
-    for followed in files {
-        let same = match compared.get(&followed) {
-            Some(same) => *same,
-            None => {
-                let then = rest.file_id(&here.repository, &followed.file, &followed.sha).await?;
-                then.is_some()
-                    && then == rest.file_id(&here.repository, &followed.file, &here.sha).await?
+/// Compares workflow files with those of the merge.
+struct Comparison<'a> {
+    rest: &'a Rest,
+    here: &'a Here,
+    /// Whether a file is the same. Most runs of a commit share their files, so each is asked for
+    /// once.
+    known: BTreeMap<Followed, bool>,
+}
+
+impl Comparison<'_> {
+    /// Returns the first of the files that the merge left different.
+    async fn changed(&mut self, files: Vec<Followed>) -> Result<Option<Followed>> {
+        for followed in files {
+            let same = match self.known.get(&followed) {
+                Some(same) => *same,
+                None => self.is_same(&followed).await?,
+            };
+            self.known.insert(followed.clone(), same);
+            if !same {
+                return Ok(Some(followed));
             }
-        };
-        compared.insert(followed.clone(), same);
-        if !same {
-            return Ok(Some(followed));
         }
+        Ok(None)
     }
-    Ok(None)
+
+    async fn is_same(&self, followed: &Followed) -> Result<bool> {
+        let repository = &self.here.repository;
+        let then = self.rest.file_id(repository, &followed.file, &followed.sha).await?;
+        Ok(then.is_some()
+            && then == self.rest.file_id(repository, &followed.file, &self.here.sha).await?)
+    }
 }
 
 /// Writes the trusted pointer; whoever was first is as good.
@@ -219,15 +242,15 @@ async fn take_over(
     training: &TrainingRun,
     proof: Proof,
     document: &InputsDocument,
-) -> Result<std::result::Result<Pointer, String>> {
+) -> Proven<Pointer> {
     let Proof { pointer, stored, artifact_id } = proof;
     let incomplete =
         || format!("objects of the model of pull request #{} are gone or damaged", pull.number);
     let Some(manifest) = ctx.catalog.find_manifest(&pointer).await? else {
-        return Ok(Err(incomplete()));
+        return Err(incomplete().into());
     };
     if presence::gaps(&ctx.store, &manifest.blobs()).await? != Gaps::default() {
-        return Ok(Err(incomplete()));
+        return Err(incomplete().into());
     }
     let promotion = Promotion {
         pull_request: pull.number,
@@ -253,11 +276,11 @@ async fn take_over(
         ..pointer
     };
     if ctx.catalog.write_pointer(&promoted, Condition::Absent).await? {
-        return Ok(Ok(promoted));
+        return Ok(promoted);
     }
     match ctx.catalog.pointer(&Scope::Trusted, &promoted.fingerprint).await? {
-        Some((winner, _)) => Ok(Ok(winner)),
-        None => Ok(Err("another run is writing the pointer".to_owned())),
+        Some((winner, _)) => Ok(winner),
+        None => Err("another run is writing the pointer".to_owned().into()),
     }
 }
 

@@ -100,6 +100,9 @@ mod tests {
             ("gh-readonly-queue/main/pr-7", false),
             ("gh-readonly-queue/main", false),
             ("gh-readonly-queue/main/0a1b", false),
+            ("gh-readonly-queue/main/pr-x-0a1b", false),
+            ("gh-readonly-queue/main/pr-7-main", false),
+            ("gh-readonly-queue/main/pr-7-", false),
             ("main", false),
         ] {
             let run = RunFacts {

@@ -68,9 +68,7 @@ fn entry(
         size += count as u64;
         if count == 0 {
             // A whole small file is in the buffer, and may be a stand-in.
-            if size < lfs::MAX_BYTES
-                && let Some((digest, size)) = lfs::parse(&buffer[..filled])
-            {
+            if let Some((digest, size)) = lfs::parse(&buffer[..filled]) {
                 return Ok(InputEntry { path: path.to_owned(), digest, size });
             }
             break;

@@ -125,7 +125,7 @@ impl Patterns {
     pub fn may_select_below(&self, directory: &[&str]) -> bool {
         let closed =
             self.0.iter().rposition(|pattern| pattern.negate && pattern.takes_all_below(directory));
-        let reopening = &self.0[closed.map_or(0, |at| at + 1)..];
+        let reopening = &self.0[closed.unwrap_or(0)..];
         reopening.iter().any(|pattern| {
             !pattern.negate
                 && (pattern.takes_all_below(directory) || pattern.may_match_below(directory))
@@ -389,7 +389,7 @@ fn match_tokens(tokens: &[Token], units: &[u16]) -> bool {
             continue;
         }
         match back {
-            Some((star, from)) if from < units.len() => {
+            Some((star, from)) if units.get(from).is_some() => {
                 back = Some((star, from + 1));
                 token = star + 1;
                 unit = from + 1;
