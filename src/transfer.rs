@@ -6,7 +6,6 @@ pub mod chunks;
 pub mod download;
 pub mod presence;
 pub mod stage;
-mod swap;
 pub mod throttle;
 pub mod tree;
 pub mod unchanged;

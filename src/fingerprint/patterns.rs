@@ -390,8 +390,7 @@ fn match_tokens(tokens: &[Token], units: &[u16]) -> bool {
         }
         match back {
             Some((star, from)) if units.get(from).is_some() => {
-                back = Some((star, from + 1));
-                token = star + 1;
+                token = star;
                 unit = from + 1;
             }
             _ => return false,

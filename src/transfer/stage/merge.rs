@@ -1,0 +1,48 @@
+//! Putting files in place one by one, where a directory cannot be exchanged as a whole.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::destination::PREFIX;
+use crate::error::{IoContext as _, Result};
+use crate::ownership::Owner;
+
+/// Moves everything below `from` to `to`, replacing files. What is a hard link to its own target,
+/// which an exchange that failed may have left, stays behind.
+pub(super) fn merge(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).on("cannot read the directory", from)? {
+        let entry = entry.on("cannot read the directory", from)?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let is_dir = entry.file_type().on("cannot look at", &source)?.is_dir();
+        if is_dir && fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
+            merge(&source, &target)?;
+            continue;
+        }
+        match fs::rename(&source, &target) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && !is_dir => {
+                copy_across(&source, &target)?
+            }
+            other => other.on("cannot put in place", &target)?,
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a file on another file system, such as a volume mounted inside the workspace: copies
+/// beside it, then renames.
+fn copy_across(source: &Path, target: &Path) -> Result<()> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let beside = target.with_file_name(format!("{PREFIX}{name}"));
+    let found = fs::symlink_metadata(source).on("cannot look at", source)?;
+    if found.is_symlink() {
+        let link = fs::read_link(source).on("cannot read the link", source)?;
+        let _ = fs::remove_file(&beside);
+        std::os::unix::fs::symlink(link, &beside).on("cannot make the link", &beside)?;
+    } else {
+        fs::copy(source, &beside).on("cannot write", &beside)?;
+        Owner::of(source).adopt(&beside).on("cannot give to the workspace's owner", &beside)?;
+    }
+    fs::rename(&beside, target).on("cannot put in place", target)?;
+    fs::remove_file(source).on("cannot remove", source)
+}
