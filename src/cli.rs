@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction};
 
 use crate::environment::Environment;
 use crate::error::EXIT_CODES;
@@ -13,58 +13,13 @@ use crate::settings::{INPUTS, Input, RawInputs, Verb};
 /// Variables that hold the token where none is typed; the first one counts.
 const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
 
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// `run`, with the training command that stands after `--`.
-    Run(Vec<OsString>),
-    /// `plan`
-    Plan,
-    /// `restore`
-    Restore,
-    /// `save`
-    Save,
-    /// `resolve`
-    Resolve,
-    /// `verify`
-    Verify,
-}
-
-impl Command {
-    /// Returns the verb in the table of inputs.
-    pub fn verb(&self) -> Verb {
-        match self {
-            Self::Run(_) => Verb::Run,
-            Self::Plan => Verb::Plan,
-            Self::Restore => Verb::Restore,
-            Self::Save => Verb::Save,
-            Self::Resolve => Verb::Resolve,
-            Self::Verify => Verb::Verify,
-        }
-    }
-
-    fn of(verb: Verb, matches: &ArgMatches) -> Option<Self> {
-        Some(match verb {
-            Verb::Run => {
-                let training = matches.get_many::<OsString>("training").unwrap_or_default();
-                Self::Run(training.cloned().collect())
-            }
-            Verb::Plan => Self::Plan,
-            Verb::Restore => Self::Restore,
-            Verb::Save => Self::Save,
-            Verb::Resolve => Self::Resolve,
-            Verb::Verify => Self::Verify,
-            // The root action is no command.
-            Verb::Auto => return None,
-        })
-    }
-}
-
 /// A parsed command line.
 #[derive(Clone, Debug)]
 pub struct Arguments {
     /// What to do.
-    pub command: Command,
+    pub verb: Verb,
+    /// The training command that stands after `--`; empty for every verb but `run`.
+    pub training: Vec<OsString>,
     /// The inputs as they were typed.
     pub inputs: RawInputs,
     /// The directory that paths are relative to.
@@ -97,10 +52,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
         (error.render().to_string(), code)
     })?;
     let chosen = matches.subcommand().and_then(|(name, matches)| {
-        let verb = Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name)?;
-        Some((verb, Command::of(verb, matches)?, matches))
+        Some((Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name)?, matches))
     });
-    let Some((verb, command, matches)) = chosen else {
+    let Some((verb, matches)) = chosen else {
         return Err((definition().render_help().to_string(), 2));
     };
     let mut inputs = RawInputs::default();
@@ -110,8 +64,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
         }
     }
     let workspace = matches.get_one::<PathBuf>("workspace").cloned();
+    let training = match verb {
+        Verb::Run => {
+            matches.get_many::<OsString>("training").unwrap_or_default().cloned().collect()
+        }
+        _ => Vec::new(),
+    };
     Ok(Arguments {
-        command,
+        verb,
+        training,
         inputs,
         workspace: workspace.unwrap_or_else(|| PathBuf::from(".")),
         json: matches.get_flag("json"),
@@ -239,7 +200,7 @@ mod tests {
             check(&["run", "--model", "m", "--", "python", "train.py", "--json", "--", "-x"])
                 .unwrap();
         let words = ["python", "train.py", "--json", "--", "-x"].map(OsString::from);
-        assert_eq!(parsed.command, Command::Run(words.to_vec()));
+        assert_eq!((parsed.verb, parsed.training), (Verb::Run, words.to_vec()));
         assert!(!parsed.json);
     }
 

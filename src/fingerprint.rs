@@ -44,7 +44,8 @@ pub fn observe(
     let training = walk::select(workspace, &sources.training, "training-paths", when_empty)?;
     let mut warnings = data.warnings;
     warnings.extend(training.warnings);
-    progress.begin("hashing inputs", data.bytes + training.bytes);
+    let sizes = data.files.iter().chain(&training.files).map(|(_, size)| size);
+    progress.begin("hashing inputs", sizes.sum());
     let document = InputsDocument {
         data: hash::entries(workspace, &data.files, progress)?,
         training: hash::entries(workspace, &training.files, progress)?,

@@ -4,12 +4,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ml_cache::action::{self, Phase};
-use ml_cache::cli::{self, Arguments, Command};
+use ml_cache::cli::{self, Arguments};
 use ml_cache::commands::interrupt::Interrupt;
-use ml_cache::commands::{Context, plan, resolve, restore, run, save, verify};
+use ml_cache::commands::{Context, begin, plan, resolve, restore, run, save, verify};
 use ml_cache::environment::Environment;
 use ml_cache::github::event;
 use ml_cache::report::{Report, outputs};
+use ml_cache::settings::Verb;
 use ml_cache::{Error, Result, sanitize, secrets, settings};
 
 /// What the process was started for.
@@ -110,26 +111,28 @@ async fn command(
 ) -> Result<()> {
     arguments.find_token(environment);
     let run_context = event::run_of(environment);
-    let verb = arguments.command.verb();
+    let verb = arguments.verb;
     let workspace = &arguments.workspace;
     let settings =
         settings::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
     let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
-    let outcome = match &arguments.command {
-        Command::Run(training) => run::execute(&ctx, training, arguments.json, interrupt).await?,
-        Command::Plan => {
+    let outcome = match verb {
+        Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,
+        Verb::Plan => {
             let (_, outcome) = plan::execute(&ctx).await?;
             plan::check_found(&ctx, &outcome)?;
             outcome
         }
-        Command::Restore => restore::execute(&ctx).await?,
-        Command::Save => save::execute(&ctx, None).await?,
-        Command::Resolve => resolve::execute(&ctx).await?,
-        Command::Verify => verify::execute(&ctx).await?,
+        Verb::Restore => restore::execute(&ctx).await?,
+        Verb::Save => save::execute(&ctx, None).await?,
+        Verb::Resolve => resolve::execute(&ctx).await?,
+        Verb::Verify => verify::execute(&ctx).await?,
+        // No command has this name; it would be the first half of `run`.
+        Verb::Auto => begin::execute(&ctx, |_| Ok(())).await?.0,
     };
-    let result = match (&arguments.command, outputs::pointer_text(&outcome)) {
+    let result = match (verb, outputs::pointer_text(&outcome)) {
         _ if arguments.json => outputs::json(&outcome).to_string(),
-        (Command::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),
+        (Verb::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),
         _ => return Ok(()),
     };
     writeln!(std::io::stdout().lock(), "{}", sanitize::json(&result))

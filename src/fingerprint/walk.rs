@@ -24,8 +24,6 @@ pub enum WhenEmpty {
 pub struct Selection {
     /// Paths relative to the workspace with `/`, sorted by bytes, each with its size.
     pub files: Vec<(String, u64)>,
-    /// The sum of the sizes.
-    pub bytes: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -178,7 +176,6 @@ impl Walker<'_> {
             .hint("rename it, or exclude it with a `!` line"));
         }
         self.usage.mark(&path);
-        self.selection.bytes += found.len();
         self.selection.files.push((shown, found.len()));
         Ok(())
     }

@@ -276,3 +276,22 @@ fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {
     };
     StoreError::new(kind, action, key, describe_io(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_objects_are_versioned_by_content_and_large_ones_by_file() {
+        let place = tempfile::tempdir().unwrap();
+        let version = |name: &str, size: usize| {
+            let path = place.path().join(name);
+            fs::write(&path, vec![7; size]).unwrap();
+            let file = File::open(path).unwrap();
+            version_of(&file, &file.metadata().unwrap()).unwrap()
+        };
+        for (size, by_content) in [(0, true), (131_072, true), (131_073, false)] {
+            assert_eq!(version("one", size) == version("other", size), by_content, "{size}");
+        }
+    }
+}
