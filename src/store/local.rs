@@ -294,4 +294,17 @@ mod tests {
             assert_eq!(version("one", size) == version("other", size), by_content, "{size}");
         }
     }
+
+    #[test]
+    fn errors_of_the_file_system_are_told_apart() {
+        let key = crate::store::layout::manifest(&crate::format::ManifestId::of(b""));
+        for (error, kind) in [
+            (io::ErrorKind::NotFound, StoreErrorKind::NotFound),
+            (io::ErrorKind::PermissionDenied, StoreErrorKind::Denied),
+            (io::ErrorKind::ReadOnlyFilesystem, StoreErrorKind::Denied),
+            (io::ErrorKind::StorageFull, StoreErrorKind::Other),
+        ] {
+            assert_eq!(io_error("write", &key, &error.into()).kind, kind, "{error}");
+        }
+    }
 }
