@@ -123,7 +123,9 @@ async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -
     let model = &ctx.settings.model;
     let handover = match handover {
         Some(handover) if handover.stored == Stored::Restored => {
-            ctx.report.info(&format!("{model}: restored in this job, nothing to save"));
+            ctx.report.info(&format!(
+                "{model}: this job restored the model, so there is nothing to save"
+            ));
             return Ok(());
         }
         Some(handover) => handover,
@@ -131,15 +133,14 @@ async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -
             // What matters can be observed again.
             let planned = plan::observe(ctx).await?;
             if planned.decision.hit().is_some() {
-                let why = "a model of these inputs is stored, nothing to save";
+                let why = "the store has a model of these inputs, so there is nothing to save";
                 ctx.report.info(&format!("{model}: {why}"));
                 return Ok(());
             }
             ctx.report.warn(
-                "there is no state of the plan, because the first step failed or this runner hands \
-                 none over, so it is not known whether the inputs are still those that were \
-                 planned: if a step of the job changes them, use the actions `plan` and `save` \
-                 instead",
+                "cannot tell whether the inputs changed since the plan: the first step failed, or \
+                 this runner passes on no state; if a step of the job changes the inputs, use the \
+                 actions `plan` and `save` instead",
             );
             Handover { began: None, ..planned.handover(ctx, Stored::Missing) }
         }

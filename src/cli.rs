@@ -110,7 +110,7 @@ fn subcommand(verb: Verb) -> clap::Command {
                 .long("workspace")
                 .value_name("DIR")
                 .value_parser(clap::value_parser!(PathBuf))
-                .help("Directory that all paths are relative to [default: .]"),
+                .help("Base directory of all relative paths [default: .]"),
         )
         .arg(
             Arg::new("json")

@@ -183,8 +183,10 @@ impl Context {
             sha: self.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
         };
         if let Err(error) = self.catalog.move_head(&mover, pointer).await {
-            self.report
-                .warn_of(&format!("the head of `{}` was not moved", self.ref_name()), &error);
+            self.report.warn_of(
+                &format!("cannot record the latest model of `{}` (its head)", self.ref_name()),
+                &error,
+            );
         }
     }
 
@@ -202,9 +204,9 @@ impl Context {
                 &progress,
             )
         });
-        let (document, warnings) = observed
-            .await
-            .map_err(|error| Error::failed("hashing was interrupted").caused_by(error))??;
+        let (document, warnings) = observed.await.map_err(|error| {
+            Error::failed("cannot hash the inputs: the task was interrupted").caused_by(error)
+        })??;
         for warning in warnings {
             self.report.warn(&warning);
         }
@@ -234,15 +236,16 @@ async fn heads(
             // An API that fails must not decide which model is the newest.
             Some(rest) => rest.default_branch(name).await.map_err(|error| {
                 error.hint(
-                    "or name the branch whose latest model is meant by `ref`; then nobody is asked",
+                    "set `ref` to the branch of the model; ml-cache then need not know the default \
+                     branch",
                 )
             })?,
             None => Err(Error::failed("`github-token` is empty")),
         };
         let known = known.inspect_err(|error| {
             report.info(&format!(
-                "the default branch of `{name}` is not known, so `main` and `master` are tried; \
-                 `ref` names another ({})",
+                "the default branch of `{name}` is unknown, so this step tries `main` and \
+                 `master`; set `ref` to use another branch ({})",
                 error.explanation()
             ));
         });
@@ -276,7 +279,10 @@ async fn message(
     let run = run?;
     let Some(request) = &run.pull_request else { return run.message.clone() };
     let unknown = |error: &Error| {
-        report.warn_of("the message of the pull request's last commit is not known", error)
+        report.warn_of(
+            "cannot look for `force-retrain-message` in the pull request's last commit",
+            error,
+        )
     };
     match rest {
         Some(rest) => rest

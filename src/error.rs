@@ -30,7 +30,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed"),
     (2, "bad input; the message names every input that cannot be used, and the accepted forms"),
-    (3, "not found, where `fail-on-miss` holds"),
+    (3, "not found, and `fail-on-miss` is `true`"),
     (4, "stored bytes are missing or damaged; nothing was restored"),
 ];
 

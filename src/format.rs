@@ -57,9 +57,10 @@ fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Resul
     let read: Value = serde_json::from_slice(bytes).map_err(error)?;
     match has_shape_of(&read, &serde_json::to_value(document).map_err(error)?) {
         true => Ok(()),
-        false => {
-            Err(FormatError::new(what, "a field is missing, or an array stands for an object"))
-        }
+        false => Err(FormatError::new(
+            what,
+            "a field is missing, or an array stands in place of an object",
+        )),
     }
 }
 

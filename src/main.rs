@@ -136,7 +136,7 @@ async fn command(
         _ => return Ok(()),
     };
     writeln!(std::io::stdout().lock(), "{}", sanitize::json(&result))
-        .map_err(|error| Error::failed("cannot print").caused_by(error))
+        .map_err(|error| Error::failed("cannot print the result").caused_by(error))
 }
 
 fn print_usage(text: &str, code: u8) -> ExitCode {

@@ -219,7 +219,7 @@ pub const FACTS: &[Fact] = &[
     ),
     output(
         "reason",
-        "Why, in one word: `hit`, `no-model`, `data-changed`, `training-changed`, \
+        "Reason for the outcome: `hit`, `no-model`, `data-changed`, `training-changed`, \
          `extra-key-changed`, `inputs-changed`, `forced`, `expired`, `incomplete` or \
          `store-unavailable`.",
         "",
@@ -227,9 +227,12 @@ pub const FACTS: &[Fact] = &[
     ),
     row("Data", |it| it.inputs.map(|it| files_and_bytes(it.data.0, it.data.1))),
     row("Training code", |it| it.inputs.map(|it| files_and_bytes(it.training.0, it.training.1))),
-    output("fingerprint", "Digest of everything the model depends on.", "", |it| {
-        json!(it.fingerprint)
-    })
+    output(
+        "fingerprint",
+        "Digest of everything that the model depends on: data, training code and extra keys.",
+        "",
+        |it| json!(it.fingerprint),
+    )
     .shown_as("Fingerprint", |it| Some(it.fingerprint?.to_string())),
     output("data-hash", "Digest of the data files.", "", |it| {
         json!(it.inputs.map(|it| it.digests.data))
@@ -240,12 +243,12 @@ pub const FACTS: &[Fact] = &[
     row("Scope", |it| {
         Some(match it.writes.as_ref()? {
             Writes::To(scope) => scope.to_string(),
-            Writes::Nowhere => "none: read only".to_owned(),
+            Writes::Nowhere => "none: this run may only read".to_owned(),
         })
     }),
     output(
         "changed-count",
-        "Number of inputs that differ from the model that this ref used last.",
+        "Number of inputs that changed since the model that this ref used last.",
         "0",
         |it| json!(it.changes.len()),
     ),
@@ -269,7 +272,7 @@ pub const FACTS: &[Fact] = &[
     row("Compared with", |it| it.baseline.as_ref().map(made_by)),
     output(
         "pointer",
-        "The pointer as JSON: which model, from which inputs, made by which run.",
+        "Pointer to the model, as JSON; it names the model, its inputs and the run that made it.",
         "",
         |it| json!(it.pointer),
     ),
@@ -277,16 +280,19 @@ pub const FACTS: &[Fact] = &[
     row("Uploaded", |it| it.sent.map(describe::sent)),
     output(
         "artifact-name",
-        "Name of the artifact of this run that holds the pointer; empty where there is none.",
+        "Name of this run's artifact that holds the pointer; empty if there is none.",
         "",
         |it| json!(it.artifact.as_ref().map(|it| &it.name)),
     )
     .shown_as("Artifact", |it| {
         it.artifact.as_ref().map(|it| format!("{} ({})", it.name, it.digest))
     }),
-    output("artifact-id", "Number of that artifact.", "", |it| {
-        json!(it.artifact.as_ref().map(|it| &it.id))
-    }),
+    output(
+        "artifact-id",
+        "Number of the artifact that holds the pointer; empty if there is none.",
+        "",
+        |it| json!(it.artifact.as_ref().map(|it| &it.id)),
+    ),
     output("model-files", "Number of files in the model.", "0", |it| {
         json!(it.pointer.as_ref().map_or(0, |it| it.files))
     }),

@@ -20,7 +20,7 @@ pub fn read(what: &str, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).on(&action, path)?;
     if !file.metadata().on(&action, path)?.is_file() {
-        return Err(refuse(format!("is no regular file, so no {what} is read from it")));
+        return Err(refuse(format!("is not a regular file, so it cannot hold the {what}")));
     }
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).on(&action, path)?;

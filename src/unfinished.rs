@@ -22,7 +22,7 @@ impl Unfinished {
         let begun = |state: usize| (state & STOPPING == 0).then_some(state + ONE);
         match STATE.fetch_update(Ordering::AcqRel, Ordering::Acquire, begun) {
             Ok(_) => Ok(Self(())),
-            Err(_) => Err(io::Error::other("the process was asked to stop")),
+            Err(_) => Err(io::Error::other("the process is stopping after a signal")),
         }
     }
 

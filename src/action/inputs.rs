@@ -12,8 +12,13 @@ pub fn workspace(environment: &Environment) -> Result<PathBuf> {
     let named = environment.get("GITHUB_WORKSPACE").map(PathBuf::from).filter(|path| path.is_dir());
     match named {
         Some(path) => Ok(path),
-        None => std::env::current_dir()
-            .map_err(|error| Error::failed("there is no workspace").caused_by(error)),
+        None => std::env::current_dir().map_err(|error| {
+            Error::failed(
+                "cannot find the workspace: GITHUB_WORKSPACE names no directory, and the current \
+                 directory cannot be read",
+            )
+            .caused_by(error)
+        }),
     }
 }
 

@@ -62,10 +62,11 @@ impl StateFile {
         let document = self.temp.as_deref().zip(handover.document.as_ref());
         let document = document.and_then(|(temp, document)| keep_document(temp, document));
         let kept = Kept { handover: handover.clone(), document };
-        let text = serde_json::to_string(&kept)
-            .map_err(|error| Error::failed("cannot keep the state").caused_by(error))?;
+        let text = serde_json::to_string(&kept).map_err(|error| {
+            Error::failed("cannot encode the state of the plan").caused_by(error)
+        })?;
         if let Some(path) = &self.state {
-            std::fs::write(path, &text).on("cannot keep the state in", path)?;
+            std::fs::write(path, &text).on("cannot write the state of the plan to", path)?;
         }
         files.save_state(STATE, &text)
     }

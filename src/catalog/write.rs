@@ -50,7 +50,7 @@ impl Catalog {
     /// A manifest over its limits; a store that cannot be written.
     pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference<ManifestId>> {
         let too_large =
-            |error: FormatError| Error::bad_input("the model cannot be saved").caused_by(error);
+            |error: FormatError| Error::bad_input("cannot save the model").caused_by(error);
         let payload = Payload::new(manifest.to_bytes().map_err(too_large)?);
         let reference =
             Reference { digest: ManifestId::new(payload.digest), size: payload.bytes.len() as u64 };
@@ -67,7 +67,7 @@ impl Catalog {
         let reference =
             Reference { digest: InputsId::of(text.as_bytes()), size: text.len() as u64 };
         let packed = InputsDocument::compress(&text)
-            .map_err(|error| Error::bad_input("the inputs cannot be kept").caused_by(error))?;
+            .map_err(|error| Error::bad_input("cannot save the list of inputs").caused_by(error))?;
         let key = layout::inputs(&reference.digest);
         if self.store.head(&key).await?.is_none() {
             upload::put(&self.store, &key, Payload::new(packed), Condition::Absent).await?;
@@ -84,7 +84,7 @@ impl Catalog {
         let key = self.pointer_key(&pointer.scope, &pointer.fingerprint);
         let bytes = pointer
             .to_bytes()
-            .map_err(|error| Error::bad_input("the pointer cannot be written").caused_by(error))?;
+            .map_err(|error| Error::bad_input("cannot write the pointer").caused_by(error))?;
         let error = match self.store.put(&key, Payload::new(bytes), condition).await {
             Ok(_) => return Ok(true),
             Err(error) if error.kind.lost_race() => return Ok(false),
@@ -131,14 +131,14 @@ impl Catalog {
         };
         let bytes = head
             .to_bytes()
-            .map_err(|error| Error::failed("the head cannot be written").caused_by(error))?;
+            .map_err(|error| Error::failed("cannot write the head").caused_by(error))?;
         let condition =
             current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
         match self.store.put(&self.head_key(scope, git_ref), Payload::new(bytes), condition).await {
             Ok(_) => Ok(()),
-            Err(error) if error.kind.lost_race() => {
-                Err(Failure::passing(Error::failed("other runs kept moving it")))
-            }
+            Err(error) if error.kind.lost_race() => Err(Failure::passing(Error::failed(
+                "other runs wrote the head during every attempt",
+            ))),
             Err(error) => Err(Error::from(error).into()),
         }
     }

@@ -40,6 +40,7 @@ async fn check_writable(ctx: &Context, planned: &Planned) -> Result<()> {
     if ctx.access.read_only.is_some() || !planned.looked() {
         return Ok(());
     }
-    let hint = "nothing was trained yet, because it could not have been saved";
+    let hint = "let this run write to the store, and start it again; it stopped before the \
+                training, because it could not have saved the model";
     ctx.catalog.check_writable(&ctx.access.own).await.map_err(|error| error.hint(hint))
 }

@@ -38,13 +38,13 @@ pub(super) fn given(source: &PointerSource) -> Result<Claim> {
 pub(super) async fn of_this_run(ctx: &Context, name: &str) -> Result<Claim> {
     let service = ctx.results.as_ref().map_err(|why| {
         Error::failed(format!("cannot read the artifact `{name}`: {why}"))
-            .hint("pass the output `pointer` itself, or a `fingerprint`")
+            .hint("pass the output `pointer` of the step that saved, or its `fingerprint`")
     })?;
     match service.download(name).await {
         Ok(bytes) => Ok(Claim::Bytes(bytes)),
         Err(error) if error.kind() == Kind::NotFound => Ok(Claim::Missing(format!(
-            "{error}; its name is the output `artifact-name` of the step that saved, in a job that \
-             this one needs, and one of another run needs `run-id` as well"
+            "{error}; use the output `artifact-name` of the step that saved, and list the job of \
+             that step in `needs`; for an artifact of another run, set `run-id` as well"
         ))),
         Err(error) => Err(error),
     }
@@ -59,7 +59,7 @@ async fn trusted_api<'a>(
 ) -> Result<(&'a Rest, String)> {
     let rest = ctx.rest.as_ref().ok_or_else(|| {
         Error::bad_input(format!("`{input}` needs a `github-token`"))
-            .hint("the token needs `actions: read` on that repository")
+            .hint("set `github-token` to a token with `actions: read` on the artifact's repository")
     })?;
     Ok((rest, rest.repository(repository).await?.default_branch))
 }
@@ -90,15 +90,15 @@ pub(super) async fn of_name(ctx: &Context, repository: &str, name: &str) -> Resu
     }
     match refused {
         None => Ok(Claim::Missing(format!(
-            "`{repository}` has no artifact `{name}`; the whole name is needed, as in the output \
+            "`{repository}` has no artifact `{name}`; give the whole name, as in the output \
              `artifact-name`"
         ))),
         Some((run, why)) => Err(Error::failed(format!(
-            "no run that is trusted uploaded the artifact `{name}` of `{repository}`; the newest \
-             is of run {run}: {why}"
+            "no trusted run uploaded the artifact `{name}` of `{repository}`; the newest such \
+             artifact is from run {run}: {why}"
         ))
         .hint(
-            "name the artifact of a successful run of a trusted branch, or name its branch in \
+            "name the artifact of a successful run of a trusted branch, or add the run's branch to \
              `trusted-refs`",
         )),
     }
@@ -112,7 +112,8 @@ pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str
     usable(&facts.facts(), &default_branch, &settings.trusted_refs, &ctx.access.reads).map_err(
         |why| {
             Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")).hint(
-                "name a successful run of a trusted branch, or name its branch in `trusted-refs`",
+                "name a successful run of a trusted branch, or add the run's branch to \
+                 `trusted-refs`",
             )
         },
     )?;
@@ -146,7 +147,7 @@ pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str
         let several =
             format!("saved this model from more than one set of inputs: {newest} and {other}");
         return Err(Error::failed(format!("run {run} of `{repository}` {several}")).hint(
-            "say which one is meant by `fingerprint`, or by the `artifact-name` of the job that \
+            "choose a model by its `fingerprint`, or by the `artifact-name` of the job that \
              trained it",
         ));
     }
@@ -156,18 +157,19 @@ pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str
         (None, Some(expired), _) => rest.pointer_in(repository, expired).await.map(Claim::Bytes),
         (None, None, MAX_ITEMS..) => Ok(Claim::Missing(format!(
             "run {run} of `{repository}` has no artifact `{name}` among its newest {MAX_ITEMS}, \
-             and no others are looked at: hand over its `pointer` or `fingerprint` instead"
+             and older artifacts are not read; pass the run's `pointer` or `fingerprint` instead"
         ))),
         (None, None, _) => Ok(Claim::Missing(format!(
-            "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model has \
-             none, so name the one that trained it, or leave `run-id` out"
+            "run {run} of `{repository}` has no artifact `{name}`; a run that restored a model \
+             uploads no artifact; set `run-id` to the run that trained the model, or leave \
+             `run-id` out"
         ))),
     }
 }
 
 /// Returns the pointer if the store itself says the same.
 pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
-    let refuse = |why: String| Error::failed(format!("the pointer is refused: {why}"));
+    let refuse = |why: String| Error::failed(format!("cannot use the pointer: {why}"));
     let claimed = Pointer::parse(bytes).map_err(|error| refuse(error.to_string()))?;
     let settings = &ctx.settings;
     let fingerprint = settings.fingerprint.unwrap_or(claimed.fingerprint);
@@ -175,10 +177,13 @@ pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         .expect(&settings.namespace, &settings.model, &claimed.scope, &fingerprint)
         .map_err(|error| refuse(error.reason))?;
     if !ctx.access.reads.contains(&claimed.scope) {
-        return Err(refuse(format!("this run does not read the scope `{}`", claimed.scope)));
+        return Err(refuse(format!(
+            "this run may not read the pointer's scope `{}`",
+            claimed.scope
+        )));
     }
     let Some((own, _)) = ctx.catalog.pointer(&claimed.scope, &claimed.fingerprint).await? else {
-        return Err(refuse("the store has no such pointer".to_owned()));
+        return Err(refuse("the store has no pointer for this scope and fingerprint".to_owned()));
     };
     if own.manifest == claimed.manifest {
         return Ok(own);
@@ -187,7 +192,7 @@ pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         own.previous.iter().any(|previous| previous.manifest == claimed.manifest.digest);
     if !is_previous {
         return Err(refuse(format!(
-            "the store's own pointer names no manifest {}",
+            "the pointer in the store names no manifest {}",
             claimed.manifest.digest
         )));
     }

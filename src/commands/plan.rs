@@ -63,11 +63,11 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         // Damage is never an outage: nobody may paper over it by training.
         Err(error) if error.kind() == Kind::Integrity => return Err(error),
         Err(error) if ctx.settings.on_error == OnError::Retrain => {
-            ctx.report.warn_of("training, since the store cannot be looked at", &error);
+            ctx.report.warn_of("training anyway, because the store cannot be read", &error);
             (Lookup::Failed(error.to_string()), None)
         }
         Err(error) => {
-            let hint = "set `on-error: retrain` to train whenever the store cannot be looked at";
+            let hint = "set `on-error: retrain` to train whenever the store cannot be read";
             return Err(error.hint(hint));
         }
     };
@@ -102,7 +102,7 @@ async fn look(
         Ok(baseline) => Ok((looked_up, baseline)),
         // An explanation that is damaged is no reason not to train.
         Err(error) if error.kind() == Kind::Integrity => {
-            ctx.report.warn_of("nothing to compare with", &error);
+            ctx.report.warn_of("cannot compare the inputs with the last model", &error);
             Ok((looked_up, None))
         }
         Err(error) => Err(error),

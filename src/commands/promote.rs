@@ -82,7 +82,8 @@ async fn promote(ctx: &Context, run: &RunContext, document: &InputsDocument) -> 
         ctx.rest.as_ref().ok_or_else(|| Error::bad_input("`promote` needs a `github-token`"))?;
     let (Some(default_branch), Some(workflow)) = (run.default_branch.clone(), run.workflow_path())
     else {
-        let unknown = "the runner does not say which workflow file of the repository is running";
+        let unknown =
+            "the runner does not name the workflow file that is running (GITHUB_WORKFLOW_REF)";
         return Err(Error::failed(unknown).into());
     };
     let here = Here {
@@ -93,7 +94,7 @@ async fn promote(ctx: &Context, run: &RunContext, document: &InputsDocument) -> 
         workflow: workflow.to_owned(),
     };
     let fingerprint = document.digests().fingerprint;
-    let mut why = format!("no pull request was merged by {}", run.sha);
+    let mut why = format!("the commit {} merged no pull request", run.sha);
     for pull in rest.pull_requests_of_commit(&run.repository, &run.sha).await? {
         let pull = pull_facts(&pull);
         if let Err(fact) = merged_here(&pull, &here) {
@@ -133,7 +134,10 @@ async fn proof(
         events: rest.events_of_pull_request(&here.repository, pull.number).await?,
     };
     without_rivals(&rivals, pull)?;
-    let mut why = format!("no run of `{}` has ended for {}", here.workflow, pull.head_sha);
+    let mut why = format!(
+        "`{}` has no successful `pull_request` run for the commit {}",
+        here.workflow, pull.head_sha
+    );
     let mut comparison = Comparison { rest, here, known: BTreeMap::new() };
     for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
         let training = training_run(run);
@@ -151,7 +155,7 @@ async fn proof(
         };
         if let Some(Followed { file, sha }) = comparison.changed(files).await? {
             why = refused(format!(
-                "`{file}` is not the same in the commit that it followed, {sha}, and in {}",
+                "`{file}` differs between the commit that the run followed, {sha}, and {}",
                 here.sha
             ));
             continue;
@@ -177,7 +181,7 @@ async fn saved_by(
 ) -> Proven<Proof> {
     let Settings { namespace, model, .. } = &ctx.settings;
     let prefix = ctx.settings.artifact_prefix();
-    let mut why = "it has no artifact with the pointer that is in the store".to_owned();
+    let mut why = "it has no artifact with the store's pointer".to_owned();
     for found in rest.artifacts_of_run(&here.repository, training.id).await?.iter().rev() {
         if found.expired || !artifact::is_own(&found.name, &prefix) {
             continue;
@@ -244,8 +248,12 @@ async fn take_over(
     document: &InputsDocument,
 ) -> Proven<Pointer> {
     let Proof { pointer, stored, artifact_id } = proof;
-    let incomplete =
-        || format!("objects of the model of pull request #{} are gone or damaged", pull.number);
+    let incomplete = || {
+        format!(
+            "objects of the model of pull request #{} are missing or damaged in the store",
+            pull.number
+        )
+    };
     let Some(manifest) = ctx.catalog.find_manifest(&pointer).await? else {
         return Err(incomplete().into());
     };

@@ -43,7 +43,7 @@ impl Known {
     /// Returns that objects of the model cannot be used.
     pub fn incomplete(self, gaps: &Gaps) -> Missing {
         let count = gaps.absent + gaps.wrong;
-        let why = format!("{count} of the model's objects are gone from the store or damaged");
+        let why = format!("the stored model is incomplete; missing or damaged objects: {count}");
         Missing { known: self, why: Why { reason: Reason::Incomplete, explanation: why } }
     }
 
@@ -99,12 +99,10 @@ pub fn missing(ctx: &Context, missing: Missing) -> Result<Outcome> {
         return Ok(outcome);
     }
     let error = Error::not_found(describe::not_found(&outcome)).hint(
-        "check `model`, `namespace`, `store` and `fingerprint`, and that the training was saved",
+        "check `model`, `namespace`, `store` and `fingerprint`, and that a run saved the model",
     );
     Err(match ctx.settings.foreign {
-        Some(_) => {
-            error.hint("`repository` must be spelled as GitHub does, with the same capitals")
-        }
+        Some(_) => error.hint("spell `repository` as GitHub does, with the same capitals"),
         None => error,
     })
 }
@@ -129,7 +127,8 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
             // An empty `fingerprint` may be an output that was lost, so what is taken instead is
             // said.
             ctx.report.info(&format!(
-                "{}: no fingerprint and no paths are given, so the latest model of {} is meant",
+                "{}: no fingerprint and no paths are given, so this step uses the latest model of \
+                 {}",
                 ctx.settings.model,
                 ref_names(ctx)
             ));

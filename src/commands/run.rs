@@ -72,7 +72,7 @@ async fn train(
     }
     let mut child = command.spawn().map_err(|error| {
         Error::failed(format!("cannot run `{shown}`: {}", describe_io(&error))).hint(
-            "the training command stands after `--` and runs in the workspace, without a shell",
+            "check the training command after `--`; it runs in the workspace, without a shell",
         )
     })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);

@@ -71,17 +71,18 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
         (true, _) => (Ending::Saved, format!("stored in the scope `{}`", pointer.scope)),
         (false, true) => (
             Ending::Kept,
-            "a model of exactly these inputs was stored before; it is kept".to_owned(),
+            "the store already has a model of exactly these inputs and keeps it".to_owned(),
         ),
         (false, false) => (
             Ending::Kept,
-            "another run saved a model of exactly these inputs first; that one is used".to_owned(),
+            "another run saved a model of exactly these inputs first; the store keeps that model"
+                .to_owned(),
         ),
     };
     if !saved && was_there && pointer.manifest.digest != trained {
         ctx.report.warn(
-            "what was trained now is not used; to replace the stored model, set `force-retrain` \
-             where it is saved",
+            "the newly trained model is not used; to replace the stored model, set `force-retrain` \
+             in the step that saves",
         );
     }
     let outcome = Outcome {
@@ -102,7 +103,10 @@ async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {
     let (workspace, model_path) = (ctx.settings.workspace.clone(), ctx.settings.model_path.clone());
     let tree = tokio::task::spawn_blocking(move || tree::scan(&workspace, &model_path))
         .await
-        .map_err(|error| Error::failed("the save was interrupted").caused_by(error))??;
+        .map_err(|error| {
+            Error::failed("cannot list the files of `model-path`: the task was interrupted")
+                .caused_by(error)
+        })??;
     if tree.files.is_empty() {
         return Err(Error::failed("there is no model to save: `model-path` holds no file").hint(
             "check that the training writes its model there, and that `model-path` names it",
@@ -111,7 +115,7 @@ async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {
     let began = began.map(SystemTime::from);
     if began.zip(tree.newest).is_some_and(|(began, newest)| newest < began) {
         ctx.report.warn(
-            "no file of the model is newer than the plan: is this really what was trained now?",
+            "no file of the model is newer than the plan; check that the training wrote the model",
         );
     }
     Ok(tree)
@@ -164,8 +168,7 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
     let service = match &ctx.results {
         Ok(service) => service,
         Err(why) => {
-            ctx.report
-                .warn(&format!("the pointer is in the store only, not among the artifacts: {why}"));
+            ctx.report.warn(&format!("the pointer is in the store, but not in an artifact: {why}"));
             return None;
         }
     };
@@ -176,7 +179,7 @@ async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Upload
     match service.upload(&name, &bytes, settings.artifact_retention_days).await {
         Ok(uploaded) => Some(uploaded),
         Err(error) => {
-            ctx.report.warn_of("the pointer is in the store only, not among the artifacts", &error);
+            ctx.report.warn_of("the pointer is in the store, but not in an artifact", &error);
             None
         }
     }

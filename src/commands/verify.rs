@@ -24,7 +24,8 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
             format!("{} objects are", damage.len())
         };
         return Err(Error::integrity(format!("{count} damaged:\n  {}", damage.join("\n  "))).hint(
-            "remove what is named from the store, and the next run trains and saves the model anew",
+            "remove each named object from the store, and the next run trains and saves the model \
+             anew",
         ));
     }
     let outcome = Outcome {

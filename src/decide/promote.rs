@@ -71,14 +71,13 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
         return Err("it is not merged".to_owned());
     }
     if here.repository_id == 0 {
-        return Err(
-            "the runner does not say which repository this is (GITHUB_REPOSITORY_ID)".to_owned()
-        );
+        return Err("the runner does not say the number of this repository (GITHUB_REPOSITORY_ID)"
+            .to_owned());
     }
     match pull.base_repository_id {
         Some(base) if base == here.repository_id => {}
         Some(_) => return Err("it was merged into another repository".to_owned()),
-        None => return Err("it is not known into which repository it was merged".to_owned()),
+        None => return Err("GitHub does not say into which repository it was merged".to_owned()),
     }
     if pull.base_branch != here.default_branch {
         return Err(format!(
@@ -116,20 +115,20 @@ pub struct Rivals {
 pub fn without_rivals(rivals: &Rivals, pull: &PullFacts) -> Result<(), String> {
     if !rivals.of_branch.contains(&pull.number) {
         return Err(format!(
-            "it is not among the pull requests of its branch `{}`",
+            "GitHub does not list it among the pull requests of its branch `{}`",
             pull.head_branch
         ));
     }
     if let Some(other) = rivals.of_branch.iter().find(|number| **number != pull.number) {
         return Err(format!(
-            "pull request #{other} has the same branch, so its runs cannot be told apart"
+            "pull request #{other} has the same branch, so a run may belong to either"
         ));
     }
     let is_base_change = |event: &&String| {
         event.starts_with("base_ref_") || event.starts_with("automatic_base_change")
     };
     match rivals.events.iter().find(is_base_change) {
-        Some(_) => Err("it did not go to the same branch all the time".to_owned()),
+        Some(_) => Err("its base branch was changed".to_owned()),
         None => Ok(()),
     }
 }
@@ -146,19 +145,19 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
         return Err("its code is not from the repository itself".to_owned());
     }
     if facts.event != "pull_request" {
-        return Err(format!("it is a run of the event `{}`", facts.event));
+        return Err(format!("its event is `{}`, not `pull_request`", facts.event));
     }
     if facts.head_branch.as_deref() != Some(pull.head_branch.as_str()) {
-        return Err("it ran for another branch than the one that was merged".to_owned());
+        return Err("it ran for another branch than the merged branch".to_owned());
     }
     if run.head_sha != pull.head_sha {
-        return Err("it ran for another commit than the one that was merged".to_owned());
+        return Err("it ran for another commit than the last commit of the pull request".to_owned());
     }
     if run.workflow.as_deref().and_then(workflow_file) != Some(here.workflow.as_str()) {
         return Err(format!("it is not a run of `{}`", here.workflow));
     }
     if facts.conclusion.as_deref() != Some("success") {
-        return Err("it has not ended well".to_owned());
+        return Err("it has not succeeded".to_owned());
     }
     Ok(())
 }
@@ -169,12 +168,12 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
 /// # Errors
 /// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
 pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, String> {
-    let called = run.called.as_ref().ok_or("it is not known which workflows it calls")?;
+    let called = run.called.as_ref().ok_or("GitHub does not say which workflows it calls")?;
     let own = format!("{}/", here.repository);
     let mut files = vec![Followed { file: here.workflow.clone(), sha: run.head_sha.clone() }];
     for Called { path, sha } in called {
         let path = path.as_deref().unwrap_or_default();
-        let unclear = || format!("it is not clear which file `{path}` is");
+        let unclear = || format!("`{path}` does not clearly name a file");
         // Whatever does not name its repository may lie in this one.
         if path.split('/').nth(2) != Some(".github") {
             return Err(unclear());
@@ -216,7 +215,7 @@ pub fn same_pointer(
     now: Timestamp,
 ) -> Result<Pointer, String> {
     if stored != artifact {
-        return Err("its pointer is not the one in the store".to_owned());
+        return Err("its pointer differs from the pointer in the store".to_owned());
     }
     let pointer = Pointer::parse(stored).map_err(|error| error.to_string())?;
     let scope = Scope::PullRequest(pull.number);
@@ -236,7 +235,7 @@ pub fn same_pointer(
         return Err("its pointer claims to be promoted already".to_owned());
     }
     if pointer.created_at > now + CLOCK_SKEW {
-        return Err("its pointer is from the future".to_owned());
+        return Err("the date of its pointer lies in the future".to_owned());
     }
     Ok(pointer)
 }

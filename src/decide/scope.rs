@@ -45,7 +45,7 @@ pub fn foreign(own: Access) -> Access {
     Access {
         own: Scope::Trusted,
         reads,
-        read_only: Some("models of another repository are only read".to_owned()),
+        read_only: Some("a run only reads the models of another repository".to_owned()),
     }
 }
 
@@ -56,9 +56,8 @@ pub fn doubt(run: &RunContext, access: &Access) -> Option<String> {
         && run.git_ref.starts_with("refs/heads/");
     (may_be && run.default_branch.is_none() && access.own != Scope::Trusted).then(|| {
         format!(
-            "the event's payload does not say which branch is the default one, so models of this \
-             run are filed under `{}` and not trusted: if they are to be, name the branch in \
-             `trusted-refs`",
+            "the event's payload does not name the default branch, so this run's models go to the \
+             scope `{}` and are not trusted; to trust them, add the branch to `trusted-refs`",
             access.own
         )
     })
@@ -121,7 +120,7 @@ fn stranger(run: &RunContext, own: &Scope) -> Option<String> {
     }
     let is_branch = run.git_ref.starts_with("refs/heads/");
     (*own != Scope::Trusted && !is_branch).then(|| {
-        format!("runs of `{}` never write, unless it is among `trusted-refs`", run.git_ref)
+        format!("runs of `{}` write only if `trusted-refs` contains this ref", run.git_ref)
     })
 }
 

@@ -39,13 +39,13 @@ pub fn usable(
         let trusted = [&[default_branch.to_owned()], trusted_refs].concat().join(", ");
         let shown = branch.unwrap_or("unknown");
         return Err(format!(
-            "the run's branch `{shown}` is not among those that are trusted: {trusted}"
+            "the run's branch `{shown}` is not among the trusted branches: {trusted}"
         ));
     }
     match run.conclusion.as_deref() {
         Some("success") => Ok(()),
         conclusion => Err(format!(
-            "the run has not ended well ({})",
+            "the run has not succeeded ({})",
             conclusion.unwrap_or("it is still running")
         )),
     }

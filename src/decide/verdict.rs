@@ -150,17 +150,17 @@ pub fn decide(
 ) -> Decision {
     let train = |reason, explanation: String| Decision::Train(Why { reason, explanation });
     if let Some(forced) = &policy.force {
-        return train(Reason::Forced, format!("a new training was asked for by {forced}"));
+        return train(Reason::Forced, format!("{forced} forces a new training"));
     }
     match lookup {
         Lookup::Failed(why) => {
-            train(Reason::StoreUnavailable, format!("the store could not be looked at: {why}"))
+            train(Reason::StoreUnavailable, format!("the store could not be read: {why}"))
         }
         Lookup::Found(found) if found.absent + found.wrong > 0 => train(
             Reason::Incomplete,
             format!(
-                "a model of these inputs was saved, but {} of its objects are gone from the store \
-                 or damaged",
+                "a model of these inputs was saved, but it is incomplete; missing or damaged \
+                 objects: {}",
                 found.absent + found.wrong
             ),
         ),

@@ -47,7 +47,7 @@ pub fn entries(
     let entries: Vec<InputEntry> =
         hashed.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
     if entries.len() != files.len() {
-        return Err(Error::failed("hashing stopped early"));
+        return Err(Error::failed("cannot hash the inputs: a thread stopped early"));
     }
     Ok(entries)
 }

@@ -59,9 +59,8 @@ pub fn select(
         match when_empty {
             WhenEmpty::Fail => {
                 return Err(Error::bad_input(message).hint(
-                    "check the spelling and that the checkout has these files (later `!` lines and \
-                     the default excludes count); set `if-no-files-found: warn` if they may be \
-                     missing",
+                    "check the spelling, the checkout, later `!` lines and the default excludes; \
+                     set `if-no-files-found: warn` if the files may be missing",
                 ));
             }
             WhenEmpty::Warn => selection.warnings.push(message),
@@ -136,7 +135,7 @@ impl Walker<'_> {
                         self.input
                     ))
                     .caused_by(error)
-                    .hint("mend the link or exclude it with a `!` line"));
+                    .hint("repair the link, or exclude it with a `!` line"));
                 }
             };
             let found = fs::metadata(&target).on("cannot look at", &target)?;

@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Digest {
         let text = String::deserialize(deserializer)?;
         let hex = text
             .strip_prefix("sha256:")
-            .ok_or_else(|| serde::de::Error::custom("a digest starts with `sha256:`"))?;
+            .ok_or_else(|| serde::de::Error::custom("a digest must start with `sha256:`"))?;
         Self::from_hex(hex).map_err(serde::de::Error::custom)
     }
 }

@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Nonce {
         if text.len() == 32 && is_hex {
             return Ok(Self(text));
         }
-        Err(serde::de::Error::custom("a nonce is 32 lower-case hex digits"))
+        Err(serde::de::Error::custom("a nonce must be 32 lower-case hex digits"))
     }
 }
 

@@ -170,7 +170,7 @@ impl InputsDocument {
                 }
                 ("[data]" | "[training]", line) => {
                     let entry = InputEntry::parse_line(line)
-                        .ok_or_else(|| bad(format!("line {line:?}")))?;
+                        .ok_or_else(|| bad(format!("cannot read the line {line:?}")))?;
                     let list = if section == "[data]" {
                         &mut document.data
                     } else {
@@ -179,8 +179,9 @@ impl InputsDocument {
                     list.push(entry);
                 }
                 ("[extra]", line) => {
-                    let (name, value) =
-                        line.split_once('=').ok_or_else(|| bad(format!("line {line:?}")))?;
+                    let (name, value) = line
+                        .split_once('=')
+                        .ok_or_else(|| bad(format!("cannot read the line {line:?}")))?;
                     document.extra.insert(name.to_owned(), value.to_owned());
                 }
                 (_, line) => return Err(bad(format!("line {line:?} belongs to no section"))),

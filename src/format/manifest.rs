@@ -240,7 +240,8 @@ impl Manifest {
                 Some(rest) if rest.starts_with('\0') => {
                     let (above, below) = (shown(&pair[0]), shown(&pair[1]));
                     return Err(bad(format!(
-                        "path {below:?} lies below {above:?}, which is no directory with content"
+                        "path {below:?} lies below {above:?}, which is a file, a link or an empty \
+                         directory"
                     )));
                 }
                 _ => {}
@@ -322,7 +323,7 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
 /// The rule that the link breaks.
 pub fn check_link(path: &str, target: &str) -> Result<(), &'static str> {
     if target.is_empty() || target.contains('\0') || target.len() > 4096 {
-        return Err("the target is not a usable path");
+        return Err("the target is empty, has more than 4096 bytes or contains a NUL byte");
     }
     if target.starts_with('/') {
         return Err("the target must be relative");
@@ -337,7 +338,7 @@ pub fn check_link(path: &str, target: &str) -> Result<(), &'static str> {
             _ if component.eq_ignore_ascii_case(".git")
                 || component.eq_ignore_ascii_case(".github") =>
             {
-                return Err("a model must not lead into `.git` or `.github`");
+                return Err("a link must not lead into `.git` or `.github`");
             }
             _ => named = true,
         }

@@ -33,9 +33,9 @@ impl FromStr for Namespace {
     fn from_str(text: &str) -> Result<Self, FormatError> {
         let bad = |reason: &str| FormatError::new("namespace", reason);
         let (owner, name) =
-            text.split_once('/').ok_or_else(|| bad("it has two parts, `owner/name`"))?;
+            text.split_once('/').ok_or_else(|| bad("it must have two parts, `owner/name`"))?;
         if name.contains('/') {
-            return Err(bad("it has two parts, `owner/name`"));
+            return Err(bad("it must have two parts, `owner/name`"));
         }
         check_word(owner).and_then(|()| check_word(name)).map_err(|reason| bad(&reason))?;
         Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
@@ -110,13 +110,13 @@ fn check_word(text: &str) -> Result<(), String> {
         return Err("it must not be empty".to_owned());
     }
     if text.len() > 100 {
-        return Err("a part has at most 100 bytes".to_owned());
+        return Err("a name must have at most 100 bytes".to_owned());
     }
     if text.chars().any(char::is_control) {
         return Err("it must not contain control characters".to_owned());
     }
     if text.chars().all(|c| c == '.') {
-        return Err("it must not be dots alone".to_owned());
+        return Err("it must not consist of dots alone".to_owned());
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ impl FromStr for Scope {
         if let Some(Ok(number)) = text.strip_prefix("pr/").map(str::parse) {
             return Ok(Self::PullRequest(number));
         }
-        Err(FormatError::new("scope", "it is `trusted`, `branch/<name>` or `pr/<number>`"))
+        Err(FormatError::new("scope", "it must be `trusted`, `branch/<name>` or `pr/<number>`"))
     }
 }
 

@@ -188,10 +188,10 @@ impl Pointer {
         strict("pointer", bytes, &pointer)?;
         if pointer.schema == SCHEMA_V1 && (pointer.forced.is_some() || pointer.promotion.is_some())
         {
-            return Err(bad("it has fields of version 2"));
+            return Err(bad("its schema is version 1, but it has fields of version 2"));
         }
         if pointer.generation == 0 {
-            return Err(bad("its generation is 0; the first is 1"));
+            return Err(bad("its generation is 0, but the first generation is 1"));
         }
         if pointer.previous.len() > MAX_PREVIOUS {
             return Err(bad(format!("it names more than {MAX_PREVIOUS} previous generations")));
@@ -226,7 +226,7 @@ impl Pointer {
         fingerprint: &Fingerprint,
     ) -> Result<(), FormatError> {
         let differs = |field: &str, got: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
-            Err(bad(format!("its {field} is `{got}`, asked for was `{wanted}`")))
+            Err(bad(format!("its {field} is `{got}`, not `{wanted}`")))
         };
         if self.namespace != *namespace {
             return differs("namespace", &self.namespace, namespace);
@@ -332,10 +332,7 @@ mod tests {
         let error = pointer
             .expect(&namespace, &model, &Scope::PullRequest(1), &pointer.fingerprint)
             .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "not a valid pointer: its scope is `trusted`, asked for was `pr/1`"
-        );
+        assert_eq!(error.to_string(), "not a valid pointer: its scope is `trusted`, not `pr/1`");
         assert!(
             pointer.expect(&namespace, &model, &Scope::Trusted, &Fingerprint::of(b"")).is_err()
         );

@@ -55,16 +55,19 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut archive =
         ZipArchive::new(Cursor::new(bytes)).map_err(|error| refuse(error.to_string()))?;
     if archive.len() > MAX_ENTRIES {
-        return Err(refuse(format!("it has {} entries", archive.len())));
+        return Err(refuse(format!(
+            "it has {} entries, the limit is {MAX_ENTRIES}",
+            archive.len()
+        )));
     }
     // Other programs would take another one of them.
     if archive.has_duplicate_names() {
-        return Err(refuse("it has several entries of one name".to_owned()));
+        return Err(refuse("several of its entries have the same name".to_owned()));
     }
     let entry = archive.by_name(POINTER_FILE).map_err(|error| refuse(error.to_string()))?;
     let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
     if !entry.is_file() || !matches!(kind, 0 | REGULAR_FILE) {
-        return Err(refuse(format!("`{POINTER_FILE}` is no file")));
+        return Err(refuse(format!("`{POINTER_FILE}` is not a file")));
     }
     let mut pointer = Vec::new();
     entry

@@ -107,7 +107,8 @@ impl ResultsService {
         };
         NAMES.run(attempt).await.map_err(|refusal| match refusal.is_taken {
             true => Error::failed(format!(
-                "cannot upload the artifact `{name}`: no name that was tried is free"
+                "cannot upload the artifact `{name}`: the results service refused every name that \
+                 was tried"
             ))
             .caused_by(refusal.why),
             false => refusal.why,
@@ -132,7 +133,9 @@ impl ResultsService {
         }
         let created: Created = self.call("CreateArtifact", request).await?;
         if !created.ok || created.signed_upload_url.is_empty() {
-            return Err(Refusal::new(Error::failed("the results service accepted no artifact")));
+            return Err(Refusal::new(Error::failed(
+                "the results service refused to create the artifact",
+            )));
         }
         self.hide_signature(&created.signed_upload_url);
         self.put_blob(&created.signed_upload_url, zip).await?;
@@ -141,7 +144,7 @@ impl ResultsService {
         let finalized: Finalized = self.call(FINALIZE, request).await?;
         if !finalized.ok {
             return Err(Refusal::taken(Error::failed(format!(
-                "the results service did not accept `{name}` in the end"
+                "the results service refused to complete the artifact `{name}`"
             ))));
         }
         Ok(finalized.artifact_id)
@@ -195,7 +198,9 @@ impl ResultsService {
             .repeat("download", archive::MAX_BYTES, get, |status, body| match status.is_success() {
                 true => Ok(body),
                 false => {
-                    let why = format!("cannot download the artifact `{name}`: {status}");
+                    let why = format!(
+                        "cannot download the artifact `{name}`: its storage answered {status}"
+                    );
                     Err(Failure::passing_if(passes(status), Refusal::new(Error::failed(why))))
                 }
             })

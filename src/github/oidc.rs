@@ -229,10 +229,8 @@ impl Provider {
                 Ok(held.credentials.clone())
             }
             (Err(error), None) if is_renewal => {
-                let lost = Error::failed(format!(
-                    "the credentials could not be renewed: {}",
-                    error.explanation()
-                ));
+                let lost =
+                    Error::failed(format!("cannot renew the credentials: {}", error.explanation()));
                 Err(error.hints().iter().fold(lost, |lost, hint| lost.hint(hint)))
             }
             (Err(error), None) => Err(error),
@@ -264,7 +262,7 @@ impl Provider {
             (self.mask)(secret);
         }
         let stated = SystemTime::try_from(issued.expiration).map_err(|error| {
-            Error::failed("STS answered with a time that cannot be").caused_by(error)
+            Error::failed("STS answered with an impossible expiry time").caused_by(error)
         })?;
         let end = expiry(stated, asked);
         let session = Some(issued.session_token);
@@ -297,10 +295,9 @@ impl Provider {
         {
             Some((code, message)) => {
                 failed(format!("STS answered {code}: {}", sanitize::message(message))).hint(
-                    "the role's trust policy must allow sts:AssumeRoleWithWebIdentity for this \
-                     repository and ref (condition on `token.actions.githubusercontent.com:sub`, \
-                     which has one of two forms, see deploy/), and the audience \
-                     `sts.amazonaws.com`",
+                    "allow sts:AssumeRoleWithWebIdentity in the role's trust policy for this \
+                     repository, this ref and the audience `sts.amazonaws.com`; the condition on \
+                     `token.actions.githubusercontent.com:sub` has two possible forms, see deploy/",
                 )
             }
             // Not with the answer, which may hold the credentials.
@@ -313,8 +310,8 @@ impl Provider {
         let request = self.role.request.as_ref().ok_or_else(|| {
             Error::failed("`role-to-assume` is set, but this job cannot get an OIDC token").hint(
                 "add `permissions: id-token: write` to the job, or to the caller of a reusable \
-                 workflow; pull requests from forks get none, and GitHub treats Dependabot's like \
-                 them by default",
+                 workflow; GitHub gives no token to pull requests from forks and, by default, from \
+                 Dependabot",
             )
         })?;
         let url = format!("{}&audience={}", request.url, self.role.audience());
@@ -334,15 +331,16 @@ impl Provider {
             asked.send().await.map_err(|error| Failure::passing(failed(http::broken(&error))))?;
         let status = response.status();
         if !status.is_success() {
-            let why = failed(Error::failed(format!("the service answered {status}")));
+            let why = failed(Error::failed(format!("GitHub's token service answered {status}")));
             return Err(match status.is_server_error() || status.as_u16() == 429 {
                 true => Failure::passing(why),
-                false => why.hint("the job needs `permissions: id-token: write`").into(),
+                false => why.hint("add `permissions: id-token: write` to the job").into(),
             });
         }
         let bytes = http::body(response, MAX_ANSWER).await.map_err(failed)?;
-        let answer = serde_json::from_slice(&bytes)
-            .map_err(|_| failed(Error::failed("the answer is not of the known form")))?;
+        let answer = serde_json::from_slice(&bytes).map_err(|_| {
+            failed(Error::failed("the answer of GitHub's token service has an unknown form"))
+        })?;
         Ok(answer)
     }
 }

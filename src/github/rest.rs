@@ -204,7 +204,7 @@ fn not_downloaded(artifact: &Artifact, reason: &str) -> Error {
 
 fn expired(artifact: &Artifact) -> Error {
     not_downloaded(artifact, "it has expired").hint(
-        "the model is in the store for longer: leave `run-id` out for the latest one, or give a \
-         `fingerprint` instead of it",
+        "leave `run-id` out to use the latest model, or set `fingerprint` instead; a model stays \
+         in the store when its artifact expires",
     )
 }

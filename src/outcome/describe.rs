@@ -33,7 +33,7 @@ pub fn made_by(pointer: &Pointer) -> String {
             producer.git_ref,
             short_commit(&producer.sha)
         ),
-        None => format!("no run of GitHub Actions that is on record, {when}"),
+        None => format!("an unrecorded producer (no run of GitHub Actions), {when}"),
     }
 }
 

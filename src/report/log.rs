@@ -49,7 +49,7 @@ impl Report {
             Ending::NotFound => self.warn(&describe::not_found(outcome)),
         }
         if let Some(artifact) = &outcome.artifact {
-            line(format!("the pointer is the artifact `{}`", artifact.name));
+            line(format!("the artifact `{}` holds the pointer", artifact.name));
         }
     }
 

@@ -65,9 +65,9 @@ impl Reader<'_> {
             self.fault(
                 "data-paths",
                 value,
-                "nothing is left to decide by: neither `data-paths` nor `training-paths` includes \
-                 anything",
-                "patterns, one a line, such as `data/training/**`",
+                "a fingerprint needs files, but neither `data-paths` nor `training-paths` includes \
+                 any",
+                "patterns, each on its own line, such as `data/training/**`",
             );
         }
         let default_excludes = self.boolean("default-excludes").unwrap_or(true);
@@ -82,7 +82,8 @@ impl Reader<'_> {
         let patterns = self.patterns("model-path", workspace);
         if self.verb.saves() && !patterns.has_includes() && !self.has_fault("model-path") {
             let value = self.raw.get("model-path").unwrap_or_default();
-            let accepted = "what the training writes, one a line, such as `models/`";
+            let accepted = "files and directories that the training writes, each on its own line, \
+                            such as `models/`";
             self.fault("model-path", value, "it includes nothing", accepted);
         }
         patterns
@@ -139,8 +140,8 @@ impl Reader<'_> {
         let run_id = self.parsed("run-id", "the number of a workflow run");
         if matches!(pointer, Some(PointerInput::Given(_))) && run_id.is_some() {
             let value = self.raw.get("run-id").unwrap_or_default();
-            let accepted = "one of the two, or `pointer: artifact:NAME` besides";
-            self.fault("run-id", value, "`pointer` says already which model", accepted);
+            let accepted = "`run-id` without `pointer`, or with `pointer: artifact:NAME`";
+            self.fault("run-id", value, "`pointer` already says which model to use", accepted);
         }
         let is_own = |name: &String| run.is_some_and(|run| run.is_of(name));
         Asked {
@@ -215,7 +216,7 @@ impl Reader<'_> {
         if found.is_none() {
             let accepted: Vec<String> =
                 choices.iter().map(|(word, _)| format!("`{word}`")).collect();
-            self.fault(name, &value, "it is not one of the choices", &accepted.join(", "));
+            self.fault(name, &value, "it is not an accepted value", &accepted.join(", "));
         }
         found
     }
@@ -276,7 +277,7 @@ impl Reader<'_> {
             match line.split_once('=') {
                 Some((name, value)) if !name.is_empty() => {
                     if keys.insert(name.to_owned(), value.to_owned()).is_some() {
-                        self.fault("extra-key", name, "the name stands there twice", ACCEPTED);
+                        self.fault("extra-key", name, "the name appears twice", ACCEPTED);
                     }
                 }
                 _ => self.fault("extra-key", &line, "it is not of the form `name=value`", ACCEPTED),
@@ -307,7 +308,7 @@ impl Reader<'_> {
                     self.fault(
                         "namespace",
                         &run.repository,
-                        "the repository is no namespace",
+                        "the name of the repository is not a valid namespace",
                         ACCEPTED,
                     )
                 })
@@ -321,7 +322,7 @@ impl Reader<'_> {
             self.fault(
                 "namespace",
                 &name,
-                "the workspace's name is no name for a namespace",
+                "the name of the workspace cannot be part of a namespace",
                 ACCEPTED,
             );
         }
@@ -347,8 +348,8 @@ impl Reader<'_> {
     /// Refuses a directory that nobody would ever see.
     pub(super) fn check_outlives(&mut self, name: &str, directory: &Path, accepted: &str) {
         if !self.has_fault(name) && !mounts::outlives_container(directory) {
-            let reason = "the action runs in a container of its own, and this directory is gone \
-                          when it ends";
+            let reason = "the action runs in its own container, and this directory is lost when \
+                          the container ends";
             self.fault(name, &directory.display().to_string(), reason, accepted);
         }
     }
@@ -365,7 +366,7 @@ impl Reader<'_> {
             self.fault(
                 "endpoint-url",
                 &value,
-                "it is no base URL",
+                "it is not a base URL",
                 "`https://host` or `http://host:port`, without credentials, query and fragment",
             );
             return None;
@@ -376,7 +377,12 @@ impl Reader<'_> {
     pub(super) fn region(&mut self) -> Option<String> {
         let value = self.raw.get("region")?.to_owned();
         if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            self.fault("region", &value, "it is no name of a region", "such as `eu-central-1`");
+            self.fault(
+                "region",
+                &value,
+                "it is not the name of a region",
+                "a name such as `eu-central-1`",
+            );
             return None;
         }
         Some(value)
@@ -392,8 +398,8 @@ impl Reader<'_> {
             // to go by, the latest model would be taken in its place.
             Some("") if self.raw.get("fingerprint").is_some() => None,
             Some("") => {
-                let accepted = "the JSON, a path, or `artifact:NAME`; or `fingerprint`, which a \
-                                job that trained nothing has, too";
+                let accepted = "the JSON, a path, or `artifact:NAME`; after a job that trained \
+                                nothing, use `fingerprint` instead";
                 self.fault("pointer", &value, "it names no artifact", accepted);
                 None
             }
@@ -406,7 +412,7 @@ impl Reader<'_> {
                 self.fault(
                     "pointer",
                     &value,
-                    "no URL is fetched",
+                    "ml-cache never fetches a pointer from a URL",
                     "the JSON, a path, or `artifact:NAME`",
                 );
                 None
@@ -422,7 +428,7 @@ impl Reader<'_> {
             self.fault(
                 "artifact-name",
                 &value,
-                "the artifact service refuses it",
+                "the artifact service refuses this name",
                 "up to 100 bytes without any of `\" : < > | * ? \\ /`",
             );
             return None;
@@ -438,7 +444,7 @@ impl Reader<'_> {
             self.fault(
                 "artifact-retention-days",
                 &value,
-                "nothing is kept for so long",
+                "it must be 1 to 400 days",
                 "a number of days, 1 to 400",
             );
         }
@@ -454,8 +460,8 @@ impl Reader<'_> {
             self.fault(
                 "role-to-assume",
                 &value,
-                "it is no ARN of a role",
-                "`arn:aws:iam::123456789012:role/name`",
+                "it is not the ARN of a role",
+                "an ARN such as `arn:aws:iam::123456789012:role/name`",
             );
             return None;
         }
@@ -473,8 +479,8 @@ impl Reader<'_> {
                 self.fault(
                     "max-age",
                     &value,
-                    "it is no positive duration",
-                    "such as `30d`, `12h` or `1w 2d`",
+                    "it is not a positive duration",
+                    "durations such as `30d`, `12h` or `1w 2d`",
                 );
                 None
             }

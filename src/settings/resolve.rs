@@ -105,6 +105,6 @@ fn check_credentials(environment: &Environment, has_role: bool, has_region: bool
         Some(name) => Err(Error::failed(format!(
             "the environment variable {name} holds characters that no request can carry"
         ))
-        .hint("it may end in a line break or contain a space: set it again, without")),
+        .hint("set it again without line breaks and spaces")),
     }
 }

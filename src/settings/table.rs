@@ -136,84 +136,90 @@ pub const INPUTS: &[Input] = &[
         "store",
         "",
         ALL,
-        "Where models are kept: `s3://bucket/prefix`, or `file:///directory`, which in a job must \
-         lie below the workspace.",
+        "Where models are kept: `s3://bucket/prefix` or `file:///directory`; in a job, the \
+         directory must lie below the workspace.",
     ),
     list(
         "data-paths",
         ALL,
-        "Patterns of the training data, one a line, as in `hashFiles`; `!` excludes.",
+        "Patterns of the training data, each on its own line, as in `hashFiles`; `!` excludes.",
     ),
-    list("training-paths", ALL, "Patterns of the training code and its configuration, one a line."),
+    list(
+        "training-paths",
+        ALL,
+        "Patterns of the training code and its configuration, each on its own line.",
+    ),
     list(
         "extra-key",
         ALL,
-        "Further `name=value` lines that the model depends on, such as a library version.",
+        "Other values that the model depends on, such as a library version, as lines `name=value`.",
     ),
     list(
         "model-path",
         SAVERS,
-        "Files, directories or patterns that the training writes, one a line.",
+        "Files and directories that the training writes, as paths or patterns, each on its own \
+         line.",
     ),
     text(
         "destination",
         "",
         RESTORERS,
-        "Directory to restore into, in a job one below the workspace; by default the workspace, \
-         where the model was saved from.",
+        "Directory to restore into (in a job, below the workspace); by default the workspace, so \
+         that every file returns to its original path.",
     ),
     text(
         "fingerprint",
         "",
         &[Restore, Save, Resolve, Verify],
-        "Fingerprint from an earlier `plan`; otherwise it is computed, or the latest model of the \
-         ref is taken.",
+        "Fingerprint from an earlier `plan`; by default computed from the paths, or, without \
+         paths, taken from the ref's latest model.",
     ),
     text(
         "pointer",
         "",
         FINDERS,
-        "Pointer to the model: the JSON, a path, or `artifact:NAME` for an artifact of this run, \
-         of `run-id`, or of `repository`.",
+        "Pointer to the model: its JSON, the path of a file, or `artifact:NAME` for an artifact of \
+         this run, of `run-id` or of `repository`.",
     ),
     text(
         "repository",
         "",
         FINDERS,
-        "Another repository, as `owner/name`, whose trusted models are meant.",
+        "Another repository, as `owner/name`, from which to take trusted models.",
     ),
     text(
         "ref",
         "",
         FINDERS,
-        "Branch, or tag as `refs/tags/NAME`, whose latest model is meant; by default this run's, \
-         or the default branch of `repository`.",
+        "Branch, or tag as `refs/tags/NAME`, from which to take the latest model; by default the \
+         ref of this run, or the default branch of `repository`.",
     ),
     text(
         "run-id",
         "",
         FINDERS,
-        "Number of the run in `repository` (or here) whose model is meant; needs a `github-token`.",
+        "Number of the run, in `repository` or in this repository, that saved the model; needs a \
+         `github-token`.",
     ),
     text(
         "github-token",
         "",
         ALL,
-        "Token for the GitHub API: `actions: read` for `run-id`; `promote` also needs `contents: \
+        "Token for the GitHub API: `run-id` needs `actions: read`; `promote` also needs `contents: \
          read` and `pull-requests: read`.",
     ),
     text(
         "artifact-name",
         "",
         ALL,
-        "Name of the pointer's artifact; by default made from the model, the attempt and a random \
-         suffix. Where nothing is saved, the artifact that is meant.",
+        "Name of the pointer's artifact, which a save creates and other steps read; by default \
+         made from model, attempt and a random suffix.",
     ),
     text(
         "artifact-retention-days",
         "",
         SAVERS,
-        "Days to keep the pointer's artifact; by default the repository's setting.",
+        "Days to keep the pointer's artifact, 1 to 400; by default the repository's setting.",
     ),
     boolean(
         "force-retrain",
@@ -225,25 +231,29 @@ pub const INPUTS: &[Input] = &[
         "force-retrain-message",
         "",
         DECIDERS,
-        "Text in the message of the commit that caused the run, such as `[retrain]`, that forces a \
-         training; off by default.",
+        "Text, such as `[retrain]`, that forces a training if the message of the commit that \
+         caused the run contains it; off by default.",
     ),
     text(
         "force-retrain-label",
         "",
         DECIDERS,
-        "Label of the pull request that forces a training; off by default.",
+        "Pull request label that forces a training; off by default.",
     ),
     text(
         "promote",
         "never",
         PLANNERS,
-        "`merged-pull-request` lets a push to the default branch take over the model that the \
-         merged pull request trained from exactly these inputs, where GitHub's API proves it; or \
-         `never`.",
+        "`never`, or `merged-pull-request`: a push to the default branch takes over the merged \
+         pull request's model of exactly these inputs, if GitHub's API confirms it.",
     ),
-    text("max-age", "", DECIDERS, "Train again when the model is older, such as `7d` or `12h`."),
-    text("on-error", "fail", PLANNERS, "When the store cannot be looked at: `fail`, or `retrain`."),
+    text(
+        "max-age",
+        "",
+        DECIDERS,
+        "Train again when the model is older than this duration, such as `7d` or `12h`.",
+    ),
+    text("on-error", "fail", PLANNERS, "If the store cannot be read: `fail` or `retrain`."),
     boolean(
         "fail-on-miss",
         "false",
@@ -260,13 +270,18 @@ pub const INPUTS: &[Input] = &[
         "if-no-files-found",
         "error",
         ALL,
-        "When a pattern selects nothing: `error`, `warn` or `ignore`.",
+        "If a pattern selects nothing: `error`, `warn` or `ignore`.",
     ),
-    text("namespace", "", ALL, "`owner/name` that models belong to; by default the repository."),
+    text(
+        "namespace",
+        "",
+        ALL,
+        "Namespace of the models, as `owner/name`; by default the repository.",
+    ),
     list(
         "trusted-refs",
         ALL,
-        "Branches, or full refs, that are as trusted as the default branch, one a line; `*` at the \
+        "Branches or full refs to trust like the default branch, each on its own line; `*` at the \
          end stands for anything.",
     ),
     text(
@@ -282,7 +297,8 @@ pub const INPUTS: &[Input] = &[
         "force-path-style",
         "",
         ALL,
-        "Put the bucket into the path: `true` or `false`; by default true with an `endpoint-url`.",
+        "Put the bucket into the path of the URL: `true` or `false`; by default `true` with an \
+         `endpoint-url`.",
     ),
 ];
 

@@ -101,14 +101,14 @@ fn every_fault_is_in_one_message() {
         "input `model`: ``: it is required",
         "input `force-retrain`: `yes`",
         "input `max-age`: `soon`",
-        "input `on-error`: `explode`: it is not one of the choices; accepted: `fail`, `retrain`",
+        "input `on-error`: `explode`: it is not an accepted value; accepted: `fail`, `retrain`",
         "input `namespace`: `just-one`",
-        "input `extra-key`: `a`: the name stands there twice",
+        "input `extra-key`: `a`: the name appears twice",
         "input `extra-key`: `nothing`",
         "input `endpoint-url`: `ftp://x`",
         "input `destination`: `../up`",
-        "input `artifact-retention-days`: `99999999`: nothing is kept for so long; accepted: a \
-         number of days, 1 to 400",
+        "input `artifact-retention-days`: `99999999`: it must be 1 to 400 days; accepted: a number \
+         of days, 1 to 400",
     ] {
         assert!(text.contains(needle), "{needle}\nin\n{text}");
     }
@@ -196,7 +196,7 @@ fn keys_that_nobody_could_send_matter_only_where_they_are_used() {
 #[test]
 fn nothing_to_decide_by_is_said_once() {
     let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "!a")]).unwrap_err();
-    assert!(error.to_string().contains("nothing is left to decide by"), "{error}");
+    assert!(error.to_string().contains("a fingerprint needs files"), "{error}");
     let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "../a")]).unwrap_err();
-    assert!(!error.to_string().contains("nothing is left to decide by"), "{error}");
+    assert!(!error.to_string().contains("a fingerprint needs files"), "{error}");
 }

@@ -48,7 +48,8 @@ impl LocalStore {
                 root.display()
             ))
             .hint(
-                "give a directory that exists or can be made, such as `file:///var/cache/ml-cache`",
+                "set `store` to a directory that exists or that can be made, such as \
+                 `file:///var/cache/ml-cache`",
             ));
         }
         sweep(&root.join(INCOMING));
@@ -101,7 +102,7 @@ impl LocalStore {
                 StoreErrorKind::Damaged,
                 "write",
                 key,
-                "the bytes do not have their digest",
+                "the bytes do not match their digest",
             ));
         }
         let target = self.path(key);
@@ -138,7 +139,7 @@ impl LocalStore {
                     StoreErrorKind::Changed,
                     "write",
                     key,
-                    "it was changed meanwhile",
+                    "another process changed it meanwhile",
                 ));
             }
             _ => {}
@@ -146,7 +147,7 @@ impl LocalStore {
         file.persist(&target).map_err(|error| failed(error.error))?;
         File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
         self.meta_blocking(key, "write")?.map(|meta| meta.version).ok_or_else(|| {
-            StoreError::new(StoreErrorKind::Other, "write", key, "it vanished after it was written")
+            StoreError::new(StoreErrorKind::Other, "write", key, "it vanished after the write")
         })
     }
 

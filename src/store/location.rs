@@ -50,7 +50,10 @@ impl FromStr for Location {
         }
         if let Some(path) = text.strip_prefix("file://") {
             if !path.starts_with('/') {
-                return Err("the directory is not absolute: three slashes begin one".to_owned());
+                return Err(
+                    "the directory must be absolute, with three slashes, as in `file:///directory`"
+                        .to_owned(),
+                );
             }
             return Ok(Self::Directory(PathBuf::from(path)));
         }
@@ -69,7 +72,8 @@ fn check_bucket(bucket: &str) -> Result<(), String> {
     if (3..=63).contains(&bucket.len()) && bucket.chars().all(allowed) {
         Ok(())
     } else {
-        Err("a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens".to_owned())
+        Err("a bucket name must have 3 to 63 lower-case letters, digits, dots and hyphens"
+            .to_owned())
     }
 }
 
@@ -105,12 +109,21 @@ mod tests {
             ("", "it has no scheme"),
             ("models", "it has no scheme"),
             ("gs://bucket", "the scheme `gs` is not known"),
-            ("file://", "the directory is not absolute: three slashes begin one"),
-            ("file://tmp/store", "the directory is not absolute: three slashes begin one"),
-            ("s3://ab", "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
+            (
+                "file://",
+                "the directory must be absolute, with three slashes, as in `file:///directory`",
+            ),
+            (
+                "file://tmp/store",
+                "the directory must be absolute, with three slashes, as in `file:///directory`",
+            ),
+            (
+                "s3://ab",
+                "a bucket name must have 3 to 63 lower-case letters, digits, dots and hyphens",
+            ),
             (
                 "s3://My_Bucket/x",
-                "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens",
+                "a bucket name must have 3 to 63 lower-case letters, digits, dots and hyphens",
             ),
             ("s3://bucket/../x", "its prefix must not contain `.`, `..` or empty components"),
             ("s3://bucket/a//b", "its prefix must not contain `.`, `..` or empty components"),

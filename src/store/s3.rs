@@ -76,8 +76,10 @@ impl S3Store {
         let shared = load_config(options, credentials).await;
         let custom_endpoint = options.endpoint_url.is_some() || shared.endpoint_url().is_some();
         if shared.region().is_none() && !custom_endpoint {
-            return Err(Error::bad_input(format!("no region is known for the bucket `{bucket}`"))
-                .hint("set the input `region`, or AWS_REGION in the environment"));
+            return Err(Error::bad_input(format!(
+                "the region of the bucket `{bucket}` is unknown"
+            ))
+            .hint("set the input `region`, or AWS_REGION in the environment"));
         }
         let mut builder = config::Builder::from(&shared)
             .force_path_style(options.force_path_style.unwrap_or(custom_endpoint))
@@ -271,7 +273,10 @@ impl Store for S3Store {
                         Some((Err(broken(reason)), None))
                     }
                     Err(_) => {
-                        let reason = format!("no data for {} seconds", STALL_TIMEOUT.as_secs());
+                        let reason = format!(
+                            "the store sent no data for {} seconds",
+                            STALL_TIMEOUT.as_secs()
+                        );
                         Some((Err(broken(reason)), None))
                     }
                 }

@@ -174,14 +174,14 @@ async fn fetch_once(
         let path = blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
         let damage = format!("`{key}`, a part of `{path}`, is damaged: {reason}");
         Failure::passing(Error::integrity(damage).hint(
-            "nothing was restored; remove that object from the store, and the next run trains and \
-             saves the model anew",
+            "remove that object from the store, and the next run trains and saves the model anew; \
+             nothing was restored",
         ))
     };
     let mut object = match store.get(&key).await {
         Ok(object) => object,
         Err(error) if error.kind == StoreErrorKind::NotFound => {
-            return Err(damaged("it is missing".to_owned()));
+            return Err(damaged("the store has no such object".to_owned()));
         }
         Err(error) => return Err(Error::from(error).into()),
     };

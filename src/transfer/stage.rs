@@ -42,7 +42,7 @@ impl Stage {
         let root = destination.path.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
         DirBuilder::new().mode(0o755).create(&root).map_err(|error| {
             Error::io("cannot write to", &destination.path, &error)
-                .hint("the user that runs this needs write permission there")
+                .hint("give the user that runs this write permission there")
         })?;
         let stage = Self { root, destination, _unfinished: unfinished };
         stage.adopt(&stage.root)?;
@@ -147,7 +147,7 @@ impl Stage {
     }
 
     fn adopt(&self, path: &Path) -> Result<()> {
-        self.destination.owner.adopt(path).on("cannot give to the workspace's owner", path)
+        self.destination.owner.adopt(path).on("cannot set the owner of", path)
     }
 }
 

@@ -44,8 +44,8 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     let Scan { mut tree, usage, .. } = scan;
     if let Some(idle) = usage.idle() {
         return Err(Error::bad_input(format!("`model-path`: there is nothing at {idle}")).hint(
-            "the training must write the model there, relative to the workspace, before it is \
-             saved",
+            "check that the training writes the model there, relative to the workspace, before the \
+             save",
         ));
     }
     tree.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));

@@ -120,8 +120,8 @@ pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Res
         // that may only create content cannot repair it.
         Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
             error.hint(format!(
-                "`{key}` holds other bytes than its name says; remove it from the store and save \
-                 again"
+                "remove `{key}` from the store and save again; it holds other bytes than its name \
+                 says"
             ))
         }),
         None => put(store, key, payload, Condition::Absent).await,
@@ -174,5 +174,5 @@ fn assemble(tree: &Tree, plans: &[BlobPlan], ids: &HashMap<usize, BlobId>) -> Re
         })
         .collect();
     Manifest::new(files, tree.links.clone(), tree.dirs.clone())
-        .map_err(|error| Error::bad_input("the model cannot be saved").caused_by(error))
+        .map_err(|error| Error::bad_input("cannot save the model").caused_by(error))
 }

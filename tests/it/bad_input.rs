@@ -44,8 +44,8 @@ fn a_store_of_an_unknown_kind() {
         ("/var/models", "it has no scheme"),
         ("file://", "three slashes"),
         ("file://store", "three slashes"),
-        ("s3://", "a bucket name has"),
-        ("s3://My_Bucket/x", "a bucket name has"),
+        ("s3://", "a bucket name must have"),
+        ("s3://My_Bucket/x", "a bucket name must have"),
         ("s3://bucket/../other", "must not contain"),
         ("s3://bucket/a//b", "must not contain"),
     ] {
@@ -62,7 +62,7 @@ fn a_model_without_a_usable_name() {
     let long = "m".repeat(101);
     for (name, reason) in [
         ("fraud/detector", "must not contain `/`"),
-        ("..", "must not be dots alone"),
+        ("..", "must not consist of dots alone"),
         ("a\nb", "control characters"),
         (&long, "at most 100 bytes"),
     ] {
@@ -102,7 +102,7 @@ fn nothing_to_decide_by() {
             [("", ""), ("\n  \n# a comment", "\n"), ("!data/raw", "!src/x"), ("", "!src/**")]
         {
             let patterns = ["--data-paths", data, "--training-paths", training];
-            refused(verb, &patterns, &["`data-paths`", "nothing is left to decide by"]);
+            refused(verb, &patterns, &["`data-paths`", "a fingerprint needs files"]);
         }
     }
 }
@@ -120,17 +120,17 @@ fn nothing_to_save() {
 #[test]
 fn words_and_numbers_that_are_not_understood() {
     for (flag, value, needle) in [
-        ("max-age", "soon", "such as `30d`"),
-        ("max-age", "-1d", "no positive duration"),
-        ("max-age", "0s", "no positive duration"),
+        ("max-age", "soon", "durations such as `30d`"),
+        ("max-age", "-1d", "not a positive duration"),
+        ("max-age", "0s", "not a positive duration"),
         ("on-error", "ignore", "`fail`, `retrain`"),
         ("if-no-files-found", "maybe", "`error`, `warn`, `ignore`"),
         ("force-path-style", "yes", "`true` or `false`"),
-        ("endpoint-url", "ftp://host", "no base URL"),
-        ("endpoint-url", "localhost:8333", "no base URL"),
+        ("endpoint-url", "ftp://host", "not a base URL"),
+        ("endpoint-url", "localhost:8333", "not a base URL"),
         ("extra-key", "torch", "lines of the form `name=value`"),
         ("extra-key", "=2.4", "lines of the form `name=value`"),
-        ("extra-key", "a=1\na=2", "the name stands there twice"),
+        ("extra-key", "a=1\na=2", "the name appears twice"),
     ] {
         let flag_name = format!("--{flag}");
         refused("plan", &[&flag_name, value], &[&format!("`{flag}`"), needle]);

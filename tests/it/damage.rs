@@ -149,13 +149,13 @@ fn blobs_that_changed_places_are_noticed() {
 fn a_blob_that_is_gone_is_not_found() {
     let sandbox = Sandbox::with_old_tree();
     fs::remove_file(sandbox.blob_of("models/config.json")).unwrap();
-    sandbox.restore_leaves_all_as_it_was().fails(3, &["1 of the model's objects", "hint:"]);
+    sandbox.restore_leaves_all_as_it_was().fails(3, &["missing or damaged objects: 1", "hint:"]);
     let missed = sandbox.run("restore", &["--fail-on-miss=false"]).json();
     assert_eq!(
         [&missed["reason"], &missed["restored"]],
         [&"incomplete".into(), &serde_json::Value::Bool(false)]
     );
-    sandbox.run("verify", &[]).fails(4, &["it is missing"]);
+    sandbox.run("verify", &[]).fails(4, &["the store has no such object"]);
 }
 
 #[test]

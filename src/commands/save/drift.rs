@@ -15,23 +15,26 @@ pub(super) async fn told(
 ) -> Error {
     const SHOWN: usize = 20;
     let error = |details: String| {
-        let what = "the inputs are not those that were planned, so nothing was saved";
+        let what = "the inputs differ from the inputs of the plan, so nothing was saved";
         Error::failed(format!("{what}{details}")).hint(
-            "the training must not write to `data-paths` or `training-paths`, and this job must \
-             check out the same files as the plan's",
+            "let the training write nothing to `data-paths` or `training-paths`, and check out the \
+             same files in this job as in the job of the plan",
         )
     };
     let (differences, than) = match then {
-        Some(then) => (changes::between(then, now), "when it was planned"),
+        Some(then) => (changes::between(then, now), "the plan"),
         None => match earlier(ctx).await {
-            Some(then) => (changes::between(&then, now), "in the model that this ref used last"),
+            Some(then) => (changes::between(&then, now), "the model that this ref used last"),
             None => (Vec::new(), ""),
         },
     };
     if differences.is_empty() {
-        return error(format!(": fingerprint {}, planned {planned}", now.digests().fingerprint));
+        return error(format!(
+            ": the fingerprint of the plan is {planned}, the fingerprint now is {}",
+            now.digests().fingerprint
+        ));
     }
-    let mut lines = vec![format!(": other than {than}:")];
+    let mut lines = vec![format!("; changes since {than}:")];
     lines.extend(differences.iter().take(SHOWN).map(describe::change));
     if differences.len() > SHOWN {
         lines.push(format!("… and {} more", differences.len() - SHOWN));

@@ -101,7 +101,7 @@ fn only_this_merge_of_an_own_branch_counts() {
         (PullFacts { is_merged: false, ..pull() }, "not merged"),
         (PullFacts { base_branch: "release".into(), ..pull() }, "`release`"),
         (PullFacts { base_repository_id: Some(43), ..pull() }, "merged into another repository"),
-        (PullFacts { base_repository_id: None, ..pull() }, "not known into which repository"),
+        (PullFacts { base_repository_id: None, ..pull() }, "not say into which repository"),
         (PullFacts { head_repository_id: Some(43), ..pull() }, "fork"),
         (PullFacts { head_repository_id: None, ..pull() }, "fork"),
         (PullFacts { merge_sha: Some(HEAD.into()), ..pull() }, "another commit"),
@@ -136,8 +136,8 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
         (facts(|facts| facts.head_repository_id = None), "repository itself"),
         (facts(|facts| facts.event = "pull_request_target".into()), "pull_request_target"),
         (facts(|facts| facts.event = "workflow_dispatch".into()), "workflow_dispatch"),
-        (facts(|facts| facts.conclusion = Some("failure".into())), "ended well"),
-        (facts(|facts| facts.conclusion = None), "ended well"),
+        (facts(|facts| facts.conclusion = Some("failure".into())), "not succeeded"),
+        (facts(|facts| facts.conclusion = None), "not succeeded"),
         (facts(|facts| facts.head_branch = Some("other".into())), "another branch"),
         (facts(|facts| facts.head_branch = None), "another branch"),
         (TrainingRun { head_sha: SHA.into(), ..run() }, "another commit"),
@@ -178,12 +178,14 @@ fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() 
         Called { sha: Some(String::new()), ..local },
     ] {
         assert!(
-            followed(Some(vec![unclear.clone()])).unwrap_err().contains("not clear"),
+            followed(Some(vec![unclear.clone()]))
+                .unwrap_err()
+                .contains("does not clearly name a file"),
             "{unclear:?}"
         );
     }
     // A run of which nothing is known may call anything.
-    assert!(followed(None).unwrap_err().contains("not known which workflows"));
+    assert!(followed(None).unwrap_err().contains("not say which workflows"));
 }
 
 #[test]
@@ -193,17 +195,17 @@ fn nothing_else_may_have_caused_the_runs_of_the_branch() {
     assert_eq!(without_rivals(&alone, &pull()), Ok(()));
     for (bad, why) in [
         (Rivals { of_branch: vec![8, 7], ..alone.clone() }, "#8 has the same branch"),
-        (Rivals { of_branch: vec![], ..alone.clone() }, "not among the pull requests"),
+        (Rivals { of_branch: vec![], ..alone.clone() }, "not list it among the pull requests"),
         (
             Rivals {
                 events: [events(), vec!["base_ref_changed".into()]].concat(),
                 ..alone.clone()
             },
-            "all the time",
+            "its base branch was changed",
         ),
         (
             Rivals { events: vec!["automatic_base_change_succeeded".into()], ..alone.clone() },
-            "all the time",
+            "its base branch was changed",
         ),
     ] {
         assert!(without_rivals(&bad, &pull()).unwrap_err().contains(why), "{bad:?}");
@@ -228,7 +230,9 @@ fn the_pointer_must_be_the_very_one_that_the_run_wrote() {
     };
     assert_eq!(check(&pointer(), &pointer()), Ok(pointer()));
     let forged = Pointer { nonce: Nonce::new(u128::MAX), ..pointer() };
-    assert!(check(&forged, &pointer()).unwrap_err().contains("not the one in the store"));
+    assert!(
+        check(&forged, &pointer()).unwrap_err().contains("differs from the pointer in the store")
+    );
     let changed = |change: fn(&mut Pointer)| {
         let mut bad = pointer();
         change(&mut bad);

@@ -92,7 +92,7 @@ impl ResultsService {
         {
             let server = sanitize::address(server);
             return Ok(Err(format!(
-                "GitHub Enterprise Server ({server}) has no artifacts of this version"
+                "GitHub Enterprise Server ({server}) does not support artifacts of version 4"
             )));
         }
         let (Some(url), Some(token)) =
@@ -104,7 +104,7 @@ impl ResultsService {
             ));
         };
         let Some(origin) = origin(url) else {
-            return Ok(Err("ACTIONS_RESULTS_URL is no URL".to_owned()));
+            return Ok(Err("ACTIONS_RESULTS_URL is not a URL".to_owned()));
         };
         let Some((run, job)) = backend_ids(token) else {
             return Ok(Err("ACTIONS_RUNTIME_TOKEN names no run of the results service".to_owned()));
@@ -143,7 +143,7 @@ impl ResultsService {
         let post = || self.http.post(&url).bearer_auth(&self.token).json(&request);
         self.repeat(method, MAX_ANSWER, post, |status, body| {
             if status == StatusCode::CONFLICT {
-                let why = "an artifact of this name exists in this run already";
+                let why = "this run already has an artifact of this name";
                 return Err(Refusal::taken(Error::failed(why)).into());
             }
             if !status.is_success() {
@@ -152,7 +152,7 @@ impl ResultsService {
             // Not with the reason: it would repeat values, and a signed URL is one.
             serde_json::from_slice(&body).map_err(|_| {
                 Failure::passing(Refusal::new(Error::failed(format!(
-                    "{method} failed: the answer is not of the known form"
+                    "{method} failed: the answer of the results service has an unknown form"
                 ))))
             })
         })
@@ -216,8 +216,8 @@ fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Failure<Refusa
         Error::failed(format!("{method} failed: the results service answered {status}: {said}"));
     if String::from_utf8_lossy(body).contains(QUOTA) {
         let why = why.hint(
-            "the account's storage for artifacts is used up, which GitHub counts every 6 to 12 \
-             hours",
+            "delete artifacts, because they fill the account's storage; GitHub measures it every 6 \
+             to 12 hours",
         );
         return Refusal::new(why).into();
     }

@@ -26,7 +26,7 @@ pub(super) const RETRY: Policy = Policy {
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What helps whoever has asked too often.
 const LIMITED: &str =
-    "the token's rate limit is used up; try again later, or give another `github-token`";
+    "try again later, or set another `github-token`; the rate limit of this token is used up";
 /// A list is read so far.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
@@ -54,7 +54,7 @@ impl Rest {
         let shown = || sanitize::address(url);
         let no_url = || {
             Error::bad_input(format!(
-                "`{}` is no base URL of a GitHub API (GITHUB_API_URL)",
+                "`{}` is not the base URL of a GitHub API (GITHUB_API_URL)",
                 shown()
             ))
         };
@@ -64,7 +64,7 @@ impl Rest {
         }
         if !token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             return Err(Error::bad_input(
-                "`github-token` holds characters that no token has, such as a line end",
+                "`github-token` contains characters that no token has, such as a line end",
             ));
         }
         let http = http::client()?;
@@ -73,7 +73,9 @@ impl Rest {
             .map_err(|_| no_url())?
             .personal_token(token.to_owned())
             .build_with_reqwest(http.clone())
-            .map_err(|error| Error::failed("cannot prepare for the GitHub API").caused_by(error))?;
+            .map_err(|error| {
+                Error::failed("cannot start a client for the GitHub API").caused_by(error)
+            })?;
         Ok(Self { api, http })
     }
 
@@ -130,8 +132,9 @@ impl Rest {
         let answer = RETRY.run(|| self.answer(&what, route, query, MAX_ANSWER)).await?;
         match answer.status {
             200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
-                let unknown =
-                    Error::failed(format!("cannot {what}: the answer is not of the known form"));
+                let unknown = Error::failed(format!(
+                    "cannot {what}: the answer of the GitHub API has an unknown form"
+                ));
                 // It repeats values of the answer, however long they are.
                 Fault::Failed(
                     unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))),
@@ -244,15 +247,15 @@ impl Answer {
             429 => error.hint(LIMITED),
             403 if self.is_exhausted() => error.hint(LIMITED),
             300..=399 => error.hint(
-                "no redirect is followed, so that the token stays here; has the repository been \
-                 renamed?",
+                "check whether the repository was renamed; no redirect is followed, so that the \
+                 token goes nowhere else",
             ),
             401 => error.hint(
-                "the `github-token` is not valid; on the command line it may be that of \
-                 GITHUB_TOKEN or GH_TOKEN",
+                "set a valid `github-token`; on the command line, check GITHUB_TOKEN and GH_TOKEN \
+                 as well",
             ),
             403 => error.hint(
-                "the `github-token` needs `actions: read` on that repository, and for `promote` \
+                "grant `actions: read` on that repository to the `github-token`, and for `promote` \
                  also `contents: read` and `pull-requests: read`",
             ),
             404 => error.hint(

@@ -66,8 +66,11 @@ fn answered(
             make(Kind::NotFound, "there is no such object".to_owned())
         }
         // Any web server answers 404; only S3 says what is missing.
-        (404, _) => make(Kind::Other, format!("{}, but not as S3 does", in_words())).hint(REACH),
-        (412, _) => make(Kind::Exists, "somebody else wrote it meanwhile".to_owned()),
+        (404, _) => {
+            make(Kind::Other, format!("{}, which is not the answer of an S3 server", in_words()))
+                .hint(REACH)
+        }
+        (412, _) => make(Kind::Exists, "another run wrote it meanwhile".to_owned()),
         (409, _) => make(Kind::Conflict, in_words()),
         (
             400,
@@ -79,9 +82,9 @@ fn answered(
         ) => make(Kind::Damaged, in_words()),
         (400 | 403, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
             make(Kind::Unauthenticated, in_words()).hint(
-                "the credentials have expired: `role-to-assume` fetches fresh ones and renews them \
-                 during a transfer; aws-actions/configure-aws-credentials has to run after the \
-                 training, right before this step",
+                "set `role-to-assume`, which fetches fresh credentials and renews them during a \
+                 transfer, or run aws-actions/configure-aws-credentials after the training, right \
+                 before this step",
             )
         }
         (
@@ -93,11 +96,11 @@ fn answered(
         )
         | (400, "InvalidToken")
         | (401, _) => make(Kind::Unauthenticated, in_words()).hint(
-            "the store does not accept these credentials: check AWS_ACCESS_KEY_ID, \
-             AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role",
+            "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role; \
+             the store does not accept these credentials",
         ),
         (403, "RequestTimeTooSkewed") => {
-            make(Kind::Unauthenticated, in_words()).hint("set this machine's clock")
+            make(Kind::Unauthenticated, in_words()).hint("set the clock of this machine")
         }
         (403, _) => {
             let right = match action {
@@ -106,14 +109,15 @@ fn answered(
                 _ => "s3:GetObject on the objects and s3:ListBucket",
             };
             make(Kind::Denied, in_words()).hint(format!(
-                "the credentials need {right} on the bucket `{bucket}`; or the access key is wrong"
+                "grant the credentials {right} on the bucket `{bucket}`, and check the access key"
             ))
         }
         (
             301 | 307 | 400,
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect",
-        ) => make(Kind::Other, in_words())
-            .hint("the bucket is in another region: set the input `region`"),
+        ) => {
+            make(Kind::Other, in_words()).hint("set the input `region` to the region of the bucket")
+        }
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
@@ -132,7 +136,7 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
     if all.contains("custom endpoint") {
         // Not with the reason: it repeats the URL, and with it the credentials that do not belong
         // there.
-        return StoreError::new(Kind::Other, action, key, "the endpoint is no base URL").hint(
+        return StoreError::new(Kind::Other, action, key, "the endpoint is not a base URL").hint(
             "check `endpoint-url`, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, and `endpoint_url` in \
              the AWS configuration",
         );
@@ -141,8 +145,8 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
     if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
         let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));
         return StoreError::new(Kind::Unauthenticated, action, key, reason).hint(
-            "check the AWS variables of this step: files that they name must lie inside of the \
-             container, such as in the workspace; or set `role-to-assume`",
+            "check the AWS variables of this step, and put the files that they name inside the \
+             container, such as into the workspace; or set `role-to-assume`",
         );
     }
     if all.contains("credential") {

@@ -84,9 +84,7 @@ pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
     let mut checked = std::collections::HashSet::new();
     for path in manifest.paths() {
         if path.split('/').any(|component| component.starts_with(PREFIX)) {
-            return Err(Error::integrity(format!(
-                "the manifest has a path that is reserved: `{path}`"
-            )));
+            return Err(Error::integrity(format!("the manifest has the reserved path `{path}`")));
         }
         for (at, _) in path.match_indices('/') {
             let parent = &path[..at];
@@ -98,7 +96,7 @@ pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
                 Ok(found) if found.is_dir() => {}
                 Ok(found) if found.is_symlink() => {
                     return Err(Error::failed(format!(
-                        "`{}` is a link; a model is not restored through links",
+                        "`{}` is a link, and a restore follows no links",
                         full.display()
                     ))
                     .hint("remove the link, or give another `destination`"));

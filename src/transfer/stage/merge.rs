@@ -41,7 +41,7 @@ fn copy_across(source: &Path, target: &Path) -> Result<()> {
         std::os::unix::fs::symlink(link, &beside).on("cannot make the link", &beside)?;
     } else {
         fs::copy(source, &beside).on("cannot write", &beside)?;
-        Owner::of(source).adopt(&beside).on("cannot give to the workspace's owner", &beside)?;
+        Owner::of(source).adopt(&beside).on("cannot set the owner of", &beside)?;
     }
     fs::rename(&beside, target).on("cannot put in place", target)?;
     fs::remove_file(source).on("cannot remove", source)

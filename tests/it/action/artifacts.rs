@@ -227,14 +227,14 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
         ),
         (
             edited(|p| p["fingerprint"] = json!(format!("sha256:{}", "ab".repeat(32)))),
-            "no such pointer",
+            "the store has no pointer for this scope and fingerprint",
         ),
         (edited(|p| p["generation"] = json!(0)), "generation"),
         (edited(|p| p["nonce"] = json!("x".repeat(70_000))), "limit"),
         ("{".to_owned(), "pointer"),
     ];
     for (claimed, needle) in &cases {
-        refuses(&deployment(&runner), &[("pointer", claimed)], &["the pointer is refused", needle]);
+        refuses(&deployment(&runner), &[("pointer", claimed)], &["cannot use the pointer", needle]);
     }
     refuses(
         &deployment(&runner),
@@ -319,7 +319,7 @@ fn a_repository_in_other_capitals_is_the_own_one_at_home_and_has_no_model_elsewh
     let mut elsewhere = deployment(&runner);
     elsewhere.env("GITHUB_REPOSITORY", "acme/serving");
     let step = elsewhere.step_with("restore", &[&NO_PATHS[..], &spelled].concat());
-    step.fails(3, &["has no model yet", "`repository` must be spelled as GitHub does"]);
+    step.fails(3, &["has no model yet", "spell `repository` as GitHub does"]);
 }
 
 pub(super) fn run(more: Value) -> Value {
@@ -348,8 +348,8 @@ fn runs_that_are_not_trusted_name_no_model() {
         (json!({"head_branch": "feature"}), "branch `feature`"),
         (json!({"head_repository": "evil/fork"}), "not from the repository itself"),
         (json!({"head_repository": null}), "not from the repository itself"),
-        (json!({"conclusion": "failure"}), "has not ended well"),
-        (json!({"conclusion": null, "status": "in_progress"}), "has not ended well"),
+        (json!({"conclusion": "failure"}), "has not succeeded"),
+        (json!({"conclusion": null, "status": "in_progress"}), "has not succeeded"),
     ] {
         let (double, runner) = job();
         saved(&runner);
@@ -488,7 +488,7 @@ fn a_used_up_quota_is_told_at_once() {
     );
     let save = saved(&runner);
     assert_eq!(save.pick(["saved", "artifact-name"]), ["true", ""]);
-    for told in ["insufficient usage", "hint: the account's storage for artifacts is used up"] {
+    for told in ["insufficient usage", "hint: delete artifacts"] {
         assert!(save.log.contains(told), "{}", save.log);
     }
     assert_eq!(double.look("requests?path=CreateArtifact").as_array().unwrap().len(), 1);
@@ -532,7 +532,7 @@ fn without_the_service_the_store_has_the_pointer_all_the_same() {
         let save = saved(&runner);
         assert_eq!(save.pick(["saved", "artifact-name", "artifact-id"]), ["true", "", ""]);
         assert!(
-            save.log.contains("::warning::the pointer is in the store only")
+            save.log.contains("::warning::the pointer is in the store, but not in an artifact")
                 && save.log.contains(needle),
             "{}",
             save.log

@@ -44,12 +44,7 @@ fn a_run_of_a_named_branch_is_trusted_by_pattern_too() {
         } else {
             step.fails(
                 1,
-                &[
-                    "is not among those that are trusted: main, ",
-                    trusted,
-                    "hint:",
-                    "`trusted-refs`",
-                ],
+                &["is not among the trusted branches: main, ", trusted, "hint:", "`trusted-refs`"],
             );
         }
     }
@@ -70,7 +65,7 @@ fn a_run_of_the_merge_queue_is_trusted_as_far_as_what_it_is_merged_into() {
             step.succeeds();
             assert_eq!(deploy.read("models/model.bin"), "weights");
         } else {
-            step.fails(1, &["is not among those that are trusted: main"]);
+            step.fails(1, &["is not among the trusted branches: main"]);
         }
     }
 }
@@ -161,7 +156,7 @@ fn an_api_that_fails_does_not_choose_the_branch() {
         double.control("faults", &json!([{"path": "/repos/", "action": {"status": status}}]));
         let step = restore(&deploy, &[("github-token", "reader")]);
         step.succeeds();
-        assert!(step.log.contains("`main` and `master` are tried"), "{}", step.log);
+        assert!(step.log.contains("tries `main` and `master`"), "{}", step.log);
         assert!(!step.log.contains("::warning::"), "{}", step.log);
     }
 }
@@ -232,6 +227,6 @@ fn a_forged_artifact_beside_the_honest_one_is_refused() {
         "files": {"pointer.json": "{\"schema\":\"ml-cache/pointer/v9\"}"},
     });
     double.control("state", &json!({"artifacts": [forged]}));
-    deploy.step_with("restore", &by_run("reader")).fails(1, &["the pointer is refused"]);
+    deploy.step_with("restore", &by_run("reader")).fails(1, &["cannot use the pointer"]);
     assert!(!deploy.path("models").exists());
 }

@@ -190,12 +190,15 @@ fn pointers_to_something_else_are_refused() {
         (scene.edited(|p| p["schema"] = json!("ml-cache/pointer/v9")), "schema"),
         (scene.edited(|p| p["namespace"] = json!("evil/models")), "its namespace is `evil/models`"),
         (scene.edited(|p| p["model"] = json!("other")), "its model is `other`"),
-        (scene.edited(|p| p["scope"] = json!("pr/7")), "does not read the scope `pr/7`"),
+        (scene.edited(|p| p["scope"] = json!("pr/7")), "may not read the pointer's scope `pr/7`"),
         (
             scene.edited(|p| p["scope"] = json!("branch/feature")),
-            "does not read the scope `branch/feature`",
+            "may not read the pointer's scope `branch/feature`",
         ),
-        (scene.edited(|p| p["fingerprint"] = json!(digest)), "the store has no such pointer"),
+        (
+            scene.edited(|p| p["fingerprint"] = json!(digest)),
+            "the store has no pointer for this scope and fingerprint",
+        ),
         (scene.edited(|p| p["manifest"]["digest"] = json!(digest)), "names no manifest"),
         // A manifest that exists, of a model that this reader has not asked for.
         (scene.edited(|p| p["manifest"] = scene.other["manifest"].clone()), "names no manifest"),
@@ -238,7 +241,7 @@ fn pointers_that_name_another_place_are_refused() {
         scene.edited(|p| p["schema"] = json!(url)),
     ];
     for (bytes, means) in pointers.iter().zip(HALVES.iter().cycle()) {
-        means.iter().for_each(|means| scene.refuses(*means, bytes, &["the pointer is refused"]));
+        means.iter().for_each(|means| scene.refuses(*means, bytes, &["cannot use the pointer"]));
     }
     for text in
         [&scene.url(), "s3://evil/cache/v1/manifests/x.json", "//evil.invalid/pointer", "artifact:"]
@@ -305,14 +308,14 @@ fn pointers_that_are_none_are_refused() {
         .unwrap(),
     ];
     for (text, means) in pointers.iter().zip(HALVES.iter().cycle()) {
-        let why = ["the pointer is refused", "too many for a pointer"];
+        let why = ["cannot use the pointer", "too many for a pointer"];
         means.iter().for_each(|means| scene.refuses(*means, text.as_bytes(), &why));
     }
     let mut not_text = good.clone().into_bytes();
     let at = good.find("fraud").unwrap();
     not_text[at] = 0xff;
     for means in [Means::File, Means::Artifact, Means::Run] {
-        scene.refuses(means, &not_text, &["the pointer is refused"]);
+        scene.refuses(means, &not_text, &["cannot use the pointer"]);
     }
     // Too large to be even looked at.
     for means in [Means::File, Means::Artifact, Means::Run] {
@@ -329,10 +332,10 @@ fn a_pointer_is_read_from_a_regular_file_alone_and_never_without_end() {
     deploy.write("large.json", &" ".repeat(70_000));
     assert!(Command::new("mkfifo").arg(deploy.path("pipe")).status().unwrap().success());
     for (path, why) in [
-        ("/dev/zero", "is no regular file"),
-        ("pipe", "is no regular file"),
+        ("/dev/zero", "is not a regular file"),
+        ("pipe", "is not a regular file"),
         ("models-to-come", "cannot read the pointer"),
-        (".", "is no regular file"),
+        (".", "is not a regular file"),
         ("large.json", "too many for a pointer"),
     ] {
         refuses(&deploy, &[("pointer", path)], &["::error::", path, why]);

@@ -81,7 +81,7 @@ fn archives_that_play_tricks_are_refused() {
         println!("{what}");
         // An archive of which only the first entry is seen is one with another pointer.
         let other = if what == "fewer entries than there are" {
-            "the pointer is refused"
+            "cannot use the pointer"
         } else {
             "too large to hold"
         };

@@ -104,7 +104,7 @@ fn what_is_missing_is_named() {
 
     let (_double, _server, mut runner) = job(&json!({"id-token": "write"}));
     runner.input("role-to-assume", "ml-cache");
-    runner.main().fails(2, &["it is no ARN of a role"]);
+    runner.main().fails(2, &["it is not the ARN of a role"]);
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn a_payload_that_is_missing_or_nonsense_never_widens_rights() {
         let main = runner.main();
         main.succeeds();
         let warned = |line: &str| {
-            line.starts_with("::warning::") && line.contains("name the branch in `trusted-refs`")
+            line.starts_with("::warning::") && line.contains("add the branch to `trusted-refs`")
         };
         assert!(main.log.lines().any(warned), "{}", main.log);
         runner.train("weights");
@@ -232,7 +232,7 @@ fn a_directory_that_is_gone_with_the_container_is_refused() {
         &[
             "input `store`",
             "input `destination`",
-            "in a container of its own",
+            "in its own container",
             "a directory below the workspace",
         ],
     );

@@ -41,10 +41,7 @@ fn a_token_that_is_used_up_is_told_as_that_and_not_tried_again() {
     let (double, deploy, _) = later_job("reader");
     double.control("state", &json!({"tokens": {"reader": {"rate_limit": 0}}}));
     let step = restore(&deploy);
-    step.fails(
-        1,
-        &["answered 403", "API rate limit exceeded", "hint: the token's rate limit is used up"],
-    );
+    step.fails(1, &["answered 403", "API rate limit exceeded", "hint: try again later"]);
     assert!(!step.log.contains("actions: read"), "{}", step.log);
     assert_eq!(requests(&double, "/repos/").len(), 1);
 }
@@ -62,7 +59,7 @@ fn limits_in_other_words_are_told_as_limits_and_long_ones_waited_for_by_nobody()
         let step = restore(&deploy);
         step.fails(
             1,
-            &["secondary rate limit", "hint: the token's rate limit is used up; try again later"],
+            &["secondary rate limit", "hint: try again later, or set another `github-token`"],
         );
         assert_eq!(requests(&double, "/actions/runs/1001").len(), 1, "nobody waits to ask again");
     }
@@ -79,7 +76,7 @@ fn a_server_that_wants_a_moment_gets_it() {
     }
     // But not for ever.
     let (double, deploy) = limited(429, &json!({"retry-after": "0"}), json!({}));
-    restore(&deploy).fails(1, &["secondary rate limit", "hint: the token's rate limit is used up"]);
+    restore(&deploy).fails(1, &["secondary rate limit", "hint: try again later"]);
     assert_eq!(questions_for_the_run(&double), 3);
 }
 
@@ -106,7 +103,7 @@ fn a_limit_of_unknown_length_may_pass() {
     restore(&deploy).succeeds();
     assert_eq!(questions_for_the_run(&double), 3);
     let (double, deploy) = limited(429, &json!({}), json!({}));
-    restore(&deploy).fails(1, &["answered 429", "hint: the token's rate limit is used up"]);
+    restore(&deploy).fails(1, &["answered 429", "hint: try again later"]);
     assert_eq!(questions_for_the_run(&double), 3);
 }
 
@@ -221,7 +218,7 @@ fn an_answer_without_end_is_not_told_in_full() {
 fn a_token_that_may_list_but_not_download_is_told_as_that() {
     let (double, deploy, _) = later_job("reader");
     for (status, hint) in
-        [(403, "actions: read"), (401, "is not valid"), (404, "check `repository`")]
+        [(403, "actions: read"), (401, "set a valid `github-token`"), (404, "check `repository`")]
     {
         double.control(
             "faults",

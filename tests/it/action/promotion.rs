@@ -221,17 +221,26 @@ fn with(path: &[&str], value: Value) -> Value {
 #[test]
 fn a_proof_with_a_hole_promotes_nothing() {
     for (state, why) in [
-        (with(&["pulls"], json!([])), "no pull request was merged by"),
+        (with(&["pulls"], json!([])), "merged no pull request"),
         (with(&["pulls", "0", "merged"], json!(false)), "not merged"),
-        (with(&["pulls", "0", "merge_commit_sha"], json!(HEAD)), "no pull request was merged by"),
+        (with(&["pulls", "0", "merge_commit_sha"], json!(HEAD)), "merged no pull request"),
         (with(&["pulls", "0", "head", "repo"], json!("evil/fork")), "comes from a fork"),
         (with(&["pulls", "0", "head", "repo"], Value::Null), "comes from a fork"),
         (with(&["pulls", "0", "base", "ref"], json!("release")), "not into the default branch"),
         (with(&["pulls", "0", "number"], json!(8)), "it trained no model of these inputs"),
-        (with(&["pulls", "0", "head", "sha"], json!(MERGE)), "no run of"),
-        (with(&["runs"], json!([])), "no run of"),
-        (with(&["runs", "0", "conclusion"], json!("failure")), "no run of"),
-        (with(&["runs", "0", "event"], json!("workflow_dispatch")), "no run of"),
+        (
+            with(&["pulls", "0", "head", "sha"], json!(MERGE)),
+            "no successful `pull_request` run for",
+        ),
+        (with(&["runs"], json!([])), "no successful `pull_request` run for"),
+        (
+            with(&["runs", "0", "conclusion"], json!("failure")),
+            "no successful `pull_request` run for",
+        ),
+        (
+            with(&["runs", "0", "event"], json!("workflow_dispatch")),
+            "no successful `pull_request` run for",
+        ),
         (with(&["runs", "0", "path"], json!(".github/workflows/evil.yml")), "it is not a run of"),
         (with(&["runs", "0", "path"], json!(format!("{WORKFLOW}@evil.yml"))), "it is not a run of"),
         (
@@ -242,16 +251,16 @@ fn a_proof_with_a_hole_promotes_nothing() {
             with(&["runs", "0", "head_repository"], json!("evil/fork")),
             "not from the repository itself",
         ),
-        (with(&["runs", "0", "id"], json!(5)), "no artifact with the pointer"),
+        (with(&["runs", "0", "id"], json!(5)), "no artifact with the store's pointer"),
         (
             with(&["runs", "0", "referenced_workflows"], Value::Null),
-            "it is not known which workflows it calls",
+            "GitHub does not say which workflows it calls",
         ),
         (
             with(&["files", "1", "content"], json!("on: push # reviewed")),
-            "is not the same in the commit",
+            "differs between the commit that the run followed",
         ),
-        (with(&["files"], json!([])), "is not the same in the commit"),
+        (with(&["files"], json!([])), "differs between the commit that the run followed"),
         (with(&["tokens", "job", "permissions"], json!({"metadata": "read"})), "403"),
     ] {
         let (double, request) = trained();
@@ -282,7 +291,7 @@ fn a_pull_request_that_went_elsewhere_before_is_noticed() {
     let (double, request) = trained();
     let events = json!(["labeled", "base_ref_changed", "merged", "closed"]);
     let (push, step) = pushed(&double, &request, &with(&["pulls", "0", "events"], events));
-    retrains(&push, &step, "did not go to the same branch all the time");
+    retrains(&push, &step, "its base branch was changed");
 }
 
 /// A merge whose training called another workflow of the repository, taken from one commit by a
@@ -316,13 +325,13 @@ fn a_called_workflow_of_the_repository_must_be_the_same_too() {
         let (double, request) = trained();
         let state = calling(git_ref, sha, &[(HEAD, "good"), (MERGE, "good"), (sha, then)]);
         let (push, step) = pushed(&double, &request, &state);
-        retrains(&push, &step, "shared.yml` is not the same");
+        retrains(&push, &step, "shared.yml` differs between the commit");
     }
     // A commit that nobody has any more proves nothing.
     let (double, request) = trained();
     let (push, step) =
         pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
-    retrains(&push, &step, "shared.yml` is not the same");
+    retrains(&push, &step, "shared.yml` differs between the commit");
 }
 
 #[test]
@@ -355,7 +364,7 @@ fn a_pointer_that_was_replaced_in_the_store_is_worth_nothing() {
     let (double, request) = trained();
     request.edit_pointer(|pointer| pointer["nonce"] = json!("f".repeat(32)));
     let (push, step) = pushed(&double, &request, &merged());
-    retrains(&push, &step, "its pointer is not the one in the store");
+    retrains(&push, &step, "its pointer differs from the pointer in the store");
 }
 
 #[test]
@@ -375,7 +384,7 @@ fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
     honest.post(&main).succeeds();
     let state = with(&["runs", "0", "id"], json!(run));
     let (push, step) = pushed(&double, &honest, &state);
-    retrains(&push, &step, "it has no artifact with the pointer");
+    retrains(&push, &step, "it has no artifact with the store's pointer");
 }
 
 #[test]
@@ -402,7 +411,7 @@ fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
     let found = honest.step_with("resolve", &[("pointer", "artifact:ml-cache-fraud")]);
     assert_eq!(found.output("pointer"), save.output("pointer"));
     let (push, step) = pushed(&double, &honest, &with(&["runs", "0", "id"], json!(run)));
-    retrains(&push, &step, "it has no artifact with the pointer");
+    retrains(&push, &step, "it has no artifact with the store's pointer");
 }
 
 #[test]
@@ -465,7 +474,7 @@ fn flipped(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 
 #[test]
 fn a_model_with_missing_or_damaged_objects_is_not_promoted() {
-    let gone = "objects of the model of pull request #7 are gone or damaged";
+    let gone = "objects of the model of pull request #7 are missing or damaged";
     let cases: [(&str, Damage, &str); 6] = [
         ("v1/blobs/", removed, gone),
         ("v1/blobs/", truncated, gone),

@@ -89,8 +89,7 @@ fn a_renewal_that_fails_for_a_while_does_no_harm() {
         );
         server.fault(Method::PUT, BLOBS, 1..=16, Fault::Delay(Duration::from_secs(life * 2 / 3)));
         let step = runner.step("save");
-        let was_too_late =
-            step.code != 0 && step.log.contains("the credentials could not be renewed");
+        let was_too_late = step.code != 0 && step.log.contains("cannot renew the credentials");
         (!was_too_late).then_some((double, server, step))
     });
     let (double, server, step) =
@@ -113,12 +112,7 @@ fn a_role_that_is_lost_meanwhile_ends_the_save_and_nothing_is_visible() {
     let step = runner.step("save");
     step.fails(
         1,
-        &[
-            "the credentials could not be renewed",
-            "cannot get an OIDC token",
-            "hint:",
-            "id-token: write",
-        ],
+        &["cannot renew the credentials", "cannot get an OIDC token", "hint:", "id-token: write"],
     );
     assert!(server.objects("/pointers/").is_empty());
 }

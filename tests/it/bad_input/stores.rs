@@ -80,7 +80,7 @@ fn no_region() {
     sandbox.env("AWS_EC2_METADATA_DISABLED", "true");
     sandbox
         .run("plan", &[])
-        .fails(2, &["no region is known for the bucket `bucket`", "hint:", "AWS_REGION"]);
+        .fails(2, &["the region of the bucket `bucket` is unknown", "hint:", "AWS_REGION"]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_second_save_sends_nothing() {
     assert!(before.len() >= 4, "{before:?}");
     let again = sandbox.run("save", &[]);
     assert_eq!([&again.json()["saved"], &again.json()["cache-hit"]], [false, true]);
-    assert!(again.stderr.contains("it is kept"), "{}", again.stderr);
+    assert!(again.stderr.contains("and keeps it"), "{}", again.stderr);
     assert_eq!(identities(&sandbox), before);
 }
 
@@ -38,7 +38,7 @@ fn another_model_of_the_same_inputs_does_not_replace_the_first() {
     let again = sandbox.run("save", &[]);
     assert_eq!(again.json()["saved"], false);
     assert_eq!(again.json()["pointer"], before[0]);
-    assert!(again.stderr.contains("what was trained now is not used"), "{}", again.stderr);
+    assert!(again.stderr.contains("the newly trained model is not used"), "{}", again.stderr);
     assert_eq!(sandbox.pointers(), before);
 }
 
