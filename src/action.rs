@@ -1,4 +1,4 @@
-//! The container action: `INPUT_*` and `STATE_*` in, outputs, state and summary out.
+//! The container action. It reads `INPUT_*` and `STATE_*`, and writes outputs, state and summary.
 
 pub mod inputs;
 pub mod state;
@@ -17,25 +17,25 @@ use crate::report::{Report, outputs, summary};
 use crate::settings::Verb;
 use state::StateFile;
 
-/// The step of an action that a container was started for, told by the name of the executable.
+/// A step of an action. The name of the executable selects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The root action's main step.
+    /// The main step of the root action: plans, then restores the model or prepares for a save.
     Main,
-    /// The root action's post step.
+    /// The post step of the root action: saves the model at the end of the job.
     Post,
-    /// `plan/`
+    /// The action `plan/`.
     Plan,
-    /// `restore/`
+    /// The action `restore/`.
     Restore,
-    /// `save/`
+    /// The action `save/`.
     Save,
-    /// `resolve/`
+    /// The action `resolve/`.
     Resolve,
 }
 
 impl Phase {
-    /// Returns the phase for an executable's name; images have one link for each.
+    /// Returns the phase for the name of an executable. The image has a link for each phase.
     pub fn of(executable: &str) -> Option<Self> {
         match Path::new(executable).file_name()?.to_str()? {
             "ml-cache-main" => Some(Self::Main),
@@ -59,20 +59,20 @@ impl Phase {
     }
 }
 
-/// Runs one step of an action.
+/// Runs a step of an action.
 ///
 /// # Errors
-/// As the command that the step stands for; then [`ensure_outputs`] is to be called.
+/// Any error of the step's command. The caller must then call [`ensure_outputs`].
 pub async fn execute(phase: Phase, environment: &Environment) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
     step(phase, environment, report, &files).await
 }
 
-/// Sets the outputs of a step that failed or was stopped before it could.
+/// Sets the outputs of a step that ended before it set them itself. A post step has no outputs.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// The runner's file cannot be written.
 pub fn ensure_outputs(phase: Phase, environment: &Environment) -> Result<()> {
     let files = FileCommands::find(environment);
     if phase == Phase::Post || files.has_output("retrain-needed") {
@@ -118,7 +118,7 @@ async fn step(
     plan::check_found(&ctx, &outcome)
 }
 
-/// Saves what was trained between the main step and the end of the job.
+/// Saves the model that the job trained after the main step.
 async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -> Result<()> {
     let model = &ctx.settings.model;
     let handover = match handover {
@@ -130,7 +130,7 @@ async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -
         }
         Some(handover) => handover,
         None => {
-            // What matters can be observed again.
+            // Without a handover, the post step observes the inputs and the store again.
             let planned = plan::observe(ctx).await?;
             if planned.decision.hit().is_some() {
                 let why = "the store has a model of these inputs, so there is nothing to save";
@@ -150,7 +150,7 @@ async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -
     Ok(())
 }
 
-/// What was done stays done without a summary of it.
+/// Adds the outcome to the job summary. A failure is only a warning, because the work is done.
 fn add_summary(ctx: &Context, files: &FileCommands, outcome: &Outcome) {
     if let Err(error) = files.add_summary(&summary::render(outcome)) {
         ctx.report.warn_of("there is no job summary", &error);

@@ -1,7 +1,7 @@
-//! The documents that the store keeps of one model: pointers, heads, manifests and inputs.
+//! The store's documents of one model: pointers, heads, manifests and inputs documents.
 //!
-//! This is the only place that reads and writes them. A document of another kind gets a method to
-//! read it, a method to write it, and no command has to know where it lies.
+//! No other module reads or writes these documents. A new kind of document gets a method to read it
+//! and a method to write it here, so no command knows its key.
 
 mod read;
 mod write;
@@ -11,7 +11,7 @@ pub use write::{Mover, RACE, nonce, now};
 use crate::format::{ModelName, Namespace};
 use crate::store::DynStore;
 
-/// The documents of one model.
+/// The documents of one model in one store.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     store: DynStore,
@@ -20,7 +20,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Returns the documents of a model; nothing is read yet.
+    /// Returns the documents of a model, without reading any of them.
     pub fn new(store: DynStore, namespace: Namespace, model: ModelName) -> Self {
         Self { store, namespace, model }
     }

@@ -1,4 +1,4 @@
-//! The command line, made from the table of inputs; the only module that knows clap.
+//! The command line, made from the table of inputs. Only this module knows clap.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,29 +10,32 @@ use crate::environment::Environment;
 use crate::error::EXIT_CODES;
 use crate::settings::{INPUTS, Input, RawInputs, Verb};
 
-/// Variables that hold the token where none is typed; the first one counts.
+/// Variables that hold the token if the command line has none. The first variable that is set
+/// counts.
 const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
 
 /// A parsed command line.
 #[derive(Clone, Debug)]
 pub struct Arguments {
-    /// What to do.
+    /// The chosen command, never [`Verb::Auto`].
     pub verb: Verb,
-    /// The training command that stands after `--`; empty for every verb but `run`.
+    /// The training command after `--`; empty for every verb except `run`.
     pub training: Vec<OsString>,
-    /// The inputs as they were typed.
+    /// The inputs that the user typed. Line ends join the values of a repeated flag.
     pub inputs: RawInputs,
-    /// The directory that paths are relative to.
+    /// The base of all relative paths; `.` by default.
     pub workspace: PathBuf,
-    /// Whether to print one JSON object on standard output.
+    /// Whether to print the result as one JSON object on standard output.
     pub json: bool,
-    /// Whether to show details.
+    /// Whether to show details, such as the store and the scope.
     pub verbose: bool,
 }
 
 impl Arguments {
-    /// Takes the token from the environment where none was typed: the list of processes shows what
-    /// is.
+    /// Takes the token from the environment if the command line has none.
+    ///
+    /// A token in the environment stays out of the list of processes, which shows every command
+    /// line.
     pub fn find_token(&mut self, environment: &Environment) {
         if self.inputs.get("github-token").is_none()
             && let Some(token) = TOKENS.iter().find_map(|name| environment.get(name))
@@ -42,10 +45,11 @@ impl Arguments {
     }
 }
 
-/// Parses the arguments, program name first.
+/// Parses the arguments. The first argument is the name of the program.
 ///
 /// # Errors
-/// What to print, and the exit code: 0 for help and version, 2 for a line that makes no sense.
+/// The text to print and the exit code: 0 for help and version, 2 for a command line that clap
+/// rejects.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, (String, u8)> {
     let matches = definition().try_get_matches_from(arguments).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };

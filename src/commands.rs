@@ -1,4 +1,4 @@
-//! The verbs: observe, let [`crate::decide`] decide, apply.
+//! The verbs. A command observes, lets [`crate::decide`] decide, and applies the verdict.
 
 pub mod begin;
 mod claim;
@@ -35,46 +35,52 @@ use crate::store::{self, DynStore};
 use crate::transfer::stage;
 use crate::workflow::RunContext;
 
-/// The ref of runs outside of GitHub Actions.
+/// The name of the ref for runs outside of GitHub Actions.
 const LOCAL_REF: &str = "local";
 
-/// Everything that a command works with.
+/// Settings, rights and connections of a command.
 #[derive(Debug)]
 pub struct Context {
-    /// What is to be done.
+    /// The verb that the command executes.
     pub verb: Verb,
-    /// What the user wants.
+    /// The settings, from the user's inputs.
     pub settings: Settings,
-    /// The workflow run, if there is one.
+    /// The workflow run; `None` outside of GitHub Actions.
     pub run: Option<RunContext>,
-    /// What this run may read and write.
+    /// The scopes that this run may read and write.
     pub access: Access,
-    /// When to train although nothing changed.
+    /// The user's reasons to train although the inputs did not change.
     pub policy: Policy,
-    /// The store, for the model's bytes.
+    /// The store, for the blobs of the model.
     pub store: DynStore,
-    /// The store's documents of the model.
+    /// The stored documents of the model.
     pub catalog: Catalog,
-    /// The run's artifacts, or why there are none.
+    /// The results service, or the reason why this run has no artifacts.
     pub results: std::result::Result<ResultsService, String>,
-    /// GitHub's API, where there is a token.
+    /// The client of GitHub's REST API; `None` without a token.
     pub rest: Option<Rest>,
-    /// Where to look for the latest model, in order: scope and short name of a ref.
+    /// The heads that may name the latest model, in order. Each head is a scope and the short name
+    /// of a ref.
     pub heads: Vec<(Scope, String)>,
-    /// Where to talk.
+    /// The log and its annotations.
     pub report: Report,
-    /// Where to show progress.
+    /// The display for the progress of hashing and transfers.
     pub progress: Arc<Progress>,
-    /// When the command began.
+    /// The time at which the command began. Decisions take it as the present.
     pub now: Timestamp,
 }
 
 impl Context {
-    /// Opens the store and removes what a killed restore may have left in the workspace. A step
-    /// that comes after the decision gets what the plan handed over.
+    /// Opens the store, and removes the stages of killed restores from the workspace.
+    ///
+    /// A `handover` of the plan says who forced the training. Without a handover, the run itself is
+    /// the source.
     ///
     /// # Errors
-    /// A store that cannot be opened; a GitHub API that has to be asked and fails.
+    /// - The store cannot be opened.
+    /// - An HTTP client cannot start.
+    /// - `github-token` or GITHUB_API_URL is malformed.
+    /// - GitHub's API fails when it should name another repository's default branch.
     pub async fn open(
         verb: Verb,
         settings: Settings,
@@ -83,7 +89,8 @@ impl Context {
         report: Report,
         environment: &Environment,
     ) -> Result<Self> {
-        // Before anything is hashed: a pattern such as `**` would take the remains for inputs.
+        // This comes before any hashing: a pattern such as `**` would take abandoned stages for
+        // inputs.
         stage::tidy(&settings.workspace);
         let role = settings.role.clone();
         let credentials = role
@@ -139,7 +146,7 @@ impl Context {
         })
     }
 
-    /// Returns an outcome of which nothing but its ending is known.
+    /// Returns an outcome that has an ending and no other facts.
     pub fn outcome(&self, ending: Ending) -> Outcome {
         let Settings { namespace, model, .. } = &self.settings;
         Outcome::new(self.verb.name(), namespace, model, ending)
@@ -150,29 +157,33 @@ impl Context {
         self.run.as_ref().map_or(LOCAL_REF, RunContext::ref_name)
     }
 
-    /// Returns the run's number, 0 outside of GitHub Actions.
+    /// Returns the run's number; 0 outside of GitHub Actions.
     pub fn run_id(&self) -> u64 {
         self.run.as_ref().map_or(0, |run| run.run_id)
     }
 
-    /// Looks for the pointer of these inputs wherever this run may read.
+    /// Returns the first pointer of this fingerprint in the scopes that this run reads.
     ///
     /// # Errors
-    /// A store that could not be read, or content that cannot be trusted.
+    /// - This run may not read any scope.
+    /// - The store cannot be read.
+    /// - The stored bytes are not the expected pointer.
     pub async fn find_pointer(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
         self.catalog.first_pointer(&self.access.reads, fingerprint).await
     }
 
-    /// Returns the pointer that the refs in question used last.
+    /// Returns the pointer of the first of [`Context::heads`] that leads to a pointer.
     ///
     /// # Errors
-    /// A store that could not be read, or content that cannot be trusted.
+    /// - This run may not read any scope.
+    /// - The store cannot be read.
+    /// - A head or a pointer is damaged.
     pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
         self.catalog.latest(&self.heads, &self.access.reads).await
     }
 
-    /// Moves the ref's head to the model, as far as this run may; a head is a convenience, so a
-    /// failure is told and nothing else.
+    /// Moves the ref's head to the model, if this run may write. A head is a convenience, so a
+    /// failure is only a warning.
     pub async fn move_head(&self, pointer: &Pointer) {
         if self.access.read_only.is_some() {
             return;
@@ -190,10 +201,10 @@ impl Context {
         }
     }
 
-    /// Reads and hashes the inputs, off the threads that serve the network.
+    /// Reads and hashes the inputs, on a thread that does not serve the network.
     ///
     /// # Errors
-    /// See [`fingerprint::observe`].
+    /// Any error of [`fingerprint::observe`].
     pub async fn observe_inputs(&self) -> Result<InputsDocument> {
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
         let observed = tokio::task::spawn_blocking(move || {
@@ -214,7 +225,7 @@ impl Context {
     }
 }
 
-/// Returns where the latest model may be found.
+/// Returns the heads that may name the latest model, in order.
 async fn heads(
     verb: Verb,
     settings: &Settings,
@@ -233,7 +244,8 @@ async fn heads(
     let mut heads = Vec::new();
     let default = if let Some(name) = foreign {
         let known = match rest {
-            // An API that fails must not decide which model is the newest.
+            // A failure in the API's answer ends the step, so that a fault cannot choose the branch
+            // of the newest model.
             Some(rest) => rest.default_branch(name).await.map_err(|error| {
                 error.hint(
                     "set `ref` to the branch of the model; ml-cache then need not know the default \
@@ -254,8 +266,8 @@ async fn heads(
         heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
         run.and_then(|run| run.default_branch.clone())
     };
-    // A namespace does not say which repository it is of, nor what that one calls its default
-    // branch.
+    // A namespace does not name its repository or that repository's default branch. So a command
+    // that only reads a foreign namespace tries `main` and `master`, too.
     let is_own = run.is_some_and(|run| run.is_of(&settings.namespace.to_string()));
     let is_known = if foreign.is_some() { default.is_some() } else { is_own || !verb.only_reads() };
     heads.extend(default.map(|name| (Scope::Trusted, name)));
@@ -267,8 +279,10 @@ async fn heads(
     Ok(heads)
 }
 
-/// Returns the message of the commit that caused the run, where it may force a training. The
-/// payload of a pull request does not have it.
+/// Returns the message of the commit that caused the run, if the user lets a message force a
+/// training.
+///
+/// The payload of a pull request does not contain this message, so GitHub's API must say it.
 async fn message(
     rules: &ForceRules,
     run: Option<&RunContext>,

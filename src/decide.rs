@@ -1,4 +1,4 @@
-//! Decisions as pure functions: what was observed goes in, a verdict with its reasons comes out.
+//! Decisions as pure functions: observations go in, a verdict with its reasons comes out.
 //!
 //! Nothing here does I/O, awaits, or reads a clock.
 

@@ -1,19 +1,22 @@
-//! The process environment as a value: read once in `main`, passed to whoever needs it.
+//! The process environment as a value. Only `main` reads the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Variables whose names begin so are inputs, or decide what this process may do.
+/// The prefixes of variables that are inputs, or that decide the rights of this process.
 const OURS: [&str; 6] = ["ACTIONS_", "AWS_", "GITHUB_", "INPUT_", "ML_CACHE_", "STATE_"];
 
-/// Environment variables by name; an empty value counts as unset, as it does for the runner.
+/// Environment variables by name. An empty value counts as unset, as in the runner.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Takes over what is UTF-8, and returns with it the names of what is not and may not be
-    /// missed: an input that counted as not given would be another wish than the user's.
+    /// Keeps the variables that are UTF-8. Returns also the names of unreadable variables that are
+    /// inputs or decide rights.
+    ///
+    /// An unreadable input must not count as unset, because the command would then ignore the
+    /// user's wish.
     pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> (Self, Vec<String>) {
         let (mut environment, mut unreadable) = (Self::default(), Vec::new());
         for (name, value) in variables {
@@ -31,12 +34,12 @@ impl Environment {
         (environment, unreadable)
     }
 
-    /// Returns the value, `None` where it is unset or empty.
+    /// Returns the value; `None` if it is unset or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Returns whether the variable is `true`, as the runner writes it.
+    /// Returns whether the value is `true`, in upper or lower case.
     pub fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }

@@ -1,31 +1,31 @@
-//! The one error that reaches a person: what failed, on what, and what to do about it.
+//! The only error that a person sees: the failure, its object and the remedy.
 //!
-//! Modules below the commands have error types of their own where a caller branches on them
-//! (the store does); everything ends as an [`Error`], whose kind decides the exit code.
+//! Modules below the commands have error types of their own if their callers branch on them, such
+//! as the store. Every error ends as an [`Error`], and its kind decides the exit code.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// The result of everything that may end in an [`Error`].
+/// A result whose error is an [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of failure it was; decides the process exit code.
+/// The sort of a failure, which decides the exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Something did not work: exit code 1.
+    /// The work failed: exit code 1.
     Failed,
-    /// What the user gave cannot be used: exit code 2.
+    /// An input cannot be used: exit code 2.
     BadInput,
-    /// Nothing was found where the user demanded something: exit code 3.
+    /// The command found nothing, but the user demands a result: exit code 3.
     NotFound,
-    /// Stored bytes are not what was saved: exit code 4.
+    /// Stored bytes are missing or damaged: exit code 4.
     Integrity,
-    /// The exit code comes from elsewhere: the user's training command, or a signal.
+    /// The training command or a signal decides the exit code.
     Exit(u8),
 }
 
-/// The exit codes and what they mean, for the help and the reference.
+/// The exit codes and their meanings, for the help and docs/reference.md.
 pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed"),
@@ -34,9 +34,9 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (4, "stored bytes are missing or damaged; nothing was restored"),
 ];
 
-/// A failure with its cause and hints.
+/// A failure with its cause and its hints.
 ///
-/// Displays as the message alone; [`Error::render`] adds causes and hints.
+/// `Display` shows only the message; [`Error::render`] adds causes and hints.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -46,56 +46,56 @@ pub struct Error {
 }
 
 impl Error {
-    /// Returns an error of the given kind; the message is lower case, without a full stop.
+    /// Returns an error of the given kind. The message begins in lower case and has no full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hints: Vec::new(), source: None }
     }
 
-    /// Returns a plain failure (exit code 1).
+    /// Returns the error of work that failed (exit code 1).
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)
     }
 
-    /// Returns a complaint about what the user gave (exit code 2).
+    /// Returns an error about the user's input (exit code 2).
     pub fn bad_input(message: impl Into<String>) -> Self {
         Self::new(Kind::BadInput, message)
     }
 
-    /// Returns "nothing there" (exit code 3).
+    /// Returns the error of a search without a result (exit code 3).
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
     }
 
-    /// Returns "not the bytes that were saved" (exit code 4).
+    /// Returns an error about missing or damaged bytes in the store (exit code 4).
     pub fn integrity(message: impl Into<String>) -> Self {
         Self::new(Kind::Integrity, message)
     }
 
-    /// Returns a failed file operation; `action` reads like "cannot open".
+    /// Returns the error of a failed file operation. `action` is a phrase such as "cannot open".
     pub fn io(action: &str, path: &Path, source: &io::Error) -> Self {
         Self::failed(format!("{action} `{}`: {}", path.display(), describe_io(source)))
     }
 
-    /// Adds a line that says what to do.
+    /// Adds a hint: an imperative that names the remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// Adds the cause; it is shown below the message.
+    /// Adds the cause, which follows the message.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Returns what sort of failure it was.
+    /// Returns the sort of the failure.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Returns the process exit code (design: 1 failed, 2 bad input, 3 not found, 4 integrity).
+    /// Returns the exit code of the process. [`EXIT_CODES`] has the meanings.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Failed => 1,
@@ -106,7 +106,7 @@ impl Error {
         }
     }
 
-    /// Returns message and causes, one a line, without the hints.
+    /// Returns message and causes, each on its own line, without the hints.
     pub fn explanation(&self) -> String {
         let mut text = self.message.clone();
         if let Some(source) = &self.source {
@@ -118,12 +118,12 @@ impl Error {
         text
     }
 
-    /// Returns the hints, in the order they were added.
+    /// Returns the hints, the first hint first.
     pub fn hints(&self) -> &[String] {
         &self.hints
     }
 
-    /// Returns message, causes and hints as a person reads them.
+    /// Returns message, causes and hints, each on its own line.
     pub fn render(&self) -> String {
         let mut text = self.explanation();
         for hint in &self.hints {
@@ -146,12 +146,12 @@ impl std::error::Error for Error {
     }
 }
 
-/// Adds the path to an I/O error; an `io::Error` alone never says which file it was.
+/// Adds the path to an I/O error, because an `io::Error` alone does not name its file.
 pub trait IoContext<T> {
     /// Turns an I/O error into "`action` `path`: reason".
     ///
     /// # Errors
-    /// The same failure, named.
+    /// The same failure, with action and path.
     fn on(self, action: &str, path: &Path) -> Result<T>;
 }
 

@@ -15,25 +15,25 @@ pub mod walk;
 pub use patterns::Patterns;
 pub use walk::{Selection, WhenEmpty};
 
-/// What a fingerprint is made of.
+/// The sources of a fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// Patterns of the data.
+    /// The patterns of `data-paths`.
     pub data: Patterns,
-    /// Patterns of the training code.
+    /// The patterns of `training-paths`.
     pub training: Patterns,
-    /// Extra keys by name.
+    /// The values of `extra-key`, by name.
     pub extra: BTreeMap<String, String>,
 }
 
-/// Reads and hashes everything the sources name.
+/// Selects and hashes all files of the sources. Returns the inputs document and the warnings.
 ///
-/// A file in both sets is read once for each. Memory grows with the number of files only (about
-/// 200 bytes each), never with their sizes.
+/// A file that both sets select is read twice. Memory grows by about 200 bytes a file, whatever the
+/// file's size.
 ///
 /// # Errors
-/// A pattern that selects nothing where that is an error, a file that cannot be read, a link that
-/// is broken or leads out of the workspace, a path that is not UTF-8.
+/// - Any error of [`walk::select`].
+/// - A selected file cannot be read.
 pub fn observe(
     workspace: &Path,
     sources: &Sources,

@@ -1,7 +1,7 @@
-//! The stored formats (docs/formats.md is normative).
+//! The stored formats. docs/formats.md is normative.
 //!
-//! Everything here is plain data with one way to write it and one strict way to read it;
-//! nothing in this module does I/O.
+//! Each format is plain data with one way to write it and one strict way to read it. Nothing here
+//! does I/O.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ pub use manifest::Manifest;
 pub use name::{ModelName, Namespace, Scope};
 pub use pointer::Pointer;
 
-/// Reads a JSON document of one of the schemas, trusting nothing.
+/// Reads a JSON document, and checks its size, its fields and its schema.
 fn from_json<T: DeserializeOwned>(
     what: &'static str,
     bytes: &[u8],
@@ -50,8 +50,8 @@ fn from_json<T: DeserializeOwned>(
     Ok(document)
 }
 
-/// Refuses what serde takes for the document although the format does not: arrays in place of
-/// objects, and fields left out.
+/// Refuses documents that serde accepts but the format does not: arrays in place of objects, and
+/// missing fields.
 fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Result<(), FormatError> {
     let error = |error: serde_json::Error| FormatError::new(what, error.to_string());
     let read: Value = serde_json::from_slice(bytes).map_err(error)?;
@@ -64,7 +64,8 @@ fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Resul
     }
 }
 
-/// Whether both have the same objects, fields and arrays, whatever the values.
+/// Returns whether both values have the same objects, fields and arrays. It ignores their texts and
+/// numbers.
 fn has_shape_of(read: &Value, written: &Value) -> bool {
     match (read, written) {
         (Value::Object(read), Value::Object(written)) => {
@@ -81,7 +82,7 @@ fn has_shape_of(read: &Value, written: &Value) -> bool {
     }
 }
 
-/// Returns the bytes that are stored: one line of compact JSON with the fields in order.
+/// Returns the bytes to store: one line of compact JSON, with the fields in the format's order.
 fn to_json<T: Serialize>(
     what: &'static str,
     document: &T,
@@ -98,18 +99,18 @@ fn to_json<T: Serialize>(
     Ok(bytes)
 }
 
-/// Why stored or foreign text is not what its format demands.
+/// A text from the store or from outside that breaks the rules of its format.
 #[derive(Debug, thiserror::Error)]
 #[error("not a valid {what}: {reason}")]
 pub struct FormatError {
-    /// The format that was expected, such as `manifest`.
+    /// The name of the expected format, such as `manifest`.
     pub what: &'static str,
-    /// What is wrong with it.
+    /// The broken rule, for a message.
     pub reason: String,
 }
 
 impl FormatError {
-    /// Returns an error about the named format.
+    /// Returns an error for the format of this name.
     pub fn new(what: &'static str, reason: impl Into<String>) -> Self {
         Self { what, reason: reason.into() }
     }

@@ -1,4 +1,4 @@
-//! What the GitHub runner gives and takes: the run's context, commands, files, the job summary.
+//! GitHub's interfaces: the runner's events, commands and files, the REST API, artifacts and OIDC.
 
 pub mod archive;
 pub mod artifact;

@@ -1,7 +1,7 @@
 //! Decides whether a model must be trained again, and moves trained models to and from a store.
 //!
-//! The binary `ml-cache` is a thin shell around this library; ARCHITECTURE.md shows how the modules
-//! depend on each other, docs/formats.md what they write.
+//! The binary `ml-cache` is a thin shell around this library. ARCHITECTURE.md shows how the modules
+//! depend on each other. docs/formats.md describes the stored documents.
 
 pub mod action;
 pub mod catalog;

@@ -1,4 +1,4 @@
-//! Arguments and environment in, exit code out.
+//! Reads arguments and environment, runs the step or the command, and returns the exit code.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,11 +13,11 @@ use ml_cache::report::{Report, outputs};
 use ml_cache::settings::Verb;
 use ml_cache::{Error, Result, sanitize, secrets, settings};
 
-/// What the process was started for.
+/// The task of this process.
 enum Invocation {
-    /// A step of an action.
+    /// A step of an action, which the name of the executable selects.
     Step(Phase),
-    /// A command line.
+    /// A command line, in a box because it is much larger than a phase.
     Command(Box<Arguments>),
 }
 
@@ -37,7 +37,8 @@ fn main() -> ExitCode {
     let mut result =
         check_readable(&unreadable).and_then(|()| start(invocation, &environment, report));
     if let (Err(_), Some(phase)) = (&result, phase) {
-        // The failure itself is what is told; that this failed too would only hide it.
+        // Later steps read the outputs even after a failure. If the outputs cannot be set, the
+        // report shows only that error.
         result =
             result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
     }
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns what is to be done, or what to print and the exit code.
+/// Returns the task of this process. The error holds a text to print and the exit code.
 fn invocation(
     in_actions: bool,
     environment: &Environment,
@@ -60,7 +61,7 @@ fn invocation(
     if let Some(phase) = arguments.first().and_then(|name| Phase::of(&name.to_string_lossy())) {
         return Ok(Invocation::Step(phase));
     }
-    // The image's own entry point without arguments is the root action, too.
+    // Without arguments, the image's own entry point runs the main step of the root action.
     let mut names =
         environment.iter().map(|(name, _)| name).chain(unreadable.iter().map(String::as_str));
     if arguments.len() <= 1 && (in_actions || names.any(|name| name.starts_with("INPUT_"))) {
@@ -97,8 +98,8 @@ fn start(invocation: Invocation, environment: &Environment, report: Report) -> R
         });
         interrupt.supervise(work).await
     });
-    // The process ends now, and with it the threads that are still hashing. Shutting the runtime
-    // down first would only let what is left of dropped work fail for want of it.
+    // The process ends now, together with the threads that still hash. A shutdown of the runtime
+    // would make dropped work panic, because its timer is gone.
     std::mem::forget(runtime);
     result
 }
@@ -127,7 +128,7 @@ async fn command(
         Verb::Save => save::execute(&ctx, None).await?,
         Verb::Resolve => resolve::execute(&ctx).await?,
         Verb::Verify => verify::execute(&ctx).await?,
-        // No command has this name; it would be the first half of `run`.
+        // `cli::parse` never returns this verb. The arm runs the first half of `run`.
         Verb::Auto => begin::execute(&ctx, |_| Ok(())).await?.0,
     };
     let result = match (verb, outputs::pointer_text(&outcome)) {
@@ -142,10 +143,10 @@ async fn command(
 fn print_usage(text: &str, code: u8) -> ExitCode {
     let written = match code {
         0 => write!(std::io::stdout().lock(), "{text}"),
-        // It repeats what was typed.
+        // clap's message quotes the command line.
         _ => write!(std::io::stderr().lock(), "{}", sanitize::lines(text)),
     };
-    // A reader that has gone away is no failure.
+    // A reader that has closed the pipe is no failure.
     drop(written);
     ExitCode::from(code)
 }

@@ -1,8 +1,8 @@
-//! What a command found and did, as data; [`crate::report`] shows it in the log, in the job summary
-//! and to programs.
+//! The result of a command as data. [`crate::report`] shows it in the log, in the job summary and
+//! to programs.
 //!
-//! [`FACTS`] is the one list of what is shown: an entry there is a row for people, an output for
-//! programs, or both.
+//! [`FACTS`] is the only list of the facts that users see. An entry is a row for people, an output
+//! for programs, or both.
 
 pub mod describe;
 
@@ -17,75 +17,76 @@ use crate::github::artifact::Uploaded;
 use crate::transfer::download::Restored;
 use describe::{files_and_bytes, made_by};
 
-/// What a command found and did.
+/// The observations and the effects of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The command, such as `restore`.
+    /// The name of the verb, such as `restore`.
     pub command: &'static str,
-    /// Whose model.
+    /// The namespace of the model.
     pub namespace: Namespace,
-    /// Which model.
+    /// The name of the model.
     pub model: ModelName,
-    /// How it ended.
+    /// How the command ended.
     pub ending: Ending,
-    /// Why, in a word; absent where nothing was decided.
+    /// The reason as a word; `None` if the command decided nothing.
     pub reason: Option<Reason>,
-    /// Why, in a sentence without a full stop.
+    /// The reason as a sentence without a full stop.
     pub explanation: String,
-    /// The inputs, where they were read.
+    /// Digests and sizes of the inputs; `None` if the command did not read them.
     pub inputs: Option<Inputs>,
-    /// The digest that decides.
+    /// The digest of all inputs, which names the model in the store.
     pub fingerprint: Option<Fingerprint>,
-    /// Where the run's pointers go, where that matters.
+    /// The scope that the run writes; `None` if the command did not plan.
     pub writes: Option<Writes>,
-    /// The scopes that were searched in vain.
+    /// The scopes that this run reads, if the command found no model.
     pub searched: Vec<Scope>,
-    /// What differs from the ref's last model.
+    /// The inputs that differ from the inputs of the baseline.
     pub changes: Vec<Change>,
-    /// The model that the changes are relative to.
+    /// The model of the comparison: the model that the ref used last.
     pub baseline: Option<Pointer>,
-    /// The model.
+    /// The pointer to the model, if the store has the model.
     pub pointer: Option<Pointer>,
-    /// What was fetched for it.
+    /// The files and bytes that a restore fetched.
     pub restored: Option<Restored>,
-    /// What was sent of it.
+    /// The blobs that a save sent.
     pub sent: Option<Sent>,
-    /// The artifact that holds the pointer.
+    /// The artifact of this run that holds the pointer.
     pub artifact: Option<Uploaded>,
 }
 
-/// Where a run's pointers go.
+/// The scope into which a run writes its pointers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Writes {
-    /// Into this scope.
+    /// The run writes into this scope.
     To(Scope),
-    /// Into none: the run may only read.
+    /// The run may only read.
     Nowhere,
 }
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// A training is needed.
+    /// The model must be trained.
     Retrain,
-    /// None is: the model is stored.
+    /// The store has the model, so no training is needed.
     UpToDate,
-    /// The model was trained; whether it was this training's that is stored now.
+    /// `run` has trained the model.
     Trained {
-        /// Otherwise another one was kept.
+        /// Whether the store keeps this model. Otherwise it keeps an earlier model, or this run may
+        /// not save.
         saved: bool,
     },
-    /// The model was put in place.
+    /// The model is in place.
     Restored,
-    /// It is known which model is meant.
+    /// The command found the model.
     Resolved,
-    /// Every byte is as it was saved.
+    /// Every byte is as a save wrote it.
     Verified,
-    /// There is no such model.
+    /// There is no complete model.
     NotFound,
-    /// The model was stored.
+    /// The save stored the model.
     Saved,
-    /// A stored model of the same inputs was kept instead.
+    /// The save kept a stored model of the same inputs.
     Kept,
     /// The run may not save.
     NotSaved,
@@ -121,19 +122,19 @@ impl Ending {
     }
 }
 
-/// Inputs that were read: their digests, and how much they are.
+/// Digests and sizes of the inputs that a command read.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
-    /// Their digests.
+    /// The digests of the data, of the training code, of the extra keys, and of all three.
     pub digests: InputDigests,
-    /// Number and bytes of the data files.
+    /// The number of data files, and the sum of their bytes.
     pub data: (u64, u64),
-    /// Number and bytes of the files of training code.
+    /// The number of files of training code, and the sum of their bytes.
     pub training: (u64, u64),
 }
 
 impl Inputs {
-    /// Measures a document.
+    /// Returns the digests and sizes of a document's inputs.
     pub fn of(document: &InputsDocument) -> Self {
         let size = |entries: &[InputEntry]| {
             let bytes = entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.size));
@@ -147,36 +148,36 @@ impl Inputs {
     }
 }
 
-/// What a save sent.
+/// The blobs that a save sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Blobs that were not in the store.
+    /// The number of blobs that the store did not have.
     pub blobs: u64,
-    /// Their bytes.
+    /// The sum of these blobs' bytes.
     pub bytes: u64,
 }
 
-/// A fact about an outcome and where it is shown.
+/// A fact about an outcome, and the places that show it.
 #[derive(Debug)]
 pub struct Fact {
-    /// What programs get; `None` where none needs it.
+    /// The output for programs; `None` if no program needs the fact.
     pub output: Option<Output>,
-    /// The head of its row; `None` where no person needs it.
+    /// The head of the row for people; `None` if no person needs the fact.
     pub row: Option<&'static str>,
-    /// What stands in the row; no text, no row.
+    /// Returns the text of the row. Without a text, there is no row.
     pub text: fn(&Outcome) -> Option<String>,
 }
 
 /// A fact for programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
-    /// Its name.
+    /// The name in kebab-case, for outputs and `--json`.
     pub name: &'static str,
-    /// What it says.
+    /// The sentence for the action files and docs/reference.md.
     pub help: &'static str,
-    /// Its value.
+    /// Returns the value of an outcome.
     pub value: fn(&Outcome) -> Value,
-    /// Its text where a step ended before anything was known.
+    /// The text of a step that ended before its outcome was known.
     pub unknown: &'static str,
 }
 
@@ -200,9 +201,9 @@ impl Fact {
     }
 }
 
-/// Everything that is shown of an outcome, in order.
+/// All facts that users see, in their order.
 ///
-/// No output names a bucket, an endpoint or an account: the runner silently drops a job output that
+/// No output names a bucket, an endpoint or an account. The runner silently drops a job output that
 /// contains a masked value.
 pub const FACTS: &[Fact] = &[
     output(
@@ -315,7 +316,7 @@ pub const FACTS: &[Fact] = &[
 ];
 
 impl Outcome {
-    /// Returns an outcome of which nothing else is known.
+    /// Returns an outcome that has an ending and no other facts.
     pub fn new(
         command: &'static str,
         namespace: &Namespace,
@@ -342,12 +343,12 @@ impl Outcome {
         }
     }
 
-    /// Returns the rows for a person, as head and text.
+    /// Returns the rows for people, as head and text.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         FACTS.iter().filter_map(|fact| Some((fact.row?, (fact.text)(self)?))).collect()
     }
 
-    /// Returns why, in a word: of a save its ending says more than the reason.
+    /// Returns the reason as a word. For a save, the ending says more than the reason.
     pub fn word(&self) -> &'static str {
         match (self.ending, self.reason) {
             (Ending::Saved | Ending::Kept | Ending::NotSaved, _) | (_, None) => {

@@ -1,6 +1,6 @@
-//! Whom new files belong to.
+//! The owner of new files.
 //!
-//! A container runs as root, but what it leaves in a user's directory must belong to the user, or
+//! A container runs as root, but its files in a user's directory must belong to the user. Otherwise
 //! the next checkout on the same machine fails (actions/runner issue 434).
 
 use std::fs::{self, DirBuilder, File};
@@ -8,12 +8,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown, lchown};
 use std::path::Path;
 
-/// The owner to give new files, where it is not the owner of this process.
+/// The user and group of new files; `None` unless this process runs as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(Option<(u32, u32)>);
 
 impl Owner {
-    /// Returns the owner of the path, or of the nearest directory above it that exists.
+    /// Returns the owner of the path, or of the nearest existing directory above it.
     pub fn of(path: &Path) -> Self {
         if !rustix::process::geteuid().is_root() {
             return Self(None);
@@ -22,10 +22,10 @@ impl Owner {
         Self(found.map(|found| (found.uid(), found.gid())))
     }
 
-    /// Gives a file, link or directory to the owner.
+    /// Gives a file, link or directory to the owner. A link itself changes hands, not its target.
     ///
     /// # Errors
-    /// A file system that refuses.
+    /// The file system refuses.
     pub fn adopt(&self, path: &Path) -> io::Result<()> {
         match self.0 {
             Some((uid, gid)) => lchown(path, Some(uid), Some(gid)),
@@ -36,7 +36,7 @@ impl Owner {
     /// Gives an open file to the owner.
     ///
     /// # Errors
-    /// A file system that refuses.
+    /// The file system refuses.
     pub fn adopt_file(&self, file: &File) -> io::Result<()> {
         match self.0 {
             Some((uid, gid)) => fchown(file, Some(uid), Some(gid)),
@@ -44,10 +44,11 @@ impl Owner {
         }
     }
 
-    /// Makes a directory and those above it that are missing.
+    /// Makes a directory, and any missing directories above it, and gives them to the owner.
     ///
     /// # Errors
-    /// A file system that refuses, or something else than a directory in the way.
+    /// - The file system refuses.
+    /// - The path exists and is not a directory.
     pub fn make_directories(&self, path: &Path) -> io::Result<()> {
         if path.is_dir() {
             return Ok(());
@@ -57,7 +58,7 @@ impl Owner {
         }
         match DirBuilder::new().mode(0o755).create(path) {
             Ok(()) => self.adopt(path),
-            // Somebody else was faster.
+            // Another process made the directory first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             Err(error) => Err(error),
         }

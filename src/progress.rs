@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, a line every ten seconds elsewhere.
+//! Shows the progress of long work: a bar on a terminal, a line every ten seconds elsewhere.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often a log gets a line.
+/// The time between two lines in a log.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Counts bytes of the phase that is under way and shows them to a person.
+/// Counts the bytes of the current phase and shows them.
 #[derive(Debug)]
 pub struct Progress {
     mode: Mode,
@@ -34,17 +34,17 @@ struct Phase {
 }
 
 impl Progress {
-    /// Shows nothing.
+    /// Returns a display that shows nothing.
     pub fn hidden() -> Self {
         Self::new(Mode::Hidden)
     }
 
-    /// Draws a bar on standard error.
+    /// Returns a display that draws a bar on standard error.
     pub fn bar() -> Self {
         Self::new(Mode::Bar)
     }
 
-    /// Hands a line to `log` every ten seconds.
+    /// Returns a display that gives `log` a line every ten seconds.
     pub fn log(log: fn(&str)) -> Self {
         Self::new(Mode::Log(log))
     }
@@ -74,13 +74,13 @@ impl Progress {
         }
     }
 
-    /// Adds bytes that are done; cheap enough for every piece.
+    /// Adds finished bytes. The call is cheap enough for every piece of a transfer.
     pub fn advance(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if matches!(self.mode, Mode::Hidden) {
             return;
         }
-        // Whoever finds the state taken leaves the drawing to the other.
+        // Another thread has the lock, and draws.
         let Ok(mut state) = self.state.try_lock() else { return };
         let Some(phase) = state.as_mut() else { return };
         if let Some(bar) = &phase.bar {

@@ -1,4 +1,5 @@
-//! Files that somebody names: they may be devices that never end, or pipes that nobody writes to.
+//! Reads files whose names come from outside. Such a path may lead to a device that never ends, or
+//! to a pipe without a writer.
 
 use std::fs::OpenOptions;
 use std::io::Read as _;
@@ -9,14 +10,16 @@ use rustix::fs::OFlags;
 
 use crate::error::{Error, IoContext as _, Result};
 
-/// Reads a regular file of at most `limit` bytes; `what` is what it should hold.
+/// Reads a regular file of at most `limit` bytes; `what` names its content in messages.
 ///
 /// # Errors
-/// Anything but a regular file, one that is larger, or one that cannot be read.
+/// - The path is not a regular file.
+/// - The file has more than `limit` bytes.
+/// - The file cannot be read.
 pub fn read(what: &str, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let action = format!("cannot read the {what}");
     let refuse = |why: String| Error::bad_input(format!("`{}` {why}", path.display()));
-    // Without waiting: a pipe is not even open before somebody writes to it.
+    // Without this flag, opening a pipe waits until another process opens it for writing.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).on(&action, path)?;
     if !file.metadata().on(&action, path)?.is_file() {

@@ -1,4 +1,4 @@
-//! Talking to a person: everything goes to standard error, through the sanitizer.
+//! Messages to people. They go to standard error, through the sanitizer.
 
 pub mod log;
 pub mod outputs;
@@ -13,22 +13,22 @@ use crate::github::command::Command;
 use crate::progress::Progress;
 use crate::sanitize;
 
-/// Where and how to speak.
+/// The form of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Whether the runner reads along: warnings and errors become annotations.
+    /// Whether GitHub's runner reads the messages. Warnings and errors then become annotations.
     pub in_actions: bool,
-    /// Whether details are shown.
+    /// Whether to show details outside of GitHub Actions. Inside, the runner decides about details.
     pub verbose: bool,
 }
 
 impl Report {
-    /// Says something.
+    /// Prints a message.
     pub fn info(&self, message: &str) {
         put(&sanitize::lines(message));
     }
 
-    /// Says something that only matters when looking for a fault.
+    /// Prints a message that helps only to find a fault.
     pub fn detail(&self, message: &str) {
         if self.in_actions {
             put(&Command { name: "debug", message: &sanitize::lines(message) }.to_string());
@@ -37,7 +37,7 @@ impl Report {
         }
     }
 
-    /// Says that something is not as it should be, although the work goes on.
+    /// Prints a warning. The work goes on.
     pub fn warn(&self, message: &str) {
         let message = sanitize::lines(message);
         match self.in_actions {
@@ -46,13 +46,13 @@ impl Report {
         }
     }
 
-    /// Says what came of an error that does not end the work.
+    /// Prints the consequence of an error that does not end the work.
     pub fn warn_of(&self, consequence: &str, error: &Error) {
         self.warn(&format!("{consequence}: {}", error.explanation()));
         self.hints(error);
     }
 
-    /// Says why the work ended.
+    /// Prints the error that ended the work.
     pub fn error(&self, error: &Error) {
         let message = sanitize::lines(&error.explanation());
         match self.in_actions {
@@ -72,7 +72,7 @@ impl Report {
         }
     }
 
-    /// Returns a function that hides a secret in everything that is printed from then on.
+    /// Returns a function that hides a secret in all later output.
     pub fn mask(&self) -> fn(&str) {
         match self.in_actions {
             true => |secret| {
@@ -83,7 +83,7 @@ impl Report {
         }
     }
 
-    /// Opens a fold in the runner's log; a heading elsewhere.
+    /// Opens a fold in the runner's log. Elsewhere, prints a heading.
     pub fn begin(&self, title: &str) {
         match self.in_actions {
             true => put(&Command { name: "group", message: &sanitize::line(title) }.to_string()),
@@ -110,7 +110,7 @@ impl Report {
         }
     }
 
-    /// Returns a progress display that fits: a bar on a terminal, lines in a log.
+    /// Returns a display of progress: a bar on a terminal, lines in a log.
     pub fn progress(&self) -> Progress {
         match (self.in_actions, std::io::stderr().is_terminal()) {
             (false, true) => Progress::bar(),
@@ -119,12 +119,12 @@ impl Report {
     }
 }
 
-/// Colours for a terminal on standard error that wants them (NO_COLOR, CLICOLOR).
+/// Adds colours if standard error is a terminal. NO_COLOR and CLICOLOR can forbid them.
 fn paint(style: Style, text: &str) -> String {
     style.for_stderr().apply_to(text).to_string()
 }
 
-/// Writes one piece of text and a line end; a closed standard error is nobody's loss.
+/// Prints a text and a line end. A closed standard error is no failure.
 fn put(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -1,8 +1,7 @@
-//! Trying again what may fail for a moment: a service that is down, a transfer that breaks off, a
-//! race that another run wins.
+//! Repeats work that may fail for a moment: a service is down, a transfer breaks off, another run
+//! wins a race.
 //!
-//! An attempt says of its own failure whether it may pass. A [`Policy`] says how often and for how
-//! long it is worth another one.
+//! An attempt says whether its failure may pass. A [`Policy`] limits the attempts and their time.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 /// A failed attempt.
 #[derive(Debug)]
 pub struct Failure<E> {
-    /// What went wrong.
+    /// The error of the attempt.
     pub why: E,
     /// Whether the same attempt may succeed later.
     pub outlook: Outlook,
@@ -20,11 +19,11 @@ pub struct Failure<E> {
 /// Whether a failed attempt may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
-    /// It may.
+    /// The attempt may succeed later.
     MayPass,
-    /// It may after this pause, which the other side has asked for.
+    /// The attempt may succeed after this pause, which the other side demands.
     MayPassAfter(Duration),
-    /// It will fail again.
+    /// The attempt will fail again.
     Lasts,
 }
 
@@ -34,38 +33,39 @@ impl<E> Failure<E> {
         Self { why, outlook: Outlook::MayPass }
     }
 
-    /// Returns a failure that may pass if the condition holds, and lasts otherwise.
+    /// Returns a failure that may pass if `passes` is true, and that lasts otherwise.
     pub fn passing_if(passes: bool, why: E) -> Self {
         Self { why, outlook: if passes { Outlook::MayPass } else { Outlook::Lasts } }
     }
 }
 
-/// A failure of which nothing is known lasts.
+/// An error without an outlook lasts.
 impl<E> From<E> for Failure<E> {
     fn from(why: E) -> Self {
         Self { why, outlook: Outlook::Lasts }
     }
 }
 
-/// How often something is tried, and how long the pauses are.
+/// The number of attempts, and the pauses between them.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Attempts in all.
+    /// The largest number of attempts, the first attempt included.
     pub attempts: u32,
-    /// The first pause at most: each one is by chance half of its length to all of it, so that
-    /// those who failed together do not come back together.
+    /// The longest first pause. Each pause is random, from half of its longest time to all of it,
+    /// so that parallel failures do not return together.
     pub pause: Duration,
-    /// A pause is so many times as long as the one before.
+    /// Each pause is this many times as long as the previous pause.
     pub growth: f64,
-    /// Later than this no attempt begins, except after a pause that was asked for.
+    /// The time after which a failure is final. The check precedes the pause, so the next attempt
+    /// may begin later. A pause that the other side demands has no such limit.
     pub patience: Duration,
 }
 
 impl Policy {
-    /// Tries until an attempt succeeds, fails in a way that lasts, or is the last one.
+    /// Repeats an attempt until it succeeds, its failure lasts, or the policy ends.
     ///
     /// # Errors
-    /// The failure of the last attempt.
+    /// The error of the last attempt.
     pub async fn run<T, E, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, Failure<E>>>,
@@ -102,7 +102,7 @@ mod tests {
         patience: Duration::from_secs(10),
     };
 
-    /// Returns what came of it, how often it was tried, and the seconds that passed.
+    /// Returns the result, the number of attempts and the seconds that passed.
     async fn run(outcomes: &[Result<(), Failure<u32>>]) -> (Result<(), u32>, usize, f64) {
         let (started, mut tries) = (Instant::now(), 0);
         let result = POLICY

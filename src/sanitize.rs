@@ -1,34 +1,37 @@
-//! The one sanitizer for text that comes from elsewhere: file names, branch names, server answers.
+//! The only sanitizer for foreign text: file names, branch names, server answers.
 //!
-//! A log line that starts with `::`, or has `##[` anywhere, is a command to the GitHub runner;
-//! control and bidirectional characters can rewrite what a person sees. A server may also repeat in
-//! its answer what it was sent, so the secrets of this process are taken out of every text.
+//! GitHub's runner obeys a log line that starts with `::` or contains `##[`. Control and
+//! bidirectional characters can change the text that a person sees. A server may also repeat a
+//! request in its answer. So the sanitizer also removes the secrets of this process.
 
 use std::sync::{PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// What is taken out of every text.
+/// The secrets to remove, in all their forms.
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
-/// Shorter text is no secret, and may stand anywhere by chance.
+/// The shortest text that counts as a secret, in bytes. A shorter text may occur anywhere by
+/// chance.
 const MIN_SECRET: usize = 8;
-/// What a server says is told up to this length; one in between may answer whole pages.
+/// The longest message of a server, in characters. A proxy may answer with whole pages.
 const MAX_MESSAGE: usize = 500;
 
-/// Takes a secret out of every text from now on.
+/// Removes a secret from all later text.
 pub fn hide(secret: &str) {
     let secret = secret.trim();
     let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     if secret.len() >= MIN_SECRET && !secrets.iter().any(|known| known == secret) {
         secrets.extend(forms(secret));
-        // One that holds another goes first.
+        // The longest form goes first, because it may contain another form.
         secrets.sort_by_key(|known| std::cmp::Reverse(known.len()));
     }
 }
 
-/// Returns how a secret may be repeated: as it is, escaped for a URL or for JSON, and in Base64,
-/// which differs by where in the encoded text it begins.
+/// Returns the forms in which a server may repeat a secret: plain, escaped for a URL or for JSON,
+/// and in Base64.
+///
+/// The Base64 form depends on the secret's position in the encoded text.
 fn forms(secret: &str) -> Vec<String> {
     let escaped = |plain: &[u8], escape: fn(u8) -> String| -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
@@ -39,14 +42,14 @@ fn forms(secret: &str) -> Vec<String> {
     };
     let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
     let mut forms = vec![secret.to_owned(), json.replace('/', r"\/"), json];
-    // In a path, and by some in a query, a slash stays.
+    // A path keeps its slashes, and so do some queries.
     for plain in [&b"-._~"[..], b"-._~/"] {
         forms.push(escaped(plain, |byte| format!("%{byte:02X}")));
         forms.push(escaped(plain, |byte| format!("%{byte:02x}")));
     }
     for before in 0..3 {
         let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
-        // The digits at both ends may hold bits of what stands beside the secret.
+        // The digits at both ends may contain bits of the neighbouring text.
         let own = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
         forms.extend(
             [STANDARD_NO_PAD, URL_SAFE_NO_PAD]
@@ -63,7 +66,7 @@ fn without_secrets(text: &str) -> String {
     secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
 }
 
-/// Returns the text on one line, with nothing in it that a runner or a terminal would obey.
+/// Returns the text on one line, without anything that a runner or a terminal would obey.
 pub fn line(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in without_secrets(text).chars() {
@@ -78,13 +81,13 @@ pub fn line(text: &str) -> String {
     disarm(&clean)
 }
 
-/// Returns what a server said on one line, safe and not too long.
+/// Returns a server's message on one line, sanitized and cut.
 pub fn message(text: &str) -> String {
     short(text, MAX_MESSAGE)
 }
 
-/// Returns the text on one line, safe and then cut: a part of a secret would no longer be known as
-/// one.
+/// Returns the text on one line, sanitized and then cut to `most` characters. A cut secret would no
+/// longer be recognised.
 pub fn short(text: &str, most: usize) -> String {
     let clean = line(text);
     match clean.char_indices().nth(most) {
@@ -93,8 +96,9 @@ pub fn short(text: &str, most: usize) -> String {
     }
 }
 
-/// Returns an address as it may be shown, however it is misspelt: all before an `@` may be a
-/// credential, and so may query and fragment.
+/// Returns an address without credentials, even if the address is malformed.
+///
+/// Any text before an `@` may be a credential, and so may query and fragment.
 pub fn address(text: &str) -> String {
     let is_scheme = |text: &str| {
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -109,23 +113,24 @@ pub fn address(text: &str) -> String {
         (None, Some(query)) => format!("{}***", &rest[..=query]),
         (Some(host), None) => format!("***@{}", &rest[host..]),
         (Some(host), Some(query)) if host <= query => format!("***@{}***", &rest[host..=query]),
-        // A password with a `?`, or a query with an `@`: nobody knows.
+        // A password may contain a `?`, and a query may contain an `@`. So the whole rest stays
+        // hidden.
         _ => "***".to_owned(),
     };
     format!("{scheme}{shown}")
 }
 
-/// Returns text of several lines, each made safe.
+/// Returns a text of several lines, each line sanitized.
 pub fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the text for a cell of a Markdown table: safe, on one line, with no markup in it and no
-/// address that Markdown makes a link of by itself.
+/// Returns the text for a cell of a Markdown table: on one line, without markup and without
+/// automatic links.
 ///
-/// An `@` is followed by a space of no width: what looks like a mail address, or one of XMPP, would
-/// become a link although the `@` is escaped. What GitHub alone looks for may still become one:
-/// numbers such as `GH-12` and commits. These lead to a place within GitHub, not to another site.
+/// A zero-width space follows each `@`. Otherwise an address of mail or XMPP would become a link,
+/// although the `@` is escaped. GitHub may still turn numbers such as `GH-12` and commits into
+/// links, but these lead to no other site.
 pub fn markdown(text: &str) -> String {
     let text = line(text);
     let mut clean = String::with_capacity(text.len());
@@ -149,10 +154,10 @@ pub fn markdown(text: &str) -> String {
     clean
 }
 
-/// Returns the same JSON with nothing in it that a runner or a terminal would obey.
+/// Returns the same JSON without anything that a runner or a terminal would obey.
 pub fn json(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    // Both stand in strings only, where any character may be escaped.
+    // `##[` and invisible characters occur only in strings, where JSON allows escapes.
     for c in text.replace("##[", "#\\u0023[").chars() {
         match is_invisible(c) {
             true => clean
@@ -170,7 +175,7 @@ fn is_www(text: &str) -> bool {
         .is_some_and(|end| end.eq_ignore_ascii_case("www"))
 }
 
-/// Breaks the two ways in which a line becomes a workflow command.
+/// Breaks the two forms of a workflow command.
 fn disarm(line: &str) -> String {
     let broken = line.replace("##[", "##\u{200b}[");
     match broken.trim_start().starts_with("::") {
@@ -179,8 +184,10 @@ fn disarm(line: &str) -> String {
     }
 }
 
-/// Whether a character shows nothing, or turns others around. Variation selectors count, although
-/// some emoji have one: escaped, a name is odd, but two names that differ do not look the same.
+/// Returns whether a character is invisible or changes the direction of other characters.
+///
+/// Variation selectors count, although some emoji have them. An escaped name is odd, but two
+/// different names never look the same.
 fn is_invisible(c: char) -> bool {
     const LETTERS: [char; 8] = [
         '\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{3164}', '\u{ffa0}',

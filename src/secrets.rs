@@ -1,5 +1,5 @@
-//! The secrets that the environment holds or names: whatever is told about an answer, it must not
-//! repeat them.
+//! Hides the secrets that the environment holds or names. A server may repeat them in its answer,
+//! and messages quote answers.
 
 use std::path::Path;
 
@@ -19,16 +19,16 @@ const VARIABLES: [&str; 10] = [
     "INPUT_GITHUB-TOKEN",
     "INPUT_GITHUB_TOKEN",
 ];
-/// Variables that name a file which holds one.
+/// Variables that name a file with a secret.
 const FILES: [&str; 2] = ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];
-/// A token has a few kilobytes at most.
+/// The largest accepted token file, in bytes. A token has a few kilobytes.
 const MAX_TOKEN: usize = 64 << 10;
 
-/// Takes them out of every text from now on.
+/// Hides the secrets of the environment in all later output.
 pub fn hide(environment: &Environment) {
     VARIABLES.iter().filter_map(|name| environment.get(name)).for_each(sanitize::hide);
     for path in FILES.iter().filter_map(|name| environment.get(name)) {
-        // One that cannot be read is told by whoever needs it.
+        // The code that needs this token reports a file that cannot be read.
         if let Ok(token) = regular_file::read("token", Path::new(path), MAX_TOKEN) {
             sanitize::hide(&String::from_utf8_lossy(&token));
         }
@@ -38,9 +38,10 @@ pub fn hide(environment: &Environment) {
     proxies.flat_map(|(_, url)| credentials(url)).for_each(|secret| sanitize::hide(&secret));
 }
 
-/// Returns what a proxy may repeat of the credentials in its URL, as it stands there and decoded:
-/// the password, and name and password together, which may be known in Base64 where the password
-/// alone is too short.
+/// Returns the credentials of a proxy's URL that the proxy may repeat, escaped and decoded.
+///
+/// They are the password, and the pair of name and password. The pair also hides its Base64 form,
+/// even if the password alone is too short to hide.
 fn credentials(url: &str) -> Vec<String> {
     let Some((before, _)) = url.rsplit_once('@') else { return Vec::new() };
     let both = before.split_once("://").map_or(before, |(_, both)| both);

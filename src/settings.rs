@@ -1,6 +1,6 @@
-//! From raw inputs to typed settings, once, with every fault in one message.
+//! Makes typed settings of the raw inputs, once, and reports all faults in one message.
 //!
-//! The same table feeds the command line flags, the action's inputs and the documentation test.
+//! One table is the source of the flags, the action's inputs and their documentation.
 
 pub mod host_paths;
 mod mounts;
@@ -25,12 +25,12 @@ pub use resolve::resolve;
 pub use table::{INPUTS, Input, Verb};
 pub use target::Target;
 
-/// Raw input values by name; an empty value is the same as none.
+/// Raw input values by name. An empty value counts as no value.
 #[derive(Clone, Debug, Default)]
 pub struct RawInputs(BTreeMap<String, String>);
 
 impl RawInputs {
-    /// Returns the trimmed value, `None` where it is unset or blank.
+    /// Returns the trimmed value; `None` if the value is missing or blank.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
     }
@@ -41,63 +41,64 @@ impl RawInputs {
     }
 }
 
-/// Everything a command needs to know; nothing after this sees a raw string.
+/// The settings of a command. No command sees a raw input.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The directory that all paths are relative to.
+    /// The base of all relative paths, as a real path.
     pub workspace: PathBuf,
-    /// Where models are kept.
+    /// The location of the store.
     pub store: Location,
-    /// How to reach S3.
+    /// The options for requests to S3.
     pub s3: S3Options,
-    /// The AWS role to assume; other credentials come from the usual AWS sources.
+    /// The AWS role to assume. Without a role, credentials come from the usual AWS sources.
     pub role: Option<Role>,
-    /// Whose models.
+    /// The namespace of the models, `owner/name`.
     pub namespace: Namespace,
-    /// Which model.
+    /// The name of the model.
     pub model: ModelName,
-    /// What the fingerprint is made of.
+    /// The sources of the fingerprint: data, training code and extra keys.
     pub sources: Sources,
-    /// What to do about patterns that select nothing.
+    /// The reaction to a pattern that selects nothing.
     pub when_empty: WhenEmpty,
-    /// What the training writes.
+    /// The files that the training writes.
     pub model_path: Patterns,
-    /// Where a model is restored.
+    /// The directory into which a restore puts the model; by default the workspace.
     pub destination: PathBuf,
-    /// Which model is meant, where one is to be found.
+    /// The model that `restore`, `resolve` or `verify` looks for.
     pub target: Target,
-    /// The fingerprint that the model must have: of a save, that of the plan.
+    /// The fingerprint that the model must have. For a save, this is the fingerprint of the plan.
     pub fingerprint: Option<Fingerprint>,
-    /// Another repository than the run's own, whose models are meant.
+    /// Another repository, whose models the command reads; `None` for the run's own repository.
     pub foreign: Option<String>,
     /// The token for GitHub's API.
     pub github_token: Option<Secret>,
-    /// The name that the user gave the pointer's artifact.
+    /// The name that the user gives to the pointer's artifact.
     pub artifact_name: Option<String>,
-    /// How many days the artifact is kept.
+    /// The days to keep the artifact, 1 to 400; `None` for the repository's setting.
     pub artifact_retention_days: Option<u32>,
-    /// What may force a training.
+    /// The rules by which a run can force a training.
     pub force: ForceRules,
-    /// The age from which a model is trained again.
+    /// The age after which a model must be trained again; `None` for no limit.
     pub max_age: Option<SignedDuration>,
-    /// Whether to take over the models of merged pull requests.
+    /// Whether a push may take over the model of a merged pull request.
     pub promote: bool,
-    /// What to do when the store cannot be looked at.
+    /// The reaction to a store that cannot be read.
     pub on_error: OnError,
     /// Whether a missing model is a failure.
     pub fail_on_miss: bool,
-    /// Refs that are as trusted as the default branch.
+    /// Branches and full refs to trust like the default branch. A `*` at the end stands for
+    /// anything.
     pub trusted_refs: Vec<String>,
 }
 
 impl Settings {
-    /// Returns what the names of this model's artifacts begin with.
+    /// Returns the prefix of the names of this model's artifacts.
     pub fn artifact_prefix(&self) -> String {
         self.artifact_name.clone().unwrap_or_else(|| artifact::prefix(self.model.as_str()))
     }
 }
 
-/// Text that is never shown.
+/// A text that no output shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
@@ -107,12 +108,12 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What to do when the store cannot be looked at.
+/// The reaction to a store that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
     /// Fail the step.
     Fail,
-    /// Train, and say that it is because of the store.
+    /// Train, with the reason `store-unavailable`.
     Retrain,
 }
 

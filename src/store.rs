@@ -1,7 +1,7 @@
-//! The store port: what `ml-cache` needs from a place that keeps objects.
+//! The store port: the operations that `ml-cache` needs from an object store.
 //!
 //! Two adapters implement it: a directory ([`local`]) and S3 ([`s3`]). [`conformance`] holds the
-//! contract as executable checks, which every adapter passes.
+//! contract as executable checks, and every adapter passes them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,20 +28,22 @@ pub use s3::{CredentialsSource, http_client};
 
 /// A place that keeps objects under keys.
 ///
-/// Contract, beyond the method comments: a `put` is atomic (no reader sees a part of it), a
-/// finished `put` is seen by every later `get` and `head`, and of concurrent conditional puts on
-/// one key exactly one succeeds.
+/// Beyond the methods, the contract is:
+/// - A `put` is atomic: no reader sees a part of an object.
+/// - Every `get` and `head` after a finished `put` sees its object.
+/// - Of concurrent `put`s with the same condition on one key, exactly one succeeds.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
-    /// Returns the store as a person knows it, such as `s3://bucket/prefix`.
+    /// Returns the store's address for messages, such as `s3://bucket/prefix`.
     fn describe(&self) -> &str;
 
-    /// Writes an object whole.
+    /// Writes a whole object.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Exists`] or [`StoreErrorKind::Changed`] where the condition does not
-    /// hold, [`StoreErrorKind::Conflict`] where the store could not tell (try again),
-    /// [`StoreErrorKind::Damaged`] where the bytes did not arrive as their digest says.
+    /// - [`StoreErrorKind::Exists`] or [`StoreErrorKind::Changed`]: the condition does not hold.
+    /// - [`StoreErrorKind::Conflict`]: the store could not decide; the caller should try again.
+    /// - [`StoreErrorKind::Damaged`]: the bytes that arrived do not have the payload's digest.
+    /// - Other kinds: the store refuses or fails.
     async fn put(
         &self,
         key: &Key,
@@ -49,8 +51,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         condition: Condition,
     ) -> Result<Version, StoreError>;
 
-    /// Finds out whether an object could be written there, and writes nothing; the key must be one
-    /// that nobody reads, because a store that does not heed conditions writes an empty object.
+    /// Finds out whether this process may write an object under the key, without writing it.
+    ///
+    /// No reader may use the key: a store that ignores conditions writes an empty object there.
     ///
     /// # Errors
     /// As a `put` without a condition.
@@ -59,76 +62,79 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Opens an object for reading.
     ///
     /// # Errors
-    /// [`StoreErrorKind::NotFound`] where there is none.
+    /// - [`StoreErrorKind::NotFound`]: the store has no such object.
+    /// - Other kinds: the store refuses or fails.
     async fn get(&self, key: &Key) -> Result<Object, StoreError>;
 
-    /// Returns size and version of an object, `None` where there is none.
+    /// Returns size and version of an object; `None` if the store has no such object.
     ///
     /// # Errors
-    /// Only where the store could not look.
+    /// The store could not answer. A missing object is not an error.
     async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError>;
 }
 
-/// Any store.
+/// A store behind either adapter.
 pub type DynStore = Arc<dyn Store>;
 
-/// Bytes with their SHA-256, computed once by the caller: the same digest is the content
-/// address, the upload checksum and the signed payload hash.
+/// Bytes with their SHA-256, so that the bytes are hashed once. The digest serves as content
+/// address, upload checksum and signed payload hash.
 #[derive(Clone, Debug)]
 pub struct Payload {
     /// The object's bytes.
     pub bytes: Bytes,
-    /// Their SHA-256.
+    /// The SHA-256 of the bytes. A store refuses bytes with another digest.
     pub digest: Digest,
 }
 
 impl Payload {
-    /// Returns the bytes with their digest.
+    /// Hashes the bytes.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self { digest: Digest::of(&bytes), bytes }
     }
 }
 
-/// When a `put` may happen.
+/// The condition of a `put`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Always.
+    /// Write in any case.
     None,
-    /// Only if there is no object (`If-None-Match: *`).
+    /// Write only if there is no object (`If-None-Match: *`).
     Absent,
-    /// Only if the object is still this version (`If-Match`).
+    /// Write only if the object still has this version (`If-Match`).
     Unchanged(Version),
 }
 
-/// An opaque tag that changes whenever the object does (the entity tag in S3).
+/// An opaque tag that changes with the object. In S3 it is the entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(pub(crate) String);
 
-/// What is known of an object without reading it.
+/// The properties of an object that a `head` returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// For [`Condition::Unchanged`].
+    /// The version, for [`Condition::Unchanged`].
     pub version: Version,
-    /// SHA-256 of the bytes, where the store itself has computed it.
+    /// The SHA-256 that the store has computed itself; `None` if it keeps none.
     pub digest: Option<Digest>,
 }
 
 impl Meta {
-    /// Returns whether this can be the object of that content address: somebody may have put
-    /// other bytes under it, which a store that keeps checksums gives away.
+    /// Returns whether this can be the object with this content address.
+    ///
+    /// Somebody may have stored other bytes under the address. Their length shows it, or their
+    /// checksum in a store that keeps checksums.
     pub fn is(&self, digest: &Digest, size: u64) -> bool {
         self.size == size && self.digest.is_none_or(|found| found == *digest)
     }
 }
 
-/// An object that is being read.
+/// An open object.
 pub struct Object {
     /// Size and version.
     pub meta: Meta,
-    /// The bytes in pieces; ends early or with an error where the transfer broke.
+    /// The bytes in pieces. If the transfer breaks off, the stream ends early or with an error.
     pub body: BoxStream<'static, Result<Bytes, StoreError>>,
 }
 
@@ -142,7 +148,8 @@ impl Object {
     /// Reads the whole object into memory.
     ///
     /// # Errors
-    /// An object over `limit` bytes, or one that breaks off.
+    /// - The object has more than `limit` bytes.
+    /// - The transfer breaks off.
     pub async fn collect(mut self, key: &Key, limit: usize) -> Result<Bytes, StoreError> {
         let too_large = || {
             StoreError::new(
@@ -172,21 +179,23 @@ impl Object {
     }
 }
 
-/// For what the adapters do not try again themselves.
+/// For failures that no adapter retries itself, such as a body that breaks off.
 pub const RETRY: Policy =
     Policy { attempts: 5, pause: Duration::from_millis(50), growth: 4.0, patience: Duration::MAX };
 
-/// Reads a small object whole, `None` where there is none.
+/// Reads a small object whole; `None` if the store has no such object.
 ///
 /// # Errors
-/// An object over `limit` bytes, or a store that could not be read.
+/// - The object has more than `limit` bytes.
+/// - The store cannot be read.
 pub async fn read(
     store: &dyn Store,
     key: &Key,
     limit: usize,
 ) -> Result<Option<(Bytes, Version)>, StoreError> {
     let attempt = || async {
-        // The adapter itself tries requests again, and bodies that break off are ours.
+        // The adapter retries the request itself. Only a body that breaks off needs another attempt
+        // here.
         let object = match store.get(key).await {
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
             got => got?,
@@ -202,56 +211,57 @@ pub async fn read(
     RETRY.run(attempt).await
 }
 
-/// A failed store operation.
+/// A failed operation of a store.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} `{key}`: {reason}")]
 pub struct StoreError {
-    /// What callers branch on.
+    /// The kind of failure, for callers that branch.
     pub kind: StoreErrorKind,
-    /// `read`, `write` or `look up`.
+    /// The operation in words: `read`, `write` or `look up`.
     pub action: &'static str,
-    /// The object.
+    /// The key of the object.
     pub key: String,
-    /// What the store, the network or the file system said.
+    /// The words of the store, the network or the file system.
     pub reason: String,
-    /// What to do about it.
+    /// The remedy, as an imperative.
     pub hint: Option<String>,
 }
 
-/// The sorts of failure that callers tell apart.
+/// The kinds of failure that callers tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// There is no such object.
+    /// The store has no such object.
     NotFound,
     /// [`Condition::Absent`] did not hold.
     Exists,
     /// [`Condition::Unchanged`] did not hold.
     Changed,
-    /// The store could not decide between concurrent writers; nothing was written.
+    /// The store could not decide between concurrent writers, and wrote nothing.
     Conflict,
-    /// The bytes that arrived do not have the digest that was announced.
+    /// The bytes that arrived do not have the payload's digest.
     Damaged,
-    /// The credentials do not allow it.
+    /// The credentials, or this user, may not do that.
     Denied,
     /// There are no credentials, or the store does not accept them.
     Unauthenticated,
-    /// The bucket or directory itself does not exist.
+    /// The bucket does not exist. A missing directory is no error: the first `put` makes it.
     NoStore,
-    /// No answer, or one that broke off.
+    /// The store did not answer, broke off, throttled the request or failed inside.
     Unreachable,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
 impl StoreErrorKind {
-    /// Returns whether another writer was faster, so that a conditional write has to look again.
+    /// Returns whether another writer may have been faster. The caller must then read the object
+    /// again.
     pub fn lost_race(self) -> bool {
         matches!(self, Self::Exists | Self::Changed | Self::Conflict)
     }
 }
 
 impl StoreError {
-    /// Returns an error about the key.
+    /// Returns an error about the object under the key.
     pub fn new(
         kind: StoreErrorKind,
         action: &'static str,
@@ -261,7 +271,7 @@ impl StoreError {
         Self { kind, action, key: key.to_string(), reason: reason.into(), hint: None }
     }
 
-    /// Adds what to do about it.
+    /// Adds the remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -281,10 +291,12 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Opens the store at a location; without a source of credentials, the usual AWS ones are used.
+/// Opens the store at a location. Without `credentials`, the SDK looks for them in the usual AWS
+/// places.
 ///
 /// # Errors
-/// A directory that cannot be used, or credentials and region that cannot be found.
+/// - The location is a path that is not a directory.
+/// - The region of the bucket is unknown.
 pub async fn open(
     location: &Location,
     options: &S3Options,

@@ -1,6 +1,7 @@
-//! Moving models: cut a tree into blobs, upload what is missing, fetch, verify, put in place.
+//! Moves models: cuts a tree into blobs, uploads the missing blobs, fetches, verifies, puts in
+//! place.
 //!
-//! Knows the store port and never an adapter.
+//! Only the store port is known here, never an adapter.
 
 pub mod chunks;
 pub mod download;
@@ -11,5 +12,5 @@ pub mod tree;
 pub mod unchanged;
 pub mod upload;
 
-/// Bytes of blobs that are held in memory at a time, whatever the size of the model.
+/// The largest number of bytes of blobs in memory at a time, whatever the size of the model.
 const MEMORY_BUDGET: u64 = 256 << 20;

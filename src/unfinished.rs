@@ -1,23 +1,24 @@
-//! Work that leaves something behind if the process ends in the middle of it, such as temporary
-//! files; whoever ends the process early waits for it as long as there is time.
+//! Counts the work that leaves files behind if the process ends in the middle of it.
+//!
+//! After a signal, [`crate::commands::interrupt`] waits a limited time until no such work is left.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Twice the pieces of work that are under way, and 1 if no more may begin.
+/// Twice the number of begun pieces of work, plus 1 after [`Unfinished::stop`].
 static STATE: AtomicUsize = AtomicUsize::new(0);
 const STOPPING: usize = 1;
 const ONE: usize = 2;
 
-/// Stands for a piece of such work; dropped last, when everything is put away.
+/// A begun piece of work. Its owner must drop it last, after it removed its temporary files.
 #[derive(Debug)]
 pub struct Unfinished(());
 
 impl Unfinished {
-    /// Notes that a piece of work has begun.
+    /// Counts a new piece of work.
     ///
     /// # Errors
-    /// A process that is about to end: nothing more may begin.
+    /// The process is about to end, so no new work may begin.
     pub fn begin() -> io::Result<Self> {
         let begun = |state: usize| (state & STOPPING == 0).then_some(state + ONE);
         match STATE.fetch_update(Ordering::AcqRel, Ordering::Acquire, begun) {
@@ -26,12 +27,12 @@ impl Unfinished {
         }
     }
 
-    /// Lets no more work begin.
+    /// Makes every later [`Unfinished::begin`] fail.
     pub fn stop() {
         STATE.fetch_or(STOPPING, Ordering::AcqRel);
     }
 
-    /// Returns whether any is under way in this process.
+    /// Returns whether any work has begun and not ended in this process.
     pub fn is_any() -> bool {
         STATE.load(Ordering::Acquire) >= ONE
     }

@@ -1,87 +1,88 @@
-//! The workflow run that this process belongs to, as plain data; [`crate::github`] fills it in.
+//! The workflow run of this process, as plain data. [`crate::github`] fills in the fields.
 
 use crate::format::pointer::Producer;
 
 pub mod facts;
 
-/// What is known of the run; all text is foreign.
+/// The facts about this run. All text is foreign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunContext {
-    /// `owner/repo`.
+    /// The repository, `owner/repo`.
     pub repository: String,
-    /// The repository's number; 0 where neither the runner nor the payload says.
+    /// The repository's number; 0 if neither the runner nor the payload says it.
     pub repository_id: u64,
     /// The full ref, such as `refs/heads/main` or `refs/pull/7/merge`.
     pub git_ref: String,
-    /// The commit.
+    /// The commit of the run (GITHUB_SHA).
     pub sha: String,
-    /// The event's name.
+    /// The name of the event, such as `push`.
     pub event: String,
-    /// The workflow file and its ref.
+    /// The workflow file and its ref, `owner/repo/path@ref`.
     pub workflow_ref: String,
-    /// The run's number; 0 where the runner does not say.
+    /// The run's number; 0 if the runner does not say it.
     pub run_id: u64,
-    /// The attempt, from 1.
+    /// The attempt of the run, from 1.
     pub run_attempt: u64,
-    /// The job's id.
+    /// The job's id in the workflow file.
     pub job: String,
     /// The account that started this attempt of the run.
     pub actor: String,
-    /// The message of the commit that was pushed last or that is queued, where the payload tells
-    /// it.
+    /// The message of the pushed or queued commit; `None` if the payload lacks it.
     pub message: Option<String>,
-    /// The branch of a pull request.
+    /// The branch of a pull request; empty for other events.
     pub head_ref: String,
-    /// The default branch, where the payload tells it.
+    /// The default branch, if the payload names it.
     pub default_branch: Option<String>,
-    /// The pull request of the event.
+    /// The pull request of the event; `None` for other events.
     pub pull_request: Option<PullRequest>,
-    /// The ref that a merge queue entry will be merged into.
+    /// The ref into which the merge queue merges this entry; `None` for other events.
     pub merge_base_ref: Option<String>,
-    /// What the runner allows this run to do with caches.
+    /// The rights to caches that the runner gives this run.
     pub cache_mode: CacheMode,
 }
 
-/// A pull request as far as trust needs it.
+/// A pull request, with the fields that trust needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullRequest {
-    /// Its number.
+    /// The pull request's number.
     pub number: u64,
-    /// Whether its branch lies in the repository itself; a deleted or unknown one does not.
+    /// Whether the branch belongs to the repository itself. A missing head repository counts as
+    /// foreign.
     pub same_repository: bool,
-    /// The last commit of its branch.
+    /// The last commit of the pull request's branch.
     pub head_sha: String,
-    /// The names of its labels.
+    /// The names of the labels.
     pub labels: Vec<String>,
 }
 
-/// `ACTIONS_CACHE_MODE`, which GitHub sets for events that outsiders can cause.
+/// The value of ACTIONS_CACHE_MODE, which GitHub sets for events that outsiders can cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheMode {
     /// Unset or unknown: no restriction.
     #[default]
     ReadWrite,
-    /// Only restoring is allowed.
+    /// The run may only restore.
     Read,
-    /// Only saving is allowed.
+    /// The run may only save.
     WriteOnly,
-    /// Neither is.
+    /// The run may neither restore nor save.
     None,
 }
 
-/// Returns the short name of a ref, by which heads are filed: a branch, or `tags/<tag>`.
+/// Returns the short name of a ref, which names its head in the store: a branch, or `tags/<tag>`.
 pub fn short_ref(git_ref: &str) -> &str {
     git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
 }
 
 impl RunContext {
-    /// Returns whether the run is one of this repository, whose name GitHub takes in any case.
+    /// Returns whether the run belongs to this repository. GitHub ignores the case of repository
+    /// names.
     pub fn is_of(&self, repository: &str) -> bool {
         self.repository.eq_ignore_ascii_case(repository)
     }
 
-    /// Returns the short name of the ref whose head this run moves: a branch, `tags/<tag>`, or
-    /// the branch of a pull request.
+    /// Returns the short name of the ref whose head this run moves: a branch, `tags/<tag>`, or the
+    /// branch of a pull request.
     pub fn ref_name(&self) -> &str {
         if !self.head_ref.is_empty() {
             return &self.head_ref;
@@ -89,15 +90,15 @@ impl RunContext {
         short_ref(&self.git_ref)
     }
 
-    /// Returns the path of the workflow file, such as `.github/workflows/train.yml`; `None` where
-    /// the workflow is not the repository's own.
+    /// Returns the path of the workflow file, such as `.github/workflows/train.yml`. Returns `None`
+    /// if the runner names no file of this repository.
     pub fn workflow_path(&self) -> Option<&str> {
-        // The name of a file may hold an `@`, but no slash.
+        // A file's name may contain an `@`, but no slash.
         let (file, _) = self.workflow_ref.split_once("@refs/")?;
         file.strip_prefix(self.repository.as_str())?.strip_prefix('/')
     }
 
-    /// Returns what a pointer says of its producer.
+    /// Returns the facts about this run that a pointer records as its producer.
     pub fn producer(&self) -> Producer {
         Producer {
             repository: self.repository.clone(),

@@ -1,4 +1,4 @@
-//! The inputs of a step, as the runner hands them over.
+//! The inputs of a step, from the variables that the runner sets.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,11 @@ use crate::error::{Error, Result};
 use crate::settings::host_paths::HostPaths;
 use crate::settings::{INPUTS, RawInputs};
 
-/// Returns the workspace; some runners name a directory that exists only on their host.
+/// Returns the workspace. Some runners name a directory that exists only on their host. The current
+/// directory is then the workspace.
+///
+/// # Errors
+/// There is no current directory.
 pub fn workspace(environment: &Environment) -> Result<PathBuf> {
     let named = environment.get("GITHUB_WORKSPACE").map(PathBuf::from).filter(|path| path.is_dir());
     match named {
@@ -22,7 +26,9 @@ pub fn workspace(environment: &Environment) -> Result<PathBuf> {
     }
 }
 
-/// Collects the inputs; runners spell hyphens as they are, some tools as underscores.
+/// Collects the inputs, and maps the host's paths in them to paths of the container.
+///
+/// The runner keeps the hyphens of an input's name. Some other tools write underscores.
 pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
     let value = |name: &str| {
         let upper = name.to_uppercase();

@@ -1,4 +1,4 @@
-//! What the main step leaves for the post step of the same job.
+//! The state that the main step leaves for the post step of the same job.
 
 use std::path::{Path, PathBuf};
 
@@ -14,31 +14,34 @@ use crate::ownership::Owner;
 use crate::regular_file;
 use crate::settings::Settings;
 
-/// The name of the state, for the runner.
+/// The name under which the runner keeps the state.
 const STATE: &str = "plan";
 const MAX_STATE: usize = 64 << 10;
 
-/// The handover as text; the inputs document is a file, because it can be large.
+/// The handover as JSON. The inputs document has a file of its own, because it can be large.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     #[serde(flatten)]
     handover: Handover,
-    /// The file and its id.
+    /// The path and the id of the inputs document.
     document: Option<(PathBuf, InputsId)>,
 }
 
-/// Where the main step leaves the handover.
+/// The places where the main step leaves the handover.
 #[derive(Debug)]
 pub struct StateFile {
-    /// A directory that both steps see.
+    /// The directory for the inputs document, which both steps see.
     temp: Option<PathBuf>,
-    /// The state as a file, for a runner that hands none to the post step of a container action:
-    /// act, whose containers share only the directory of the file commands.
+    /// A file for the state, under the runner act only.
+    ///
+    /// act passes no state to the post step of a container action. Its containers share only the
+    /// directory of the file commands.
     state: Option<PathBuf>,
 }
 
 impl StateFile {
-    /// Finds the places.
+    /// Finds the places. Namespace and model choose the name of the state file, because a job may
+    /// use several models.
     pub fn find(environment: &Environment, files: &FileCommands, settings: &Settings) -> Self {
         let shared = if environment.is_true("ACT") { files.directory() } else { None };
         let name = format!("{}/{}", settings.namespace, settings.model);
@@ -49,15 +52,16 @@ impl StateFile {
         Self { temp, state }
     }
 
-    /// Removes what an earlier job left on a runner that keeps its directories.
+    /// Removes the state file of an earlier job, because some runners keep their directories.
     pub fn clear(&self) {
         drop(self.take_text());
     }
 
-    /// Leaves the handover.
+    /// Leaves the handover for the post step.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// - The handover cannot be encoded.
+    /// - A file cannot be written.
     pub fn put(&self, files: &FileCommands, handover: &Handover) -> Result<()> {
         let document = self.temp.as_deref().zip(handover.document.as_ref());
         let document = document.and_then(|(temp, document)| keep_document(temp, document));
@@ -71,8 +75,10 @@ impl StateFile {
         files.save_state(STATE, &text)
     }
 
-    /// Returns the handover once, `None` where there is none: some runners give post steps no
-    /// state.
+    /// Returns the handover. If its document cannot be read, returns the handover without the
+    /// document.
+    ///
+    /// Returns `None` if there is no state, because some runners pass no state to a post step.
     pub fn take(&self, environment: &Environment) -> Option<Handover> {
         let given = environment.get(&format!("STATE_{STATE}")).map(str::to_owned);
         let kept: Kept = serde_json::from_str(&given.or_else(|| self.take_text())?).ok()?;
@@ -83,7 +89,7 @@ impl StateFile {
         Some(Handover { document, ..kept.handover })
     }
 
-    /// Returns the state once: what an earlier job left behind says nothing of this one.
+    /// Reads the state file and removes it, so that it never counts for a later job.
     fn take_text(&self) -> Option<String> {
         let path = self.state.as_ref()?;
         let bytes = regular_file::read("state", path, MAX_STATE).ok()?;
@@ -92,7 +98,9 @@ impl StateFile {
     }
 }
 
-/// Keeps the inputs for the post step; without them it can only say that something changed.
+/// Writes the inputs document for the post step.
+///
+/// A failure is no error: the post step then compares with the model that the ref used last.
 fn keep_document(temp: &Path, document: &InputsDocument) -> Option<(PathBuf, InputsId)> {
     let text = document.to_text();
     let id = InputsId::of(text.as_bytes());

@@ -1,4 +1,4 @@
-//! Reading what the store knows of a model, trusting nothing of it.
+//! Reads a model's documents, and checks everything that the store returns.
 
 use bytes::Bytes;
 
@@ -14,10 +14,12 @@ use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence::{self, Gaps};
 
 impl Catalog {
-    /// Reads a pointer and checks that it is the one asked for.
+    /// Reads the pointer of a fingerprint, and refuses a pointer of another model, scope or
+    /// fingerprint.
     ///
     /// # Errors
-    /// A store that could not be read; stored bytes that are no such pointer.
+    /// - The store cannot be read.
+    /// - The stored bytes are not the expected pointer.
     pub async fn pointer(
         &self,
         scope: &Scope,
@@ -33,10 +35,11 @@ impl Catalog {
         Ok(Some((found, version)))
     }
 
-    /// Reads the bytes of a pointer, for whom its digest counts; nothing of them is checked.
+    /// Reads the bytes of a pointer without checking them, for a caller that compares bytes or
+    /// digests.
     ///
     /// # Errors
-    /// A store that could not be read.
+    /// The store cannot be read.
     pub async fn pointer_bytes(
         &self,
         scope: &Scope,
@@ -49,7 +52,9 @@ impl Catalog {
     /// Returns the first pointer of the fingerprint in these scopes.
     ///
     /// # Errors
-    /// No scopes; a store that could not be read, or content that cannot be trusted.
+    /// - The list of scopes is empty.
+    /// - The store cannot be read.
+    /// - The stored bytes are not the expected pointer.
     pub async fn first_pointer(
         &self,
         scopes: &[Scope],
@@ -64,10 +69,12 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Reads the manifest that a pointer names, `None` where it is gone.
+    /// Reads the manifest that a pointer names. Returns `None` if the store does not have it.
     ///
     /// # Errors
-    /// A store that could not be read; bytes that are not the ones the pointer names.
+    /// - The store cannot be read.
+    /// - The stored bytes have another digest or length than the pointer says.
+    /// - The stored bytes break a rule of the format.
     pub async fn find_manifest(&self, pointer: &Pointer) -> Result<Option<Manifest>> {
         let key = layout::manifest(&pointer.manifest.digest);
         let Some((bytes, _)) = self.read(&key, manifest::MAX_BYTES).await? else {
@@ -88,25 +95,31 @@ impl Catalog {
     /// Reads the manifest that a pointer names.
     ///
     /// # Errors
-    /// As [`Catalog::find_manifest`]; a manifest that is gone.
+    /// - Any error of [`Catalog::find_manifest`].
+    /// - The store does not have the manifest.
     pub async fn manifest(&self, pointer: &Pointer) -> Result<Manifest> {
         self.find_manifest(pointer).await?.ok_or_else(|| gone(&pointer.manifest.digest))
     }
 
-    /// Returns the reference to a manifest that is in the store.
+    /// Returns digest and size of a stored manifest, without reading it.
     ///
     /// # Errors
-    /// A manifest that is gone; a store that could not be looked at.
+    /// - The store cannot be read.
+    /// - The store does not have the manifest.
     pub async fn manifest_reference(&self, digest: &ManifestId) -> Result<Reference<ManifestId>> {
         let found = self.store.head(&layout::manifest(digest)).await?;
         let size = found.map(|meta| meta.size).ok_or_else(|| gone(digest))?;
         Ok(Reference { digest: *digest, size })
     }
 
-    /// Looks for a complete model in these scopes.
+    /// Looks in these scopes, in order, for a model whose objects are all in the store.
+    ///
+    /// If every model has a gap, returns the model of the last scope that has a pointer.
     ///
     /// # Errors
-    /// No scopes; a store that could not be read, or content that cannot be trusted.
+    /// - The list of scopes is empty.
+    /// - The store cannot be read.
+    /// - A pointer or a manifest is damaged.
     pub async fn model(&self, scopes: &[Scope], fingerprint: &Fingerprint) -> Result<Lookup> {
         check_readable(scopes)?;
         let mut best = Lookup::Absent;
@@ -127,10 +140,11 @@ impl Catalog {
         Ok(best)
     }
 
-    /// Returns how many of a model's objects cannot be used.
+    /// Counts the missing and the damaged objects of a model, without reading its blobs.
     ///
     /// # Errors
-    /// A store that could not be looked at.
+    /// - The store cannot be read.
+    /// - The manifest is damaged.
     pub async fn gaps(&self, pointer: &Pointer) -> Result<Gaps> {
         match self.find_manifest(pointer).await? {
             None => Ok(Gaps { absent: 1, wrong: 0 }),
@@ -138,10 +152,11 @@ impl Catalog {
         }
     }
 
-    /// Reads a head.
+    /// Reads the head of a ref; `git_ref` is its short name.
     ///
     /// # Errors
-    /// A store that could not be read; stored bytes that are no head.
+    /// - The store cannot be read.
+    /// - The stored bytes are not a head.
     pub async fn head(&self, scope: &Scope, git_ref: &str) -> Result<Option<(Head, Version)>> {
         let key = self.head_key(scope, git_ref);
         let Some((bytes, version)) = self.read(&key, head::MAX_BYTES).await? else {
@@ -151,11 +166,14 @@ impl Catalog {
         Ok(Some((head, version)))
     }
 
-    /// Returns the pointer that the first of these refs used last; a head may name a pointer in any
-    /// of the scopes.
+    /// Goes through the heads in order, and returns the first pointer that a head leads to.
+    ///
+    /// A head names only a fingerprint, so its pointer may be in any of the scopes.
     ///
     /// # Errors
-    /// No scopes; a store that could not be read, or content that cannot be trusted.
+    /// - The list of scopes is empty.
+    /// - The store cannot be read.
+    /// - A head or a pointer is damaged.
     pub async fn latest(
         &self,
         heads: &[(Scope, String)],
@@ -171,10 +189,11 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Reads the inputs that a model was trained from; `None` where the document is gone.
+    /// Reads the inputs document of a model. Returns `None` if the store does not have it.
     ///
     /// # Errors
-    /// A store that could not be read; a document that is damaged.
+    /// - The store cannot be read.
+    /// - The document is damaged.
     pub async fn inputs_of(&self, pointer: &Pointer) -> Result<Option<InputsDocument>> {
         let key = layout::inputs(&pointer.inputs.digest);
         let Some((bytes, _)) = self.read(&key, inputs::MAX_DOCUMENT_BYTES).await? else {

@@ -1,4 +1,4 @@
-//! Writing what the store knows of a model.
+//! Writes a model's documents.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::retry::{Failure, Policy};
 use crate::store::{Condition, Payload, StoreErrorKind, layout};
 use crate::transfer::upload;
 
-/// For writers that lose a race: whoever wins it is done a moment later.
+/// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
 pub const RACE: Policy = Policy {
     attempts: 50,
     pause: Duration::from_millis(100),
@@ -23,31 +23,32 @@ pub const RACE: Policy = Policy {
     patience: Duration::MAX,
 };
 
-/// Who moves a head.
+/// The run that moves a head.
 #[derive(Clone, Debug)]
 pub struct Mover {
-    /// The scope and the short name of the ref whose head it is.
+    /// The scope of the head, and the short name of its ref.
     pub head: (Scope, String),
-    /// The run, 0 outside of GitHub Actions.
+    /// The run's number; 0 outside of GitHub Actions.
     pub run_id: u64,
-    /// Its commit, empty outside of GitHub Actions.
+    /// The run's commit; empty outside of GitHub Actions.
     pub sha: String,
 }
 
 impl Catalog {
-    /// Finds out whether a pointer could be written in the scope.
+    /// Checks that this process may write in the scope. It asks about a key that nobody reads.
     ///
     /// # Errors
-    /// A store that cannot be written.
+    /// The store refuses the write or cannot be reached.
     pub async fn check_writable(&self, scope: &Scope) -> Result<()> {
         let key = layout::probe(scope, &self.namespace, &self.model);
         Ok(self.store.check_writable(&key).await?)
     }
 
-    /// Stores a manifest.
+    /// Stores a manifest unless the store has it, and returns its digest and size.
     ///
     /// # Errors
-    /// A manifest over its limits; a store that cannot be written.
+    /// - The manifest exceeds a limit of the format.
+    /// - The store cannot be written.
     pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference<ManifestId>> {
         let too_large =
             |error: FormatError| Error::bad_input("cannot save the model").caused_by(error);
@@ -58,10 +59,13 @@ impl Catalog {
         Ok(reference)
     }
 
-    /// Stores an inputs document.
+    /// Stores an inputs document unless the store has it.
+    ///
+    /// Returns the digest and the size of the uncompressed text.
     ///
     /// # Errors
-    /// A document over its limits; a store that cannot be written.
+    /// - The compressor fails.
+    /// - The store cannot be written.
     pub async fn keep_inputs(&self, document: &InputsDocument) -> Result<Reference<InputsId>> {
         let text = document.to_text();
         let reference =
@@ -75,11 +79,13 @@ impl Catalog {
         Ok(reference)
     }
 
-    /// Writes the pointer; returns false where another writer was faster, so that the caller has to
-    /// look again.
+    /// Writes a pointer under a condition, and returns whether this write succeeded.
+    ///
+    /// After `false`, another writer was faster and the caller must read the pointer again.
     ///
     /// # Errors
-    /// A store that cannot be written.
+    /// - The pointer exceeds the size limit.
+    /// - The store cannot be written.
     pub async fn write_pointer(&self, pointer: &Pointer, condition: Condition) -> Result<bool> {
         let key = self.pointer_key(&pointer.scope, &pointer.fingerprint);
         let bytes = pointer
@@ -90,7 +96,8 @@ impl Catalog {
             Err(error) if error.kind.lost_race() => return Ok(false),
             Err(error) => error,
         };
-        // A write may have arrived although its answer was lost.
+        // The write may have succeeded although its answer was lost. The nonce tells whose pointer
+        // it is.
         if error.kind == StoreErrorKind::Unreachable
             && let Ok(Some((found, _))) = self.pointer(&pointer.scope, &pointer.fingerprint).await
             && found.nonce == pointer.nonce
@@ -100,10 +107,11 @@ impl Catalog {
         Err(error.into())
     }
 
-    /// Moves a ref's head to the model, unless a younger run has moved it.
+    /// Moves a ref's head to the model, unless a later run moved the head already.
     ///
     /// # Errors
-    /// A store that cannot be read or written; others that keep moving it.
+    /// - The store cannot be read or written.
+    /// - Other runs wrote the head during every attempt.
     pub async fn move_head(&self, mover: &Mover, pointer: &Pointer) -> Result<()> {
         RACE.run(|| self.move_head_once(mover, pointer)).await
     }
@@ -144,13 +152,13 @@ impl Catalog {
     }
 }
 
-/// Returns the time in whole seconds, as documents have it.
+/// Returns the current time in whole seconds, the precision that our documents use.
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
     now.round(Unit::Second).unwrap_or(now)
 }
 
-/// Returns a new nonce.
+/// Returns 128 random bits as a nonce.
 pub fn nonce() -> Nonce {
     Nonce::new(rand::random())
 }

@@ -1,5 +1,5 @@
-//! The beginning of a job: plan, then put the stored model in place, or make sure that a new one
-//! could be saved.
+//! The beginning of a job. It plans, then restores the stored model or checks that a save could
+//! succeed.
 
 use super::handover::{Handover, Stored};
 use super::plan::Planned;
@@ -7,11 +7,15 @@ use super::{Context, plan, restore};
 use crate::error::Result;
 use crate::outcome::{Ending, Outcome};
 
-/// Begins, and tells what was decided. `keep` gets what the save must know, also where the model
-/// could not be put in place: one that is trained all the same must be saved.
+/// Plans, tells the decision and applies it.
+///
+/// `keep` receives the handover even if the restore fails. A job that trains after such a failure
+/// must still save.
 ///
 /// # Errors
-/// As plan and restore; a store that cannot be written.
+/// - Any error of [`plan::observe`] or [`restore::apply`].
+/// - The store cannot be written.
+/// - `keep` fails.
 pub async fn execute(
     ctx: &Context,
     keep: impl FnOnce(&Handover) -> Result<()>,
@@ -35,7 +39,7 @@ pub async fn execute(
     Ok((outcome, handover))
 }
 
-/// Finds out before a training whether its model could be saved.
+/// Checks before a training that the store accepts a save.
 async fn check_writable(ctx: &Context, planned: &Planned) -> Result<()> {
     if ctx.access.read_only.is_some() || !planned.looked() {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Pointers that somebody hands over to say which model is meant.
+//! Pointers from outside, by which the user says which model to use.
 //!
-//! What such a pointer says counts only as far as the store's own pointer says so too: one that
-//! came as an artifact or from a job output is foreign bytes.
+//! Such a pointer comes from an artifact, a job output or a file, so its bytes are foreign. Its
+//! facts count only if the store's own pointer confirms them.
 
 use super::Context;
 use crate::decide::trust::usable;
@@ -13,18 +13,18 @@ use crate::regular_file;
 use crate::settings::target::PointerSource;
 use crate::workflow::facts::RunFacts;
 
-/// Runs that are asked for, of which one may have uploaded the artifact that is meant.
+/// [`of_name`] asks the API about at most this many runs.
 const MAX_RUNS: usize = 10;
 
-/// What was handed over.
+/// The answer of a place that may hold the user's pointer.
 pub(super) enum Claim {
-    /// The bytes of a pointer.
+    /// The bytes of a pointer, not checked yet.
     Bytes(Vec<u8>),
-    /// Nothing, and why, as a sentence.
+    /// There is no pointer. The text says why, as a sentence without a full stop.
     Missing(String),
 }
 
-/// Returns the pointer that was given as it is.
+/// Returns the bytes in the input `pointer`, or in the file that the input names.
 pub(super) fn given(source: &PointerSource) -> Result<Claim> {
     match source {
         PointerSource::Json(text) => Ok(Claim::Bytes(text.clone().into_bytes())),
@@ -34,7 +34,7 @@ pub(super) fn given(source: &PointerSource) -> Result<Claim> {
     }
 }
 
-/// Returns the pointer that a job of this run uploaded.
+/// Returns the pointer in an artifact of this run.
 pub(super) async fn of_this_run(ctx: &Context, name: &str) -> Result<Claim> {
     let service = ctx.results.as_ref().map_err(|why| {
         Error::failed(format!("cannot read the artifact `{name}`: {why}"))
@@ -50,8 +50,8 @@ pub(super) async fn of_this_run(ctx: &Context, name: &str) -> Result<Claim> {
     }
 }
 
-/// Returns the API and the name of the repository's default branch, on which trust in its runs
-/// rests.
+/// Returns the API and the name of the repository's default branch. Trust in the repository's runs
+/// depends on that name.
 async fn trusted_api<'a>(
     ctx: &'a Context,
     repository: &str,
@@ -64,8 +64,9 @@ async fn trusted_api<'a>(
     Ok((rest, rest.repository(repository).await?.default_branch))
 }
 
-/// Returns the pointer in the newest artifact of exactly this name that a trusted run uploaded: in
-/// one repository, any run may give its artifacts any name.
+/// Returns the pointer in the newest artifact of exactly this name that a trusted run uploaded.
+///
+/// Any run of the repository may give its artifacts any name, so the name alone proves nothing.
 pub(super) async fn of_name(ctx: &Context, repository: &str, name: &str) -> Result<Claim> {
     let settings = &ctx.settings;
     let (rest, default_branch) = trusted_api(ctx, repository, "pointer: artifact:NAME").await?;
@@ -104,7 +105,8 @@ pub(super) async fn of_name(ctx: &Context, repository: &str, name: &str) -> Resu
     }
 }
 
-/// Returns the pointer that a trusted run uploaded under a name, or a name that begins so.
+/// Returns the pointer that a trusted run uploaded. `name` is the artifact's whole name or its
+/// prefix.
 pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str) -> Result<Claim> {
     let settings = &ctx.settings;
     let (rest, default_branch) = trusted_api(ctx, repository, "run-id").await?;
@@ -133,14 +135,14 @@ pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str
                 }
                 pointers.push((pointer.fingerprint, bytes));
             }
-            // Names of models that differ only in what an artifact's name cannot hold share its
-            // prefix.
+            // This pointer belongs to another model. Both models have the same prefix, because
+            // their names differ only in characters that an artifact's name cannot hold.
             Some(pointer) if artifact::prefix(pointer.model.as_str()) == name => {}
-            // Whoever reads it says what is wrong with it.
+            // `confirm` refuses these bytes and says why.
             _ => return Ok(Claim::Bytes(bytes)),
         }
     }
-    // The legs of a matrix may each have trained this model from inputs of their own.
+    // Each job of a matrix may train this model from inputs of its own.
     let newest = pointers.first().map(|(newest, _)| *newest);
     let other = pointers.iter().map(|(other, _)| *other).find(|other| Some(*other) != newest);
     if let (Some(newest), Some(other), None) = (newest, other, settings.fingerprint) {
@@ -152,7 +154,8 @@ pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str
         ));
     }
     match (pointers.into_iter().next(), expired, artifacts.len()) {
-        // Where none has the fingerprint that was asked for, whoever reads the newest one says so.
+        // If no pointer has the user's fingerprint, `confirm` refuses the newest pointer and says
+        // so.
         (Some((_, bytes)), _, _) => Ok(Claim::Bytes(bytes)),
         (None, Some(expired), _) => rest.pointer_in(repository, expired).await.map(Claim::Bytes),
         (None, None, MAX_ITEMS..) => Ok(Claim::Missing(format!(
@@ -167,7 +170,8 @@ pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str
     }
 }
 
-/// Returns the pointer if the store itself says the same.
+/// Returns the pointer if the store's own pointer names the same manifest, now or in an earlier
+/// generation.
 pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     let refuse = |why: String| Error::failed(format!("cannot use the pointer: {why}"));
     let claimed = Pointer::parse(bytes).map_err(|error| refuse(error.to_string()))?;
@@ -204,7 +208,8 @@ pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     let older = Pointer {
         generation: generation.unwrap_or(own.generation),
         manifest: ctx.catalog.manifest_reference(&claimed.manifest.digest).await?,
-        // It is older than its successor; more than that, and who made it, the store does not say.
+        // The store keeps neither producer nor date of an earlier generation. That date is at most
+        // the date of the successor.
         created_at: claimed.created_at.min(own.created_at),
         train_seconds: None,
         producer: None,

@@ -1,4 +1,4 @@
-//! What a plan hands to the save that completes it, in the same process or through the runner.
+//! The facts that a plan hands over to its save, in the same process or through the runner.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,44 +6,47 @@ use serde::{Deserialize, Serialize};
 use crate::format::pointer::Forced;
 use crate::format::{Fingerprint, InputsDocument, Nonce};
 
-/// What a save must know of the plan that it completes.
+/// The facts about a plan that its save needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handover {
-    /// The fingerprint that was planned.
+    /// The fingerprint of the inputs at the time of the plan.
     pub fingerprint: Fingerprint,
-    /// The inputs that were planned, to name what changed since; they are kept apart.
+    /// The inputs at the time of the plan. The save compares with them to name the changed inputs.
+    /// The state keeps them in a file of their own.
     #[serde(skip)]
     pub document: Option<InputsDocument>,
-    /// The pointer that a training of this plan may replace.
+    /// The run's own pointer before the training. A forced training or a failed restore lets the
+    /// save replace only this pointer.
     pub seen: Seen,
-    /// What became of the stored model.
+    /// The result of the restore.
     pub stored: Stored,
-    /// Who forced the training: asked again, GitHub may have another answer, or none.
+    /// Who forced the training, and how. The save does not ask GitHub again, because the answer may
+    /// be different or missing by then.
     pub forced: Option<Forced>,
-    /// When the training began at the earliest; `None` where that is not known.
+    /// The earliest time at which the training can have begun; `None` if the time is unknown.
     pub began: Option<Timestamp>,
 }
 
-/// The run's own pointer of these inputs, when the plan was made.
+/// The pointer of these inputs in the run's own scope, at the time of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seen {
-    /// The store could not be looked at.
+    /// The plan could not read the store.
     Unknown,
-    /// There was none.
+    /// The plan found no pointer in the run's own scope, or used the pointer of another scope.
     Nothing,
-    /// This one, by its nonce.
+    /// The plan found the pointer with this nonce.
     Pointer(Nonce),
 }
 
-/// What became of the stored model that a plan found.
+/// The result of restoring the model that a plan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stored {
-    /// There was none to use.
+    /// The plan found no model to restore.
     Missing,
-    /// It was put in place, so there is nothing to save.
+    /// The restore succeeded, so there is nothing to save.
     Restored,
-    /// It could not be put in place, and so must be replaced.
+    /// The restore failed, so the save must replace the model.
     Unusable,
 }

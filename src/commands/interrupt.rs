@@ -1,5 +1,6 @@
-//! Stopping early on SIGINT and SIGTERM, also as process 1 of a container, where the kernel would
-//! ignore them.
+//! Stops the work early on SIGINT and SIGTERM.
+//!
+//! Process 1 of a container needs these handlers: without them, the kernel ignores both signals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +13,12 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::unfinished::Unfinished;
 
-/// After a signal, the training gets so long to end by itself.
+/// The time that a training has to end by itself after a signal.
 pub const GRACE: Duration = Duration::from_millis(1000);
-/// Work that was dropped gets so long to remove its files.
+/// The time that dropped work has to remove its files.
 const CLEAN_UP: Duration = Duration::from_millis(1500);
 
-/// Tells whether the process was asked to stop; cheap to clone.
+/// Tells whether a signal has asked the process to stop. A clone is cheap and shares the state.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     signal: watch::Receiver<Option<i32>>,
@@ -25,10 +26,10 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Installs the handlers.
+    /// Installs handlers for SIGINT and SIGTERM.
     ///
     /// # Errors
-    /// An operating system that refuses.
+    /// The operating system refuses a handler.
     pub fn install() -> Result<Self> {
         let here = std::path::Path::new("SIGINT and SIGTERM");
         let mut terminate = signal(SignalKind::terminate()).on("cannot handle", here)?;
@@ -40,13 +41,13 @@ impl Interrupt {
                 _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
             };
             let _ = sender.send(Some(number));
-            // The channel stays open for as long as the process lives.
+            // This keeps the channel open as long as a receiver exists.
             sender.closed().await;
         });
         Ok(Self { signal: receiver, training: Arc::default() })
     }
 
-    /// Waits until the process is asked to stop and returns the signal's number.
+    /// Waits for a signal and returns its number.
     pub async fn wait(&mut self) -> i32 {
         loop {
             if let Some(number) = *self.signal.borrow_and_update() {
@@ -58,17 +59,19 @@ impl Interrupt {
         }
     }
 
-    /// Notes whether the user's training is under way, which is asked to stop and not dropped.
+    /// Notes whether the user's training is running. [`Interrupt::supervise`] drops other work at
+    /// once, but gives a training time to end.
     pub fn set_training(&self, under_way: bool) {
         self.training.store(under_way, Ordering::Relaxed);
     }
 
-    /// Waits for the work, and drops it when the process is asked to stop.
+    /// Waits for the work, and drops the work after a signal.
     ///
-    /// The work is a task of its own, so that this one sees the signal whatever that one does.
+    /// The work runs in a task of its own, so that it cannot keep this task from seeing the signal.
     ///
     /// # Errors
-    /// What the work returns, or "stopped".
+    /// - Any error of the work.
+    /// - A signal stopped the process.
     pub async fn supervise<T>(mut self, mut work: JoinHandle<Result<T>>) -> Result<T> {
         let number = tokio::select! {
             result = &mut work => return joined(result),
@@ -98,7 +101,8 @@ fn joined<T>(result: std::result::Result<Result<T>, JoinError>) -> Result<T> {
     })?
 }
 
-/// Returns the error of a process that a signal ended; 128 and the number, as shells have it.
+/// Returns the error of a process that a signal stopped. Its exit code is 128 plus the signal's
+/// number, as in a shell.
 pub fn interrupted(number: i32) -> Error {
     let code = u8::try_from(128 + number).unwrap_or(1);
     let name = if number == SignalKind::interrupt().as_raw_value() { "SIGINT" } else { "SIGTERM" };
@@ -111,7 +115,7 @@ mod tests {
 
     #[test]
     fn all_is_over_before_the_runner_kills() {
-        // It sends SIGTERM 7.5 s after SIGINT, and SIGKILL 2.5 s later.
+        // GitHub's runner sends SIGTERM 7.5 s after SIGINT, and SIGKILL 2.5 s later.
         assert!(GRACE + GRACE / 2 + CLEAN_UP < Duration::from_secs(7));
     }
 }

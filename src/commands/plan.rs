@@ -1,4 +1,4 @@
-//! `plan`: must the model be trained again?
+//! `plan`: decides whether the model must be trained again.
 
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, promote};
@@ -10,27 +10,32 @@ use crate::format::{InputsDocument, Pointer};
 use crate::outcome::{Ending, Inputs, Outcome, Writes};
 use crate::settings::OnError;
 
-/// A decision and everything it rests on.
+/// A decision and the observations behind it.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// The inputs.
+    /// The inputs of the training, file by file.
     pub document: InputsDocument,
-    /// Their digests and sizes.
+    /// Digests and sizes of the inputs.
     pub inputs: Inputs,
-    /// Whether to train.
+    /// Whether to train, and why.
     pub decision: Decision,
-    /// This run's own pointer of these inputs.
+    /// The pointer of these inputs in the run's own scope.
     pub seen: Seen,
-    /// The model that the ref used last, where there is none of these inputs.
+    /// The model that the ref used last. The plan looks for it only if no scope has a pointer of
+    /// these inputs.
     pub baseline: Option<Pointer>,
-    /// How its inputs differ.
+    /// The differences between the inputs of the baseline and these inputs; empty if no training is
+    /// due.
     pub changes: Vec<Change>,
 }
 
-/// Decides and says so.
+/// Plans and tells the decision.
 ///
 /// # Errors
-/// Inputs that cannot be read; a store that cannot, unless `on-error` is `retrain`.
+/// - The inputs cannot be read.
+/// - The store cannot be read, and `on-error` is `fail`.
+/// - The store cannot be read again after a promotion.
+/// - The pointer or the manifest of these inputs is damaged.
 pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     let planned = observe(ctx).await?;
     let outcome = planned.outcome(ctx);
@@ -38,10 +43,10 @@ pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     Ok((planned, outcome))
 }
 
-/// Refuses that a training is needed where `fail-on-miss` holds.
+/// Refuses an outcome that needs a training if `fail-on-miss` is `true`.
 ///
 /// # Errors
-/// A training that is needed.
+/// The model must be trained, and `fail-on-miss` is `true`.
 pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
     if outcome.ending == Ending::Retrain && ctx.settings.fail_on_miss {
         let why = &outcome.explanation;
@@ -50,17 +55,17 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Observes and decides, without a word.
+/// Plans without telling the decision.
 ///
 /// # Errors
-/// As [`execute`].
+/// Any error of [`execute`].
 pub async fn observe(ctx: &Context) -> Result<Planned> {
     let document = ctx.observe_inputs().await?;
     let measured = Inputs::of(&document);
     let inputs = measured.digests;
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {
         Ok(seen) => seen,
-        // Damage is never an outage: nobody may paper over it by training.
+        // Damage is no outage. A training would hide the damage.
         Err(error) if error.kind() == Kind::Integrity => return Err(error),
         Err(error) if ctx.settings.on_error == OnError::Retrain => {
             ctx.report.warn_of("training anyway, because the store cannot be read", &error);
@@ -97,10 +102,10 @@ async fn look(
     if !matches!(looked_up, Lookup::Absent) {
         return Ok((looked_up, None));
     }
-    // Only a miss needs something to be compared with.
+    // Only a miss needs a baseline, for its explanation.
     match baseline(ctx).await {
         Ok(baseline) => Ok((looked_up, baseline)),
-        // An explanation that is damaged is no reason not to train.
+        // Without its baseline, the plan only explains less.
         Err(error) if error.kind() == Kind::Integrity => {
             ctx.report.warn_of("cannot compare the inputs with the last model", &error);
             Ok((looked_up, None))
@@ -116,12 +121,12 @@ async fn baseline(ctx: &Context) -> Result<Option<(Pointer, InputsDocument)>> {
 }
 
 impl Planned {
-    /// Returns whether the store could be looked at.
+    /// Returns whether the plan could read the store.
     pub fn looked(&self) -> bool {
         self.seen != Seen::Unknown
     }
 
-    /// Returns the outcome of a plan alone.
+    /// Returns the outcome of the plan, before any restore or training.
     pub fn outcome(&self, ctx: &Context) -> Outcome {
         let hit = self.decision.hit();
         let why = self.decision.why();
@@ -141,7 +146,7 @@ impl Planned {
         }
     }
 
-    /// Returns what the save must know that completes this plan.
+    /// Returns the facts that the save of this plan needs.
     pub fn handover(&self, ctx: &Context, stored: Stored) -> Handover {
         Handover {
             fingerprint: self.inputs.digests.fingerprint,

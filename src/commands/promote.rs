@@ -1,7 +1,8 @@
-//! Promotion: a push to the default branch takes over the model that the pull request merged there
-//! has trained, where GitHub's API proves that it did.
+//! Promotion: a push to the default branch takes over the model that the merged pull request
+//! trained.
 //!
-//! Whatever stands in the way is told and leads to a training, never to a failure.
+//! GitHub's API must confirm each fact of the proof. Otherwise this module reports the reason, and
+//! the plan asks for a training. A failed promotion never fails the plan.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +22,15 @@ use crate::transfer::presence::{self, Gaps};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
-/// What was proven, and by which artifact.
+/// The proven pointer and its evidence.
 struct Proof {
     pointer: Pointer,
     stored: Digest,
     artifact_id: u64,
 }
 
-/// Promotes where the user wants it and the run may; returns whether there is a trusted pointer
-/// now.
+/// Promotes the pull request's model if the user enabled promotion and this run may promote.
+/// Returns whether the store now has a trusted pointer.
 pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     let Some(run) = &ctx.run else { return false };
     if !ctx.settings.promote || !is_due(run, &ctx.access, &ctx.policy) {
@@ -55,11 +56,11 @@ pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     }
 }
 
-/// Why nothing is promoted.
+/// The reason why nothing is promoted.
 enum Unproven {
-    /// Something that speaks against it.
+    /// A fact speaks against the promotion.
     Fact(String),
-    /// Whether anything does could not be found out.
+    /// A failure hides the facts.
     Failed(Error),
 }
 
@@ -112,7 +113,7 @@ async fn promote(ctx: &Context, run: &RunContext, document: &InputsDocument) -> 
     Err(why.into())
 }
 
-/// Looks for the run that trained.
+/// Looks for the run that trained the model, and for the artifact that proves it.
 async fn proof(
     ctx: &Context,
     rest: &Rest,
@@ -169,7 +170,7 @@ async fn proof(
     Err(why.into())
 }
 
-/// Looks for the artifact in which the run says that it saved the pointer.
+/// Looks for the run's artifact that holds the same pointer as the store.
 async fn saved_by(
     ctx: &Context,
     rest: &Rest,
@@ -188,7 +189,7 @@ async fn saved_by(
         }
         let bytes = match rest.pointer_in(&here.repository, found).await {
             Ok(bytes) => bytes,
-            // The next artifact may be the right one.
+            // Another artifact may hold the pointer.
             Err(error) => {
                 why = error.to_string();
                 continue;
@@ -205,17 +206,17 @@ async fn saved_by(
     Err(why.into())
 }
 
-/// Compares workflow files with those of the merge.
+/// Compares workflow files at the commit of a run with the same files at the merge commit.
 struct Comparison<'a> {
     rest: &'a Rest,
     here: &'a Here,
-    /// Whether a file is the same. Most runs of a commit share their files, so each is asked for
-    /// once.
+    /// Whether a file is the same in both commits. Most runs of a commit share their files, so this
+    /// map saves requests.
     known: BTreeMap<Followed, bool>,
 }
 
 impl Comparison<'_> {
-    /// Returns the first of the files that the merge left different.
+    /// Returns the first file that differs from the merge commit.
     async fn changed(&mut self, files: Vec<Followed>) -> Result<Option<Followed>> {
         for followed in files {
             let same = match self.known.get(&followed) {
@@ -238,7 +239,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Writes the trusted pointer; whoever was first is as good.
+/// Writes the trusted pointer. If another run was faster, returns the pointer of that run.
 async fn take_over(
     ctx: &Context,
     run: &RunContext,
@@ -274,7 +275,7 @@ async fn take_over(
         schema: schema_for(pointer.forced.as_ref(), Some(&promotion)),
         scope: Scope::Trusted,
         generation: 1,
-        // What can be known here is not taken from there.
+        // This run computes these values itself, because the pull request's pointer is foreign.
         inputs: ctx.catalog.keep_inputs(document).await?,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),

@@ -1,4 +1,4 @@
-//! `resolve`: which model is meant, without fetching it.
+//! `resolve`: finds the model that the user means, without fetching it.
 
 use super::Context;
 use super::claim::{self, Claim};
@@ -9,30 +9,30 @@ use crate::outcome::{Ending, Inputs, Outcome, describe};
 use crate::settings::Target;
 use crate::transfer::presence::Gaps;
 
-/// A model that was found, or why none was.
+/// The result of a search for a model.
 #[derive(Clone, Debug)]
 pub enum Resolution {
-    /// A manifest that the store's own pointer names.
+    /// The store's own pointer names the model's manifest.
     Found {
-        /// The pointer.
+        /// The pointer to the model.
         pointer: Box<Pointer>,
-        /// What else is known.
+        /// The facts that the search found on its way.
         known: Known,
     },
-    /// There is none.
+    /// There is no model.
     Missing(Missing),
 }
 
-/// What is known of the model that is meant, whether it is there or not.
+/// Facts about the model that the user means, even if there is no such model.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// Its fingerprint.
+    /// The model's fingerprint; `None` if the search found no fingerprint.
     pub fingerprint: Option<Fingerprint>,
-    /// The inputs, where they were read to find it.
+    /// The inputs of the training; `None` if the search did not read them.
     pub inputs: Option<Inputs>,
 }
 
-/// Why there is no model.
+/// The reason why there is no model.
 #[derive(Clone, Debug)]
 pub struct Missing {
     known: Known,
@@ -40,7 +40,7 @@ pub struct Missing {
 }
 
 impl Known {
-    /// Returns that objects of the model cannot be used.
+    /// Returns the reason for a model with missing or damaged objects.
     pub fn incomplete(self, gaps: &Gaps) -> Missing {
         let count = gaps.absent + gaps.wrong;
         let why = format!("the stored model is incomplete; missing or damaged objects: {count}");
@@ -55,10 +55,12 @@ impl Known {
     }
 }
 
-/// Resolves and tells.
+/// Resolves the model and tells the outcome.
 ///
 /// # Errors
-/// As [`find`]; a missing model where `fail-on-miss` holds.
+/// - Any error of [`find`].
+/// - The store cannot be read, or the manifest is damaged.
+/// - There is no complete model, and `fail-on-miss` is `true`.
 pub async fn execute(ctx: &Context) -> Result<Outcome> {
     let (pointer, known) = match find(ctx).await? {
         Resolution::Found { pointer, known } => (pointer, known),
@@ -80,10 +82,10 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Ends a command that found no model: an error, or an outcome that says so.
+/// Ends a command that found no model, with an error or with an outcome.
 ///
 /// # Errors
-/// Where `fail-on-miss` holds.
+/// `fail-on-miss` is `true`.
 pub fn missing(ctx: &Context, missing: Missing) -> Result<Outcome> {
     let Missing { known, why } = missing;
     let outcome = Outcome {
@@ -107,10 +109,13 @@ pub fn missing(ctx: &Context, missing: Missing) -> Result<Outcome> {
     })
 }
 
-/// Finds the model that is meant.
+/// Finds the model that the settings name.
 ///
 /// # Errors
-/// A pointer that the store does not confirm; a run that is not trusted; a store or API that fails.
+/// - The inputs cannot be read.
+/// - The store does not confirm the pointer.
+/// - The run behind the pointer is not trusted.
+/// - The store or GitHub's API fails.
 pub async fn find(ctx: &Context) -> Result<Resolution> {
     let mut known = Known { fingerprint: None, inputs: None };
     let claim = match &ctx.settings.target {
@@ -124,8 +129,8 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
             return stored(ctx, known).await;
         }
         Target::Latest { .. } => {
-            // An empty `fingerprint` may be an output that was lost, so what is taken instead is
-            // said.
+            // An empty `fingerprint` may be an output that got lost. So the log says which model
+            // takes its place.
             ctx.report.info(&format!(
                 "{}: no fingerprint and no paths are given, so this step uses the latest model of \
                  {}",
@@ -150,7 +155,7 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
     }
 }
 
-/// Looks for the model of the fingerprint that is known, if it is.
+/// Looks for the model of the known fingerprint. Without a fingerprint, there is no model.
 async fn stored(ctx: &Context, known: Known) -> Result<Resolution> {
     let Some(fingerprint) = known.fingerprint else {
         return Ok(known.no_model(format!("{} has no model yet", ref_names(ctx))));

@@ -1,4 +1,4 @@
-//! `restore`: put a stored model in place.
+//! `restore`: puts a stored model in place.
 
 use super::Context;
 use super::resolve::{self, Resolution};
@@ -8,23 +8,26 @@ use crate::format::Pointer;
 use crate::outcome::{Ending, Outcome};
 use crate::transfer::download::{self, Restored};
 
-/// Restores the model that is meant; see [`resolve::find`].
+/// Restores the model that [`resolve::find`] finds.
 ///
 /// # Errors
-/// No such model where `fail-on-miss` holds; damage; a store or file system that fails.
+/// - Any error of [`resolve::find`].
+/// - There is no complete model, and `fail-on-miss` is `true`.
+/// - Stored bytes are damaged.
+/// - The store or the file system fails.
 pub async fn execute(ctx: &Context) -> Result<Outcome> {
     let (pointer, known) = match resolve::find(ctx).await? {
         Resolution::Found { pointer, known } => (pointer, known),
         Resolution::Missing(missing) => return resolve::missing(ctx, missing),
     };
     let gaps = ctx.catalog.gaps(&pointer).await?;
-    // What is there but wrong is found out, and named, by fetching it.
+    // With a damaged object, the restore continues: the download names the object in its error.
     if gaps.absent > 0 && gaps.wrong == 0 {
         return resolve::missing(ctx, known.incomplete(&gaps));
     }
     let restored = apply(ctx, &pointer).await?;
     if known.inputs.is_some() {
-        // The model of the files that are checked out is the one that this ref uses now.
+        // This is the model of the checked-out inputs, so the ref uses it now.
         ctx.move_head(&pointer).await;
     }
     let outcome = Outcome {
@@ -40,10 +43,12 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Fetches and puts in place the model that the pointer names.
+/// Fetches the model that the pointer names, and puts it in place. After an error, the old files
+/// are as before.
 ///
 /// # Errors
-/// Damage, or a store or file system that fails; the old files stay in every case.
+/// - Stored bytes are missing or damaged.
+/// - The store or the file system fails.
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
     let manifest = ctx.catalog.manifest(pointer).await?;
     download::restore(&ctx.store, manifest, &ctx.settings.destination, &ctx.progress).await

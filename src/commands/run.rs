@@ -1,4 +1,4 @@
-//! `run`: plan, then train or restore, then save.
+//! `run`: plans, then trains or restores, then saves.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -15,10 +15,11 @@ use super::{Context, begin, save};
 use crate::error::{Error, Kind, Result, describe_io};
 use crate::outcome::{Ending, Outcome};
 
-/// Runs the whole job; `quiet_stdout` sends what the training prints to standard error.
+/// Runs the whole job. `quiet_stdout` sends the training's standard output to standard error.
 ///
 /// # Errors
-/// As plan, restore and save; a training that fails keeps its exit code, and saves nothing.
+/// - Any error of plan, restore or save.
+/// - The training fails. The error has its exit code, and nothing is saved.
 pub async fn execute(
     ctx: &Context,
     training: &[OsString],
@@ -64,8 +65,8 @@ async fn train(
     if quiet_stdout {
         command.stdout(Stdio::from(io::stderr()));
     }
-    // A terminal sends Ctrl-C to the training itself. Elsewhere it gets a group of its own, so that
-    // a signal can be passed on to all that it has started.
+    // A terminal sends Ctrl-C to the training itself. Elsewhere the training leads a process group,
+    // so that a signal reaches every process that it started.
     let has_terminal = io::stdin().is_terminal();
     if !has_terminal {
         command.process_group(0);
@@ -82,7 +83,7 @@ async fn train(
         number = stop.wait() => {
             pass_on(group, Signal::from_named_raw(number), has_terminal);
             let _ = tokio::time::timeout(GRACE, child.wait()).await;
-            // Whoever is left of it has had its time; the training itself goes when it is dropped.
+            // The group has had its time. On a terminal, `kill_on_drop` ends the training itself.
             if !has_terminal {
                 pass_on(group, Some(Signal::KILL), has_terminal);
             }
@@ -107,10 +108,11 @@ async fn train(
     Err(Error::new(Kind::Exit(code), format!("the training `{shown}` {how}; nothing was saved")))
 }
 
-/// Sends a signal to the training and, without a terminal, to everything that it started.
+/// Sends a signal to the training. Without a terminal, every process of its group gets the signal.
 fn pass_on(process: Option<Pid>, signal: Option<Signal>, has_terminal: bool) {
     let (Some(process), Some(signal)) = (process, signal) else { return };
-    // A training that has just ended needs no signal.
+    // A training that has just ended needs no signal, so an error does not matter. A terminal has
+    // sent SIGINT already.
     let _ = match has_terminal {
         true if signal == Signal::INT => Ok(()),
         true => kill_process(process, signal),

@@ -1,7 +1,7 @@
-//! `save`: keep the model that was trained.
+//! `save`: keeps the model that the training wrote.
 //!
-//! Order matters: blobs, manifest and inputs document first, the pointer last. Before the pointer
-//! nothing is visible, after it everything is there.
+//! The order matters: blobs, manifest and inputs document first, the pointer last. Before the
+//! pointer, readers see nothing. After the pointer, every object is there.
 
 mod commit;
 mod drift;
@@ -23,11 +23,15 @@ use crate::transfer::tree::{self, Tree};
 use crate::transfer::upload;
 use crate::workflow::RunContext;
 
-/// Saves; without a handover the inputs of this moment are those that were trained from, unless
-/// `fingerprint` says otherwise.
+/// Saves the model.
+///
+/// Without a handover, the save takes the current inputs for the inputs of the training. The input
+/// `fingerprint` can name the expected inputs.
 ///
 /// # Errors
-/// Inputs that changed since the plan; a model that cannot be read; a store that cannot be written.
+/// - The inputs differ from the inputs of the plan, or from `fingerprint`.
+/// - The model cannot be read.
+/// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
     let began = handover.as_ref().and_then(|it| it.began);
     let took = began.map(|began| Timestamp::now().duration_since(began));
@@ -48,8 +52,8 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
         ctx.report.tell(&outcome);
         return Ok(outcome);
     }
-    // Looked at even where the plan knows it: a store that cannot be used must show before
-    // gigabytes were sent to it.
+    // The save reads the pointer even if the handover names it. A store that cannot be used must
+    // show before the upload of gigabytes.
     let present = ctx.catalog.pointer(&ctx.access.own, &inputs.digests.fingerprint).await?;
     let base = match handover.as_ref().map_or(&Seen::Unknown, |it| &it.seen) {
         Seen::Unknown => present.map(|(pointer, _)| pointer.nonce),
@@ -98,7 +102,7 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     Ok(outcome)
 }
 
-/// Lists the model's files.
+/// Lists the model's files. Warns if every file is older than the training.
 async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {
     let (workspace, model_path) = (ctx.settings.workspace.clone(), ctx.settings.model_path.clone());
     let tree = tokio::task::spawn_blocking(move || tree::scan(&workspace, &model_path))
@@ -121,7 +125,7 @@ async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {
     Ok(tree)
 }
 
-/// Stores manifest and inputs, and drafts the pointer that names them.
+/// Stores manifest and inputs, and drafts the pointer to them.
 async fn keep(
     ctx: &Context,
     manifest: &Manifest,
@@ -158,11 +162,11 @@ async fn keep(
     })
 }
 
-/// Puts a copy of the pointer into the run's artifacts. The store has the truth already, so a
-/// failure is told and nothing else.
+/// Puts a copy of the pointer into the run's artifacts. A failure is only a warning, because the
+/// store has the pointer already.
 ///
-/// A pointer that another run wrote gets a name of its own: a promotion counts only what a run has
-/// saved itself.
+/// The artifact's name shows whether another run wrote the pointer. A promotion counts only
+/// pointers that a run saved itself.
 async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Uploaded> {
     let run = ctx.run.as_ref()?;
     let service = match &ctx.results {

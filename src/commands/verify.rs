@@ -1,4 +1,4 @@
-//! `verify`: read a stored model and compare every byte with its digests.
+//! `verify`: reads a stored model and compares every byte with its digests.
 
 use super::Context;
 use super::resolve::{self, Resolution};
@@ -6,10 +6,13 @@ use crate::error::{Error, Result};
 use crate::outcome::{Ending, Outcome};
 use crate::transfer::download;
 
-/// Verifies the model of the given fingerprint, of the inputs, or the one that the ref used last.
+/// Verifies the model that [`resolve::find`] finds.
 ///
 /// # Errors
-/// Damage, named object by object; no such model; a store that fails.
+/// - Any error of [`resolve::find`].
+/// - There is no model, and `fail-on-miss` is `true`.
+/// - Objects are damaged. The message names each object.
+/// - The store fails.
 pub async fn execute(ctx: &Context) -> Result<Outcome> {
     let (pointer, known) = match resolve::find(ctx).await? {
         Resolution::Found { pointer, known } => (pointer, known),

@@ -1,4 +1,4 @@
-//! What changed between two sets of inputs.
+//! The differences between two sets of inputs.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,35 +6,35 @@ use serde::Serialize;
 
 use crate::format::{InputEntry, InputsDocument};
 
-/// One difference.
+/// One difference between two inputs documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// What happened.
+    /// Whether the input was modified, added, removed or renamed.
     pub kind: ChangeKind,
-    /// Where it counts.
+    /// The set that holds the input. Each set has its own digest in the fingerprint.
     pub set: InputSet,
-    /// The file now (or then, where it was removed), or the name of the extra key.
+    /// The path of the file, or the name of the extra key. A renamed file has its new path here.
     pub path: String,
-    /// Where a renamed file was.
+    /// The earlier path of a renamed file; `None` for any other change.
     pub old_path: Option<String>,
 }
 
-/// What happened to an input.
+/// The kind of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// Same path, other content.
+    /// The path stayed, the content changed.
     Modified,
-    /// A new path.
+    /// The path is new.
     Added,
-    /// A path that is gone.
+    /// The path is gone.
     Removed,
-    /// The same content under another path.
+    /// The content moved to another path.
     Renamed,
 }
 
 impl ChangeKind {
-    /// Returns the word for it.
+    /// Returns the word that messages and outputs use.
     pub fn word(self) -> &'static str {
         match self {
             Self::Modified => "modified",
@@ -45,20 +45,20 @@ impl ChangeKind {
     }
 }
 
-/// Which inputs.
+/// The three sets of inputs, named after the action's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputSet {
-    /// `data-paths`
+    /// The files of `data-paths`.
     Data,
-    /// `training-paths`
+    /// The files of `training-paths`.
     Training,
-    /// `extra-key`
+    /// The lines of `extra-key`.
     Extra,
 }
 
 impl InputSet {
-    /// Returns the word for it.
+    /// Returns the word that messages and outputs use.
     pub fn word(self) -> &'static str {
         match self {
             Self::Data => "data",
@@ -68,7 +68,7 @@ impl InputSet {
     }
 }
 
-/// Returns the differences, by set, kind and path.
+/// Returns the differences, sorted by set, kind and path.
 pub fn between(old: &InputsDocument, new: &InputsDocument) -> Vec<Change> {
     let mut changes = files(InputSet::Data, &old.data, &new.data);
     changes.extend(files(InputSet::Training, &old.training, &new.training));
@@ -101,7 +101,8 @@ fn files(set: InputSet, old: &[InputEntry], new: &[InputEntry]) -> Vec<Change> {
     let after: BTreeMap<&str, &InputEntry> =
         new.iter().map(|entry| (entry.path.as_str(), entry)).collect();
     let mut changes = Vec::new();
-    // Where content vanished under one path and appeared under another, the file was renamed.
+    // If the same content vanished under one path and appeared under another, report a renamed
+    // file.
     let mut gone: HashMap<_, Vec<&str>> = HashMap::new();
     for entry in old.iter().rev().filter(|entry| !after.contains_key(entry.path.as_str())) {
         gone.entry((entry.digest, entry.size)).or_default().push(&entry.path);
@@ -116,7 +117,7 @@ fn files(set: InputSet, old: &[InputEntry], new: &[InputEntry]) -> Vec<Change> {
         match before.get(entry.path.as_str()) {
             Some(before) if (before.digest, before.size) == (entry.digest, entry.size) => {}
             Some(_) => changes.push(change(ChangeKind::Modified, None)),
-            // Empty files are all alike.
+            // All empty files have the same content, so equal content does not show a rename.
             None if entry.size == 0 => changes.push(change(ChangeKind::Added, None)),
             None => match gone.get_mut(&(entry.digest, entry.size)).and_then(Vec::pop) {
                 Some(old_path) => changes.push(change(ChangeKind::Renamed, Some(old_path))),

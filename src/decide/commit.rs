@@ -1,4 +1,4 @@
-//! What a save does to the pointer.
+//! Whether a save creates, replaces or adopts the pointer of its fingerprint.
 
 use jiff::Timestamp;
 
@@ -6,36 +6,37 @@ use super::verdict::{Policy, expired};
 use crate::format::pointer::{MAX_PREVIOUS, Previous};
 use crate::format::{ManifestId, Pointer};
 
-/// The pointer that is in the way of a new one.
+/// The pointer that the store has already under the same fingerprint.
 #[derive(Clone, Copy, Debug)]
 pub struct Existing<'a> {
-    /// What it says.
+    /// The stored pointer.
     pub pointer: &'a Pointer,
     /// Whether its manifest and all its blobs are in the store.
     pub complete: bool,
-    /// Whether it was there before this training began; otherwise another run was faster.
+    /// Whether the plan found this pointer, or without a plan the start of the save. Otherwise
+    /// another run wrote it meanwhile.
     pub is_base: bool,
-    /// Whether its model could not be put in place in this job.
+    /// Whether this job tried to restore its model and failed.
     pub unusable: bool,
 }
 
-/// What to do.
+/// The write that a save must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// Write the first pointer of this fingerprint, if there is still none.
+    /// Create the pointer, on the condition that there is still none.
     Create,
-    /// Replace the one that was found, if it is still the same.
+    /// Replace the stored pointer, on the condition that it did not change.
     Replace {
-        /// Its successor's generation.
+        /// The generation of the new pointer.
         generation: u64,
-        /// Its successor's history, newest first.
+        /// The earlier generations, newest first, at most [`MAX_PREVIOUS`].
         previous: Vec<Previous>,
     },
-    /// Leave the one that was found: it is as good, and it was first.
+    /// Write nothing and use the stored pointer: its model is as good, and its run was first.
     Adopt,
 }
 
-/// Decides what happens to the pointer of a fingerprint that was trained again.
+/// Decides whether a save after a training creates, replaces or adopts the pointer.
 pub fn commit(
     existing: Option<Existing<'_>>,
     manifest: &ManifestId,
@@ -101,8 +102,8 @@ mod tests {
                 assert_eq!(previous.len(), pointer.previous.len() + 1);
             }
         }
-        // What could not be put in place is replaced, unless somebody else has replaced it
-        // meanwhile.
+        // A save replaces a model that its job could not restore, unless another run replaced it
+        // first.
         for (is_base, adopts) in [(true, false), (false, true)] {
             let existing = Existing { pointer: &pointer, complete: true, is_base, unusable: true };
             assert_eq!(commit(Some(existing), &other, &always, now) == Commit::Adopt, adopts);

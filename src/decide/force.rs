@@ -1,20 +1,24 @@
-//! Whether a run was told to train, by whom, and how.
+//! Whether the user forces a training, and how.
 
 use crate::format::pointer::{ForceSource, Forced};
 use crate::workflow::RunContext;
 
-/// What may force a training; nothing but the input does unless the user names it.
+/// The triggers of a forced training. Message and label count only if the user names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForceRules {
-    /// The input `force-retrain`.
+    /// The value of the input `force-retrain`.
     pub input: bool,
-    /// Text in the commit's message that forces, such as `[retrain]`.
+    /// The text of `force-retrain-message`, such as `[retrain]`. It forces if the commit's message
+    /// contains it.
     pub message: Option<String>,
-    /// A label of the pull request that forces.
+    /// The text of `force-retrain-label`. It forces if the pull request has this label.
     pub label: Option<String>,
 }
 
-/// Decides; `message` is that of the commit that caused the run, where the event has one.
+/// Returns who forces the training, and how; `None` if nobody does.
+///
+/// `message` is the message of the commit that caused the run, if known. Of several triggers, the
+/// input counts first, then the message, then the label.
 pub fn forced(
     rules: &ForceRules,
     run: Option<&RunContext>,
@@ -33,7 +37,7 @@ pub fn forced(
     }
     let labels =
         run.and_then(|run| run.pull_request.as_ref()).map_or(&[][..], |request| &request.labels);
-    // GitHub does not tell labels apart by case.
+    // GitHub ignores case in the names of labels.
     let label = rules
         .label
         .as_ref()

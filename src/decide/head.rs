@@ -2,8 +2,9 @@
 
 use crate::format::{Head, Pointer};
 
-/// Returns whether the head must be written: never by a run older than the one that moved it
-/// last, and not where it would say the same again.
+/// Returns whether the run must write the head.
+///
+/// A run never replaces the head of a later run. It does not repeat a head that it wrote itself.
 pub fn must_move(current: Option<&Head>, pointer: &Pointer, run_id: u64) -> bool {
     let Some(head) = current else { return true };
     let same = head.fingerprint == pointer.fingerprint

@@ -1,8 +1,8 @@
 //! Whether the default branch may take over the model that a merged pull request trained.
 //!
-//! What the store says of a pull request proves nothing: everybody who can push to its branch can
-//! write there. So the proof is what GitHub's API says of the merge, of the run that trained and of
-//! the workflow that the run followed; docs/threat-model.md argues why each question is needed.
+//! The store's word about a pull request proves nothing: everybody who can push to its branch can
+//! write its scope. So GitHub's API must confirm the merge, the run that trained, and the workflow
+//! of that run. docs/threat-model.md says why each question is needed.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,46 +12,52 @@ use crate::format::{Fingerprint, ModelName, Namespace, Pointer, Scope};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
-/// How far the clocks of two machines may differ.
+/// The largest accepted difference between the clocks of two machines.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
-/// The run that may take over.
+/// The run that wants to take over the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Here {
-    /// The repository's number; 0 where it is not known.
+    /// The repository's number; 0 if the runner does not say it.
     pub repository_id: u64,
-    /// `owner/repo`.
+    /// The repository, `owner/repo`.
     pub repository: String,
-    /// Its default branch.
+    /// The name of the repository's default branch, such as `main`.
     pub default_branch: String,
-    /// The commit that was pushed to it.
+    /// The commit that was pushed to the default branch.
     pub sha: String,
-    /// The workflow file, which is also the one that must have trained.
+    /// The path of the workflow file that is running. Only a run of the same file counts as a
+    /// proof.
     pub workflow: String,
 }
 
-/// A file of the repository that a run followed.
+/// A workflow file of this repository that a run followed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Followed {
-    /// Its path.
+    /// The path from the root of the repository.
     pub file: String,
-    /// The commit that it was taken from.
+    /// The commit whose version of the file counts. For the run's own workflow it is the head
+    /// commit.
     pub sha: String,
 }
 
-/// The model that is looked for.
+/// The model that the default branch needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Whose model.
+    /// The namespace of the model.
     pub namespace: &'a Namespace,
-    /// Which model.
+    /// The name of the model.
     pub model: &'a ModelName,
-    /// From which inputs.
+    /// The fingerprint of the inputs that are checked out.
     pub fingerprint: &'a Fingerprint,
 }
 
-/// Returns whether the run may take over anything: a push to the default branch that may write, and
-/// is not to train anyway.
+/// Returns whether the run may try to promote a model.
+///
+/// All of these must hold:
+/// - The run is a push to the default branch.
+/// - The run may write trusted pointers.
+/// - Nothing forces a training.
 pub fn is_due(run: &RunContext, access: &Access, policy: &Policy) -> bool {
     let default = run.default_branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
     run.event == "push"
@@ -61,11 +67,11 @@ pub fn is_due(run: &RunContext, access: &Access, policy: &Policy) -> bool {
         && policy.force.is_none()
 }
 
-/// Checks that the pull request was merged by this very commit, and came from the repository
-/// itself.
+/// Checks that exactly this commit merged the pull request, and that its branch is in this
+/// repository.
 ///
 /// # Errors
-/// The first fact that says no, as a sentence without a full stop.
+/// Returns the first fact against the promotion, as a sentence without a full stop.
 pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
     if !pull.is_merged {
         return Err("it is not merged".to_owned());
@@ -94,24 +100,23 @@ pub fn merged_here(pull: &PullFacts, here: &Here) -> Result<(), String> {
     Ok(())
 }
 
-/// What else could have caused the runs of the pull request's branch.
+/// Other possible causes for the runs of the pull request's branch.
 ///
-/// A run of a pull request follows the workflow of a trial merge with the branch it goes to. The
-/// API names a run's commit and branch, but not the pull request that caused it: so there must be
-/// one only, and it must have gone to the default branch all the time.
+/// A pull request's run follows the workflow of a trial merge with the base branch. The API names
+/// the run's commit and branch, but not the pull request that caused the run. So the branch may
+/// have only this pull request, and its base must always have been the default branch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rivals {
-    /// The numbers of all pull requests whose branch has the same name, open and closed.
+    /// The numbers of all pull requests, open and closed, whose branch has the same name.
     pub of_branch: Vec<u64>,
-    /// The names of everything that happened to the pull request.
+    /// The names of all issue events of the pull request, as GitHub's API spells them.
     pub events: Vec<String>,
 }
 
-/// Checks that nothing but this pull request, into the default branch, caused the runs of its
-/// branch.
+/// Checks that only this pull request, into the default branch, can have caused the branch's runs.
 ///
 /// # Errors
-/// The first fact that says no, as a sentence without a full stop.
+/// Returns the first fact against the promotion, as a sentence without a full stop.
 pub fn without_rivals(rivals: &Rivals, pull: &PullFacts) -> Result<(), String> {
     if !rivals.of_branch.contains(&pull.number) {
         return Err(format!(
@@ -133,10 +138,10 @@ pub fn without_rivals(rivals: &Rivals, pull: &PullFacts) -> Result<(), String> {
     }
 }
 
-/// Checks that the run trained the commit that was merged, by the workflow that is running here.
+/// Checks that the run trained the merged commit successfully, with the workflow that runs here.
 ///
 /// # Errors
-/// The first fact that says no, as a sentence without a full stop.
+/// Returns the first fact against the promotion, as a sentence without a full stop.
 pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result<(), String> {
     let facts = &run.facts;
     if facts.repository_id != Some(here.repository_id)
@@ -162,11 +167,12 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     Ok(())
 }
 
-/// Returns the files of the repository that made the run what it was; each must be the same in the
-/// commit that merged the pull request.
+/// Returns the workflow files of this repository that the run followed.
+///
+/// The caller must check that each file is the same in the merge.
 ///
 /// # Errors
-/// A called workflow of which it is not clear which file it is, as a sentence without a full stop.
+/// Returns a sentence without a full stop if GitHub does not clearly name a called workflow.
 pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, String> {
     let called = run.called.as_ref().ok_or("GitHub does not say which workflows it calls")?;
     let own = format!("{}/", here.repository);
@@ -174,11 +180,11 @@ pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, S
     for Called { path, sha } in called {
         let path = path.as_deref().unwrap_or_default();
         let unclear = || format!("`{path}` does not clearly name a file");
-        // Whatever does not name its repository may lie in this one.
+        // A path without a repository may mean a file of this repository.
         if path.split('/').nth(2) != Some(".github") {
             return Err(unclear());
         }
-        // GitHub does not tell names of repositories apart by case.
+        // GitHub ignores case in the names of repositories.
         if path.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own)) {
             let file = workflow_file(path).ok_or_else(unclear)?[own.len()..].to_owned();
             let sha = sha.clone().filter(|sha| !sha.is_empty()).ok_or_else(unclear)?;
@@ -190,8 +196,9 @@ pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, S
     Ok(files)
 }
 
-/// Returns the file of `path` or `path@ref`; `None` where both could be meant. Anybody can name a
-/// workflow `train.yml@other.yml`, and a branch `other.yml`.
+/// Returns the file of `path` or `path@ref`; `None` if the text could name two files.
+///
+/// Anybody can name a workflow `train.yml@other.yml`, or a branch `other.yml`.
 fn workflow_file(path: &str) -> Option<&str> {
     let ends = path.match_indices('@').map(|(end, _)| end).chain([path.len()]);
     let mut files = ends
@@ -201,11 +208,15 @@ fn workflow_file(path: &str) -> Option<&str> {
     if files.next().is_none() { Some(file) } else { None }
 }
 
-/// Returns the pull request's pointer if the run's artifact holds the very same bytes, the run
-/// itself wrote them, and they are about the wanted model.
+/// Returns the pull request's pointer if the run's artifact proves it.
+///
+/// All of these must hold:
+/// - The artifact and the store hold the same bytes.
+/// - The pointer names the wanted model and inputs.
+/// - The pointer names this run as its producer.
 ///
 /// # Errors
-/// The first fact that says no, as a sentence without a full stop.
+/// Returns the first fact against the promotion, as a sentence without a full stop.
 pub fn same_pointer(
     stored: &[u8],
     artifact: &[u8],

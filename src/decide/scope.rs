@@ -1,24 +1,24 @@
-//! Who this run is, as far as trust goes: the scope it writes and the scopes it reads.
+//! How far this run is trusted: the scope that it writes, and the scopes that it reads.
 
 use crate::format::Scope;
 use crate::workflow::{CacheMode, RunContext, short_ref};
 
-/// Events that run code which somebody with write access put there, on purpose.
+/// Events whose code somebody with write access put into the repository on purpose.
 pub(super) const TRUSTED_EVENTS: &[&str] =
     &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
 
-/// What a run may do with pointers.
+/// The rights of a run over pointers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Where this run's pointers go, and where it looks first.
+    /// The scope of this run's pointers; `reads` and `read_only` say whether the run may use it.
     pub own: Scope,
-    /// Where it looks, in order; empty where it may not look at all.
+    /// The scopes in which the run looks for a model, in order. Empty if the run may not read.
     pub reads: Vec<Scope>,
-    /// Why it may not write; `None` where it may.
+    /// The reason why the run may not write, as a sentence; `None` if it may.
     pub read_only: Option<String>,
 }
 
-/// Decides what the run may do; outside of GitHub Actions everything is trusted.
+/// Decides the rights of a run. Outside of GitHub Actions everything is trusted.
 pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
     let Some(run) = run else {
         return Access { own: Scope::Trusted, reads: vec![Scope::Trusted], read_only: None };
@@ -39,7 +39,7 @@ pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
     Access { own, reads, read_only }
 }
 
-/// Narrows the access to what a run may do with another repository's models: read the trusted ones.
+/// Narrows the rights for another repository's models: the run may only read the trusted models.
 pub fn foreign(own: Access) -> Access {
     let reads = if own.reads.is_empty() { Vec::new() } else { vec![Scope::Trusted] };
     Access {
@@ -49,8 +49,11 @@ pub fn foreign(own: Access) -> Access {
     }
 }
 
-/// Returns what a person should know of a run that may be one of the default branch, where nobody
-/// says which that is: its models go where no deployment looks, and nothing fails.
+/// Returns a warning for a run that may be on the default branch although the event does not name
+/// it.
+///
+/// Such a run's models are not trusted, so no deployment finds them. Without the warning, nothing
+/// would show that.
 pub fn doubt(run: &RunContext, access: &Access) -> Option<String> {
     let may_be = ["push", "workflow_dispatch"].contains(&run.event.as_str())
         && run.git_ref.starts_with("refs/heads/");
@@ -85,14 +88,16 @@ fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
     };
     let is_default = match &run.default_branch {
         Some(branch) => git_ref == format!("refs/heads/{branch}"),
-        // Schedules run on the default branch alone, and their payload need not name it.
+        // A schedule runs on the default branch only, and its payload need not name that branch.
         None => run.event == "schedule" && git_ref.starts_with("refs/heads/"),
     };
     is_default || is_named(git_ref, trusted_refs)
 }
 
-/// Returns whether the input `trusted-refs` names the full ref: a branch by its name or any ref in
-/// full, with `*` at the end for anything.
+/// Returns whether the input `trusted-refs` contains the full ref.
+///
+/// An entry is the name of a branch, or a ref that begins with `refs/`. A `*` at its end stands for
+/// any text.
 pub(super) fn is_named(git_ref: &str, trusted_refs: &[String]) -> bool {
     trusted_refs.iter().any(|trusted| {
         let trusted = if trusted.starts_with("refs/") {
@@ -107,8 +112,10 @@ pub(super) fn is_named(git_ref: &str, trusted_refs: &[String]) -> bool {
     })
 }
 
-/// Returns why no run of this kind has a scope of its own, if so. It never writes, and reads only
-/// what is trusted: where no honest run writes, whatever is found was put there by somebody else.
+/// Returns why this run never writes; `None` if it may have a scope of its own.
+///
+/// Such a run reads only the trusted scope. No honest run writes its own scope, so somebody planted
+/// any model that is there.
 fn stranger(run: &RunContext, own: &Scope) -> Option<String> {
     let event = run.event.as_str();
     if event == "pull_request" {
@@ -185,7 +192,7 @@ mod tests {
                 (scope, writes),
                 "{run:?}"
             );
-            // Who has no scope of its own to write has none to read.
+            // A run that may not write its own scope must not read that scope either.
             assert!(writes || access.reads == [Scope::Trusted], "{run:?}");
         }
     }
@@ -203,7 +210,7 @@ mod tests {
         for event in ["push", "workflow_dispatch", "repository_dispatch"] {
             assert_eq!(access(Some(&unknown(event)), &[]).own, Scope::Branch("main".into()));
         }
-        // GitHub starts these on the default branch only.
+        // GitHub starts schedules on the default branch only.
         assert_eq!(access(Some(&unknown("schedule")), &[]).own, Scope::Trusted);
     }
 

@@ -1,20 +1,20 @@
-//! Whether an artifact of another run may name a model.
+//! Whether another run's artifact may name a model.
 //!
-//! Artifacts have no branch scope: a fork's run can upload any name, and its branch may be called
-//! `main` too. So every fact about the run must say that it is trusted.
+//! Artifacts have no branch scope. A fork's run can give an artifact any name, and a fork's branch
+//! may be called `main` too. So every fact about the run must show that the run is trusted.
 
 use super::scope::{TRUSTED_EVENTS, is_named};
 use crate::format::Scope;
 use crate::workflow::facts::RunFacts;
 
-/// Decides whether the run's artifacts may be used by a reader who trusts the default branch and
-/// `trusted_refs`, and who reads these scopes: of a branch that it reads anyway it may also name a
-/// run.
+/// Decides whether a reader may use the run's artifacts.
 ///
-/// The API does not tell tags from branches, so only branches count.
+/// The reader trusts the default branch, the branches in `trusted_refs`, and the branches whose
+/// scopes it reads anyway. Entries for tags have no effect, because the API does not tell a tag
+/// from a branch.
 ///
 /// # Errors
-/// The first fact that says no, as a sentence without a full stop.
+/// Returns the first fact against the run, as a sentence without a full stop.
 pub fn usable(
     run: &RunFacts,
     default_branch: &str,
@@ -51,8 +51,9 @@ pub fn usable(
     }
 }
 
-/// Returns where an entry of a merge queue goes; what it trains is trusted as far as that is. Its
-/// own branch has the name `gh-readonly-queue/<base>/pr-<number>-<commit>`.
+/// Returns the target branch of a merge queue entry. The entry is trusted as far as that branch.
+///
+/// GitHub names the entry's own branch `gh-readonly-queue/<base>/pr-<number>-<commit>`.
 fn merged_into(queued: &str) -> Option<&str> {
     let (base, entry) = queued.strip_prefix("gh-readonly-queue/")?.rsplit_once('/')?;
     let (number, sha) = entry.strip_prefix("pr-")?.split_once('-')?;
@@ -115,7 +116,7 @@ mod tests {
                 is_good,
                 "{branch}"
             );
-            // Anybody who may push can give a branch such a name.
+            // Anybody with push access can create a branch with such a name.
             let pushed = RunFacts { event: "push".into(), ..run };
             assert_eq!(
                 usable(&pushed, "main", &named, &[Scope::Trusted]).is_ok(),

@@ -1,4 +1,4 @@
-//! Must the model be trained again?
+//! Whether the model must be trained again.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -7,67 +7,67 @@ use crate::format::inputs::InputDigests;
 use crate::format::pointer::Forced;
 use crate::format::{Pointer, Scope};
 
-/// What the user wants beyond "train when the inputs changed".
+/// The user's reasons to train although the inputs did not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Train whatever is found, and who says so.
+    /// Who forces a training, and how. A forced training ignores any stored model.
     pub force: Option<Forced>,
-    /// Train again when the model is older.
+    /// A model older than this limit is trained again; `None` for no limit.
     pub max_age: Option<SignedDuration>,
 }
 
-/// What was found in the store under the fingerprint.
+/// The answer of the store for a fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// A pointer.
+    /// The store has a pointer, though some of its objects may be missing.
     Found(Box<Found>),
-    /// None in any scope that this run reads.
+    /// No scope that this run reads has a pointer.
     Absent,
-    /// The store could not be looked at. This is never taken for "absent".
+    /// The store could not be read; the text says why. It must never count as `Absent`.
     Failed(String),
 }
 
-/// A pointer that was found.
+/// A stored pointer and the state of its objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The scope it was found in.
+    /// The scope that holds the pointer.
     pub scope: Scope,
-    /// The pointer.
+    /// The pointer, checked against model, scope and fingerprint.
     pub pointer: Pointer,
-    /// How many of its objects are gone.
+    /// The number of missing objects; a missing manifest counts as 1.
     pub absent: usize,
-    /// How many have another length or checksum.
+    /// The number of blobs with a wrong length or checksum.
     pub wrong: usize,
 }
 
-/// The verdict in one word, from a closed list.
+/// The verdict as a word from a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The model is there.
+    /// The store has a complete model of exactly these inputs.
     Hit,
-    /// No model was ever saved from comparable inputs.
+    /// There is no earlier model to compare with, or the pointer of an equal model is gone.
     NoModel,
-    /// Only data differs from the model that the ref used last.
+    /// Of the inputs, only the data differs from the model that the ref used last.
     DataChanged,
-    /// Only training code does.
+    /// Of the inputs, only the training code differs from that model.
     TrainingChanged,
-    /// Only extra keys do.
+    /// Of the inputs, only the extra keys differ from that model.
     ExtraKeyChanged,
-    /// More than one of them does.
+    /// At least two of data, training code and extra keys differ from that model.
     InputsChanged,
-    /// The user asked for it.
+    /// The user forces a training.
     Forced,
     /// The model is older than `max-age`.
     Expired,
-    /// The pointer is there, some bytes are gone.
+    /// The store has the pointer, but some objects of the model are missing or damaged.
     Incomplete,
-    /// The store could not be looked at and `on-error` is `retrain`.
+    /// The store cannot be read, and `on-error` is `retrain`.
     StoreUnavailable,
 }
 
 impl Reason {
-    /// Every reason, for documentation and tests.
+    /// All reasons. A test checks that the documentation of the output `reason` names each of them.
     pub const ALL: &[Self] = &[
         Self::Hit,
         Self::NoModel,
@@ -81,7 +81,7 @@ impl Reason {
         Self::StoreUnavailable,
     ];
 
-    /// Returns the word, as outputs carry it.
+    /// Returns the word of the output `reason`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -98,26 +98,26 @@ impl Reason {
     }
 }
 
-/// Whether a model must be trained.
+/// The verdict: use the stored model, or train.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// No: this one is complete, and of exactly these inputs.
+    /// Use this model: it is complete, and it comes from exactly these inputs.
     Hit(Box<Found>),
-    /// Yes.
+    /// Train a model.
     Train(Why),
 }
 
-/// Why a model must be trained.
+/// The reason for a training.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
-    /// In a word.
+    /// The reason as a word from the closed list.
     pub reason: Reason,
-    /// In a sentence without a full stop.
+    /// The reason as a sentence without a full stop.
     pub explanation: String,
 }
 
 impl Decision {
-    /// Returns the model that needs no training.
+    /// Returns the stored model if it needs no training.
     pub fn hit(&self) -> Option<&Found> {
         match self {
             Self::Hit(found) => Some(found),
@@ -125,7 +125,7 @@ impl Decision {
         }
     }
 
-    /// Returns why, in a word and in a sentence without a full stop.
+    /// Returns the reason for either verdict.
     pub fn why(&self) -> Why {
         match self {
             Self::Hit(found) => Why {
@@ -140,7 +140,9 @@ impl Decision {
     }
 }
 
-/// Decides. `baseline` are the digests of the model that this ref used last, if any.
+/// Decides whether to train.
+///
+/// `baseline` holds the digests of the model that this ref used last; `None` if there is none.
 pub fn decide(
     inputs: &InputDigests,
     lookup: &Lookup,
@@ -181,7 +183,7 @@ pub fn decide(
     }
 }
 
-/// Returns the pointer's age where it is over the limit.
+/// Returns the pointer's age if it exceeds `max-age`, else `None`.
 pub fn expired(pointer: &Pointer, policy: &Policy, now: Timestamp) -> Option<SignedDuration> {
     let age = now.duration_since(pointer.created_at);
     policy.max_age.filter(|limit| age > *limit).map(|_| age)
@@ -203,7 +205,7 @@ fn difference(old: &InputDigests, new: &InputDigests) -> (Reason, &'static str) 
     }
 }
 
-/// Returns a duration as a person says it.
+/// Returns an age in days, hours or minutes: days from 48 hours on, minutes below 2 hours.
 pub fn days(age: SignedDuration) -> String {
     let hours = age.as_hours();
     match hours {

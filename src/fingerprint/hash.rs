@@ -1,4 +1,4 @@
-//! Hashing many files at once, a bounded piece of each at a time.
+//! Hashes many files in parallel, and holds only a buffer of each in memory.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,13 +11,13 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::format::{Hasher, InputEntry};
 use crate::progress::Progress;
 
-/// Read at a time: large enough for few calls, small enough for the processor's cache.
+/// Bytes of one read: enough to need few calls, and few enough for the processor's cache.
 const BUFFER: usize = 128 << 10;
 
-/// Hashes the files in parallel and returns their entries in the order given.
+/// Hashes the files and returns their entries in the given order. Up to 16 threads share the work.
 ///
 /// # Errors
-/// The first file, in that order, that cannot be read.
+/// The error of the first file in this order that cannot be read.
 pub fn entries(
     workspace: &Path,
     files: &[(String, u64)],
@@ -34,7 +34,7 @@ pub fn entries(
                 let Some((path, _)) = files.get(index) else { return done };
                 let result = entry(workspace, path, &mut buffer, progress);
                 if result.is_err() {
-                    // Nobody needs the rest any more.
+                    // The caller returns the error, so no thread need hash another file.
                     next.store(files.len(), Ordering::Relaxed);
                 }
                 done.push((index, result));
@@ -67,7 +67,7 @@ fn entry(
         let count = file.read(&mut buffer[filled..]).on("cannot read", &full)?;
         size += count as u64;
         if count == 0 {
-            // A whole small file is in the buffer, and may be a stand-in.
+            // The buffer holds the whole of a small file, which may be a Git LFS stand-in.
             if let Some((digest, size)) = lfs::parse(&buffer[..filled]) {
                 return Ok(InputEntry { path: path.to_owned(), digest, size });
             }

@@ -1,18 +1,18 @@
-//! Git LFS stand-ins: small text files that name the content they stand for.
+//! Git LFS stand-ins: small text files in place of the content that they name.
 //!
 //! Source: the Git LFS specification, docs/spec.md of git-lfs/git-lfs, "The Pointer".
 
 use crate::format::Digest;
 
-/// A stand-in is shorter than this many bytes.
+/// A stand-in has fewer bytes than this.
 pub const MAX_BYTES: u64 = 1024;
 
 const VERSION_LINE: &str = "version https://git-lfs.github.com/spec/v1";
 
 /// Returns digest and size of the content that a stand-in names; `None` for any other file.
 ///
-/// Stand-ins with extension lines are other files: their `oid` is of the content after the
-/// extension changed it, which is not what a work tree holds.
+/// A stand-in with extension lines counts as an ordinary file. An extension changes the content
+/// before it is stored, so the `oid` does not name the content that the work tree would hold.
 pub fn parse(bytes: &[u8]) -> Option<(Digest, u64)> {
     if bytes.len() as u64 >= MAX_BYTES {
         return None;

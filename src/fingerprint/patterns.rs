@@ -1,13 +1,13 @@
 //! Patterns with the semantics of the runner's `hashFiles`.
 //!
-//! `hashFiles` is npm's `@actions/glob`, which matches with minimatch under the options dot,
-//! nobrace, nocomment, noext and nonegate. docs/formats.md, "Patterns", states the rules in full;
-//! this module follows it on paths relative to the workspace. A character is a UTF-16 code unit.
+//! `hashFiles` is npm's `@actions/glob`. That package matches with minimatch under the options dot,
+//! nobrace, nocomment, noext and nonegate. docs/formats.md, "Patterns", states the rules in full.
+//! This module applies them to paths relative to the workspace. A character is a UTF-16 code unit.
 
 use std::fmt;
 use std::path::Path;
 
-/// The patterns that are applied last unless the user turns them off.
+/// The patterns that follow the user's lines, unless the user turns them off. See docs/formats.md.
 pub const DEFAULT_EXCLUDES: &[&str] = &[
     "!**/.git/**",
     "!**/__pycache__/**",
@@ -19,18 +19,18 @@ pub const DEFAULT_EXCLUDES: &[&str] = &[
     "!**/.ruff_cache/**",
 ];
 
-/// An ordered list of patterns; the last one that matches a path decides.
+/// An ordered list of patterns; the last pattern that matches a path decides.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns(Vec<Pattern>);
 
-/// One line.
+/// A parsed line of a list.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     /// The line as the user wrote it, for messages.
     pub text: String,
-    /// Whether it excludes.
+    /// Whether the pattern excludes: an odd number of leading `!`.
     pub negate: bool,
-    /// Whether it matches directories only (and so everything below them).
+    /// Whether the pattern ends with `/`. It then matches directories, and so all files below them.
     directories_only: bool,
     segments: Vec<Segment>,
 }
@@ -50,19 +50,19 @@ enum Token {
     Unit(u16),
     Any,
     Star,
-    /// Ranges, and whether the class matches what is *not* in them.
+    /// Matches a code unit inside the ranges. With `negate` it matches a code unit outside of them.
     Class {
         negate: bool,
         ranges: Vec<(u16, u16)>,
     },
 }
 
-/// Why a line is no pattern.
+/// A line that is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadPattern {
-    /// The line.
+    /// The line as the user wrote it.
     pub text: String,
-    /// The rule that it breaks.
+    /// The broken rule, for a message.
     pub reason: &'static str,
 }
 
@@ -73,10 +73,10 @@ impl fmt::Display for BadPattern {
 }
 
 impl Patterns {
-    /// Reads one pattern a line; blank lines and lines that start with `#` are skipped.
+    /// Reads one pattern a line, and skips blank lines and lines that start with `#`.
     ///
     /// # Errors
-    /// Every line that is no pattern.
+    /// Returns every line that is not a pattern.
     pub fn parse(text: &str, workspace: &Path) -> Result<Self, Vec<BadPattern>> {
         let mut patterns = Vec::new();
         let mut faults = Vec::new();
@@ -92,7 +92,7 @@ impl Patterns {
         if faults.is_empty() { Ok(Self(patterns)) } else { Err(faults) }
     }
 
-    /// Adds the default excludes after the user's patterns.
+    /// Adds the default excludes after the user's patterns. An empty list stays empty.
     #[must_use]
     pub fn with_default_excludes(mut self) -> Self {
         if !self.0.is_empty() {
@@ -104,12 +104,13 @@ impl Patterns {
         self
     }
 
-    /// Returns whether nothing is selected at all.
+    /// Returns whether the list has an include. Without an include it selects nothing.
     pub fn has_includes(&self) -> bool {
         self.0.iter().any(|pattern| !pattern.negate)
     }
 
-    /// Returns whether the last pattern that takes the file is an include.
+    /// Returns whether the list selects a file. The last pattern that takes the file must be an
+    /// include.
     pub fn selects(&self, path: &[&str]) -> bool {
         self.0
             .iter()
@@ -118,10 +119,10 @@ impl Patterns {
             .is_some_and(|pattern| !pattern.negate)
     }
 
-    /// Returns whether anything below the directory may be selected.
+    /// Returns whether the list may select anything below the directory.
     ///
-    /// An exclude that matches a directory excludes everything below it, so only includes that
-    /// come later can reach inside.
+    /// An exclude that matches a directory excludes everything below it. Only a later include can
+    /// select anything there.
     pub fn may_select_below(&self, directory: &[&str]) -> bool {
         let closed =
             self.0.iter().rposition(|pattern| pattern.negate && pattern.takes_all_below(directory));
@@ -133,7 +134,7 @@ impl Patterns {
     }
 }
 
-/// Which includes have taken a file that was selected; the others select nothing.
+/// Notes which includes take a selected file. The others are idle.
 #[derive(Debug)]
 pub struct Usage<'a> {
     patterns: &'a Patterns,
@@ -141,19 +142,19 @@ pub struct Usage<'a> {
 }
 
 impl<'a> Usage<'a> {
-    /// Begins with nothing used.
+    /// Starts with all includes idle.
     pub fn of(patterns: &'a Patterns) -> Self {
         Self { patterns, used: vec![false; patterns.0.len()] }
     }
 
-    /// Notes a selected file. Every include that takes it counts, not only the one that decides.
+    /// Notes a selected file. Every include that takes the file counts, not only the last.
     pub fn mark(&mut self, path: &[&str]) {
         for (used, pattern) in self.used.iter_mut().zip(&self.patterns.0) {
             *used = *used || (!pattern.negate && pattern.takes(path));
         }
     }
 
-    /// Returns the idle includes, quoted and separated by commas; `None` where there is none.
+    /// Returns the idle includes, quoted and separated by commas; `None` if no include is idle.
     pub fn idle(&self) -> Option<String> {
         let lines = self.patterns.0.iter().zip(&self.used);
         let idle: Vec<String> = lines
@@ -194,7 +195,7 @@ impl Pattern {
                 Segment::Literal(literal) if literal == "." => {
                     return Err("`.` is allowed only at the start");
                 }
-                // Two globstars in a row say no more than one.
+                // Two globstars in a row match the same paths as one globstar.
                 Segment::Globstar if segments.last() == Some(&Segment::Globstar) => {}
                 segment => segments.push(segment),
             }
@@ -202,7 +203,7 @@ impl Pattern {
         Ok(Self { text: line.to_owned(), negate, directories_only, segments })
     }
 
-    /// Returns whether it takes a file: by the file's own path or by a directory above it.
+    /// Returns whether the pattern takes a file, by the file's path or by a directory above it.
     pub fn takes(&self, path: &[&str]) -> bool {
         let longest = if self.directories_only { path.len() } else { path.len() + 1 };
         (0..longest).any(|length| match_segments(&self.segments, &path[..length]))
@@ -217,7 +218,7 @@ impl Pattern {
     }
 }
 
-/// Removes what JavaScript counts as white space from both ends.
+/// Removes JavaScript's white space from both ends, because `hashFiles` trims with JavaScript.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| {
         matches!(c, '\u{9}'..='\u{d}' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}'
@@ -225,7 +226,7 @@ pub fn trim(text: &str) -> &str {
     })
 }
 
-/// Turns an absolute pattern into one relative to the workspace.
+/// Turns the components of an absolute pattern into components relative to the workspace.
 fn strip_workspace<'a>(components: &[&'a str], workspace: &Path) -> Option<Vec<&'a str>> {
     let resolved = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
     [workspace, &resolved].into_iter().find_map(|root| {
@@ -245,7 +246,7 @@ fn strip_workspace<'a>(components: &[&'a str], workspace: &Path) -> Option<Vec<&
     })
 }
 
-/// Matches the whole path; a globstar stands for any number of components, none too.
+/// Matches the whole path. A globstar matches any number of components, including none.
 fn match_segments(segments: &[Segment], path: &[&str]) -> bool {
     match segments.split_first() {
         None => path.is_empty(),
@@ -260,7 +261,7 @@ fn match_segments(segments: &[Segment], path: &[&str]) -> bool {
     }
 }
 
-/// Whether the path could be the beginning of a match.
+/// Returns whether some path that begins with `path` could match.
 fn match_start(segments: &[Segment], path: &[&str]) -> bool {
     match (segments.split_first(), path.split_first()) {
         (_, None) => true,
@@ -291,7 +292,7 @@ impl Segment {
                 '*' if tokens.last() == Some(&Token::Star) => {}
                 '*' => tokens.push(Token::Star),
                 '?' => tokens.push(Token::Any),
-                // Without its end, a bracket stands for itself.
+                // A `[` without a later `]` is an ordinary character.
                 '[' if rest.contains(&u16::from(b']')) => {
                     let members: Vec<u16> =
                         rest.iter().copied().take_while(|unit| char_of(*unit) != ']').collect();
@@ -330,7 +331,8 @@ fn char_of(unit: u16) -> char {
     char::from_u32(u32::from(unit)).unwrap_or('\u{fffd}')
 }
 
-/// Reads what stands between `[` and `]`. Refused is what the runner's engines disagree on.
+/// Reads the text between `[` and `]`. It refuses classes that the runner's two engines read
+/// differently.
 fn parse_class(text: &[u16]) -> Result<Token, &'static str> {
     let (negate, members) = match text.split_first() {
         Some((first, rest)) if matches!(char_of(*first), '!' | '^') => (true, rest),
@@ -368,7 +370,7 @@ fn parse_class(text: &[u16]) -> Result<Token, &'static str> {
     })
 }
 
-/// Matches with at most one point of return, so no pattern takes more than quadratic time.
+/// Matches a component in quadratic time at most, because it only ever goes back to the last `*`.
 fn match_tokens(tokens: &[Token], units: &[u16]) -> bool {
     let (mut token, mut unit) = (0, 0);
     let mut back: Option<(usize, usize)> = None;

@@ -1,4 +1,4 @@
-//! Selecting files: walk the workspace where a pattern can match, and nowhere else.
+//! Selects files. The walk enters only directories in which a pattern can match.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,36 +7,41 @@ use super::Patterns;
 use super::patterns::Usage;
 use crate::error::{Error, IoContext as _, Result};
 
-/// What to do about an include that selects nothing.
+/// The reaction to an include that selects nothing; the input `if-no-files-found`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenEmpty {
-    /// Fail: silently hashing nothing is how models go stale.
+    /// Fail, because a fingerprint of no files never changes, and the model goes stale.
     #[default]
     Fail,
     /// Warn and go on.
     Warn,
-    /// Go on.
+    /// Go on without a warning.
     Ignore,
 }
 
-/// The files that patterns select.
+/// The selected files of a list of patterns.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// Paths relative to the workspace with `/`, sorted by bytes, each with its size.
+    /// Each file's path and its size in bytes. Paths are relative to the workspace, with `/`, in
+    /// byte order.
     pub files: Vec<(String, u64)>,
-    /// What the user should know.
+    /// Warnings for the user, such as an include that selects nothing.
     pub warnings: Vec<String>,
 }
 
-/// Selects the files; `input` names the list in messages.
+/// Selects the files of a list of patterns; `input` names the list in messages.
 ///
-/// docs/formats.md, "Selecting input files": a link to a file counts as the file, a link to a
-/// directory is followed, cycles end, and nothing is looked at that the patterns do not reach.
+/// Source: docs/formats.md, "Selecting input files". A link to a file counts as the file. The walk
+/// follows a link to a directory and stops at a cycle. It ignores all that the patterns do not
+/// reach.
 ///
 /// # Errors
-/// An include that selects nothing (see [`WhenEmpty`]); a selected link that is broken; a link
-/// that leads out of the workspace where it matters; a selected special file or path that is not
-/// UTF-8; a directory that cannot be read.
+/// - An include selects nothing, and `when_empty` is [`WhenEmpty::Fail`].
+/// - A selected link is broken.
+/// - A link that is selected or followed leads out of the workspace.
+/// - A selected path is not UTF-8.
+/// - A selected path is neither a file nor a directory.
+/// - A directory cannot be read.
 pub fn select(
     workspace: &Path,
     patterns: &Patterns,
@@ -79,19 +84,19 @@ struct Walker<'a> {
     selection: Selection,
 }
 
-/// A directory on the way from the workspace to an entry.
+/// The directories between the workspace and the current entry.
 #[derive(Default)]
 struct Trail {
-    /// Names below the workspace; those that are not UTF-8 are approximated for matching.
+    /// The names below the workspace. For matching, U+FFFD replaces the parts that are not UTF-8.
     names: Vec<String>,
-    /// How many of the names are approximations.
+    /// The number of names with such a replacement.
     lossy: usize,
-    /// Real paths of the directories, to notice cycles.
+    /// The resolved paths of the directories, which show a cycle.
     real: Vec<PathBuf>,
 }
 
 impl Walker<'_> {
-    /// Visits a directory unless the walk is in it already.
+    /// Visits a directory, unless the walk is inside it already.
     fn directory(&mut self, real: PathBuf, trail: &mut Trail) -> Result<()> {
         if trail.real.contains(&real) {
             return Ok(());

@@ -1,19 +1,19 @@
-//! Names of the artifacts that hold pointers.
+//! The names of artifacts that hold pointers. Source: docs/formats.md, "As an artifact".
 //!
-//! `<prefix>[-adopted]-<attempt>-<8 hex digits>[-<8 hex digits>]`, or a name that the user gave in
-//! place of prefix, attempt and digits. Digits at the end are new wherever a name was taken.
+//! A name is `<prefix>[-adopted]-<attempt>-<8 hex digits>[-<8 hex digits>]`. A user's name replaces
+//! prefix, attempt and digits. If a name is taken, eight more digits follow it.
 
 use super::Digest;
 
-/// Marks an artifact whose pointer another run had written: whoever asks which run saved a model
-/// must not count it.
+/// Marks the artifact of a run that adopted another run's pointer. Such an artifact does not prove
+/// that its run saved the model.
 const ADOPTED: &str = "adopted";
 
-/// A longer name of a model is cut: with all that may follow, an artifact's name has up to 100
-/// bytes.
+/// Characters of a model's name in the prefix. An artifact's name then has at most 100 bytes, up to
+/// attempt 9,999.
 const MAX_MODEL: usize = 60;
 
-/// Returns what the names of a model's artifacts begin with, where the user gave none.
+/// Returns the prefix of a model's artifacts, unless the user names them.
 pub fn prefix(model: &str) -> String {
     let safe =
         |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
@@ -21,12 +21,12 @@ pub fn prefix(model: &str) -> String {
     if name.len() <= MAX_MODEL {
         return format!("ml-cache-{name}");
     }
-    // Names that begin alike stay apart by a part of their digest.
+    // A part of the digest keeps long names with the same beginning apart.
     let digest = Digest::of(model.as_bytes()).short();
     format!("ml-cache-{}-{digest}", &name[..MAX_MODEL - digest.len() - 1])
 }
 
-/// Returns the name for a run's artifact.
+/// Returns the name of the artifact. `given` is the user's name, `random` becomes 8 hex digits.
 pub fn name(given: Option<&str>, prefix: &str, adopted: bool, attempt: u64, random: u32) -> String {
     let adopted = if adopted { format!("-{ADOPTED}") } else { String::new() };
     match given {
@@ -35,8 +35,9 @@ pub fn name(given: Option<&str>, prefix: &str, adopted: bool, attempt: u64, rand
     }
 }
 
-/// Returns whether a name is the prefix or was made of it. The artifact of a model whose name only
-/// begins in the same way has not such a name.
+/// Returns whether the artifact's name is the prefix itself, or [`name`] made it from the prefix.
+///
+/// It is false for a model whose name only begins with the same text.
 pub fn is_of(name: &str, prefix: &str) -> bool {
     let Some(rest) = name.strip_prefix(prefix) else { return false };
     let mut parts = rest.split('-').peekable();
@@ -52,7 +53,7 @@ pub fn is_of(name: &str, prefix: &str) -> bool {
     parts.by_ref().take(2).all(is_random) && parts.next().is_none()
 }
 
-/// Returns whether such an artifact holds what its run saved itself.
+/// Returns whether the name says that the run saved the pointer itself.
 pub fn is_own(name: &str, prefix: &str) -> bool {
     is_of(name, prefix) && !name[prefix.len()..].starts_with(&format!("-{ADOPTED}"))
 }

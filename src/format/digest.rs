@@ -1,4 +1,4 @@
-//! SHA-256 content addresses.
+//! SHA-256 digests, which serve as content addresses.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,13 +28,14 @@ impl Digest {
         hex::encode(self.0)
     }
 
-    /// Returns the raw digest in base64, as the header `x-amz-checksum-sha256` wants it.
+    /// Returns the 32 raw bytes in base64, the form of the header `x-amz-checksum-sha256`.
     pub fn base64(&self) -> String {
         STANDARD.encode(self.0)
     }
 
-    /// Reads what [`Digest::base64`] writes; `None` for anything else, such as the checksum of a
-    /// multipart upload.
+    /// Reads the form that [`Digest::base64`] writes.
+    ///
+    /// Returns `None` for any other text, such as the checksum of a multipart upload.
     pub fn from_base64(text: &str) -> Option<Self> {
         STANDARD.decode(text).ok()?.try_into().ok().map(Self)
     }
@@ -44,7 +45,7 @@ impl Digest {
         &self.0
     }
 
-    /// Returns the first twelve hex digits, enough for a person to compare.
+    /// Returns the first 12 hex digits, for names and for people to compare.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])
     }
@@ -52,7 +53,7 @@ impl Digest {
     /// Reads exactly 64 lower-case hex digits.
     ///
     /// # Errors
-    /// Any other text.
+    /// The text is anything else.
     pub fn from_hex(text: &str) -> Result<Self, FormatError> {
         let bad = || {
             let shown = sanitize::short(text, 80);
@@ -104,7 +105,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Serde form of a digest as bare hex digits, which is how a manifest names its blobs.
+/// Serde form of a digest as hex digits alone, as a manifest names its blobs.
 pub(crate) mod bare_hex {
     use super::{Deserialize, Deserializer, Digest, Serializer};
 
@@ -123,17 +124,17 @@ pub(crate) mod bare_hex {
     }
 }
 
-/// A SHA-256 in progress.
+/// Computes a SHA-256 piece by piece.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Adds bytes.
+    /// Appends bytes to the message.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// Returns the digest of everything added.
+    /// Returns the digest of all bytes so far.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn known_answer() {
-        // FIPS 180-4, the message "abc".
+        // Source: FIPS 180-4, the message "abc".
         let digest = Digest::of(b"abc");
         assert_eq!(
             digest.hex(),

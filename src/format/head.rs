@@ -1,4 +1,4 @@
-//! The head: which model a ref uses now.
+//! The head: it says which model a ref uses now.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,49 +7,52 @@ use super::{Fingerprint, FormatError, ManifestId, Nonce, from_json, strict, to_j
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/head/v1";
-/// A head has at most this many bytes.
+/// The largest size of a head, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
 
-/// The register that says which model a ref uses now.
+/// A register that names the latest model of a ref. Source: docs/formats.md, "Head".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// The short name of the ref, such as `main`.
+    /// The short name of the ref: a branch such as `main`, or `tags/<tag>`. For a pull request it
+    /// is the branch that would be merged.
     #[serde(rename = "ref")]
     pub git_ref: String,
-    /// The inputs of the model.
+    /// The fingerprint of the model's inputs, under which its pointer lies.
     pub fingerprint: Fingerprint,
-    /// The generation of its pointer.
+    /// The generation of the model's pointer, from 1.
     pub generation: u64,
-    /// Its manifest.
+    /// The manifest of the model.
     pub manifest: ManifestId,
     /// The run that moved the head; 0 outside of GitHub Actions.
     pub run_id: u64,
     /// The commit of that run; empty outside of GitHub Actions.
     pub sha: String,
-    /// When it was moved, in UTC.
+    /// The time of the move, in UTC.
     pub updated_at: Timestamp,
-    /// So that no two heads are alike.
+    /// New for every write, so two heads never have the same bytes. A store may compare versions by
+    /// bytes.
     pub nonce: Nonce,
 }
 
 impl Head {
-    /// Reads a head, trusting nothing.
+    /// Reads a head, and checks all rules of the format.
     ///
     /// # Errors
-    /// Bytes that are too many or not JSON of this schema.
+    /// - The bytes exceed [`MAX_BYTES`].
+    /// - The bytes are not JSON of this schema.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let head = from_json("head", bytes, MAX_BYTES, &[SCHEMA], |head: &Self| &head.schema)?;
         strict("head", bytes, &head)?;
         Ok(head)
     }
 
-    /// Returns the bytes that are stored: one line of compact JSON.
+    /// Returns the bytes to store: one line of compact JSON.
     ///
     /// # Errors
-    /// A head over the size limit.
+    /// The head exceeds [`MAX_BYTES`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         to_json("head", self, MAX_BYTES)
     }

@@ -1,4 +1,4 @@
-//! Names of stored things: digests that cannot be taken for each other, and nonces.
+//! The names of stored things. Each kind has its own type, so the compiler keeps them apart.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,17 +16,17 @@ macro_rules! id {
         pub struct $name($(#[$form])? Digest);
 
         impl $name {
-            /// Returns the id of the thing that has this digest.
+            /// Wraps a digest that the caller knows already.
             pub const fn new(digest: Digest) -> Self {
                 Self(digest)
             }
 
-            /// Returns the id of a thing that consists of these bytes.
+            /// Returns the id of the thing with these bytes.
             pub fn of(bytes: &[u8]) -> Self {
                 Self(Digest::of(bytes))
             }
 
-            /// Returns the digest.
+            /// Returns the digest inside.
             pub const fn digest(&self) -> &Digest {
                 &self.0
             }
@@ -60,33 +60,33 @@ macro_rules! id {
 }
 
 id! {
-    /// Everything that a model depends on: what decides whether to train.
+    /// The digest of everything that a model depends on. It decides whether to train.
     Fingerprint
 }
 id! {
-    /// A blob; a manifest writes it as bare hex.
+    /// The SHA-256 of a blob. A manifest writes it as hex digits alone.
     BlobId, serde(with = "bare_hex")
 }
 id! {
-    /// A manifest.
+    /// The SHA-256 of a manifest.
     ManifestId
 }
 id! {
-    /// The text of an inputs document.
+    /// The SHA-256 of an inputs document's text, before compression.
     InputsId
 }
 id! {
-    /// The zip of an artifact.
+    /// The SHA-256 of an artifact's zip archive.
     ZipId
 }
 
-/// 128 random bits in hex, by which a writer recognises its own write after a lost reply.
+/// 128 random bits in hex. After a lost answer, a writer recognises its own write by them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Nonce(String);
 
 impl Nonce {
-    /// Returns the nonce of these bits.
+    /// Returns the nonce with these bits, as 32 lower-case hex digits.
     pub fn new(bits: u128) -> Self {
         Self(format!("{bits:032x}"))
     }

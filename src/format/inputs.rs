@@ -1,4 +1,4 @@
-//! Inputs lists, the fingerprint they make, and the document that keeps them for explanations.
+//! The lists of inputs, the fingerprint over them, and the document that explains a later change.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -7,22 +7,22 @@ use super::{Digest, Fingerprint, FormatError, Hasher, InputsId};
 
 /// The first line of an inputs document.
 pub const DOCUMENT_SCHEMA: &str = "ml-cache/inputs-document/v1";
-/// An inputs document unpacks to at most this many bytes.
+/// The largest size of an uncompressed inputs document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 512 << 20;
 
-/// One input file: what it holds and where it is.
+/// One input file: a line of an inputs list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InputEntry {
-    /// Path relative to the workspace, with `/`.
+    /// The path relative to the workspace, with `/`.
     pub path: String,
-    /// SHA-256 of the content.
+    /// The SHA-256 of the content; for a Git LFS stand-in, of the content that it names.
     pub digest: Digest,
-    /// Length of the content in bytes.
+    /// The length of the same content in bytes.
     pub size: u64,
 }
 
 impl InputEntry {
-    /// Appends `sha256:<hex> <size> <path>\n` with `\`, LF and CR escaped in the path.
+    /// Appends `sha256:<hex> <size> <path>\n`, with `\`, LF and CR in the path escaped.
     fn write_line(&self, out: &mut String) {
         out.push_str("sha256:");
         out.push_str(&self.digest.hex());
@@ -60,34 +60,34 @@ impl InputEntry {
     }
 }
 
-/// Everything that a fingerprint is made of.
+/// Everything that the fingerprint covers. Source: docs/formats.md, "Inputs document".
 ///
-/// Invariant: both lists are sorted by path bytes without duplicates.
+/// Invariant: both lists are in byte order of their paths, and no path stands twice in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputsDocument {
-    /// The data files.
+    /// The files of `data-paths`.
     pub data: Vec<InputEntry>,
-    /// The training code.
+    /// The files of `training-paths`.
     pub training: Vec<InputEntry>,
-    /// The extra keys, by name.
+    /// The values of `extra-key`, by name.
     pub extra: BTreeMap<String, String>,
 }
 
-/// The digests of some inputs.
+/// The four hashes of an inputs document. Source: docs/formats.md, "Hashes and the fingerprint".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputDigests {
-    /// Over the data list.
+    /// The hash of the data list.
     pub data: Digest,
-    /// Over the training list.
+    /// The hash of the training list.
     pub training: Digest,
-    /// Over the extra keys.
+    /// The hash of the extra lines.
     pub extra: Digest,
-    /// Over the three above: what decides whether to train.
+    /// The hash of the three hashes above. It decides whether to train.
     pub fingerprint: Fingerprint,
 }
 
 impl InputsDocument {
-    /// Returns the digests that docs/formats.md defines.
+    /// Computes the four hashes that docs/formats.md defines.
     pub fn digests(&self) -> InputDigests {
         let data = list_digest(&self.data);
         let training = list_digest(&self.training);
@@ -109,7 +109,7 @@ impl InputsDocument {
         InputDigests { data, training, extra, fingerprint }
     }
 
-    /// Returns the document's text, which its digest is over.
+    /// Returns the document's text. [`InputsId`] is the SHA-256 of this text.
     pub fn to_text(&self) -> String {
         let mut text = format!("{DOCUMENT_SCHEMA}\n[data]\n");
         for entry in &self.data {
@@ -126,18 +126,20 @@ impl InputsDocument {
         text
     }
 
-    /// Packs the text as it is stored.
+    /// Compresses the text into one Zstandard frame, the stored form.
     ///
     /// # Errors
-    /// A failure inside the compressor.
+    /// The compressor fails.
     pub fn compress(text: &str) -> Result<Vec<u8>, FormatError> {
         zstd::bulk::compress(text.as_bytes(), 3).map_err(|error| bad(error.to_string()))
     }
 
-    /// Unpacks stored bytes, checks them against the digest they are named by, and reads them.
+    /// Decompresses stored bytes, compares them with the digest in their name, and reads them.
     ///
     /// # Errors
-    /// Bytes that unpack to too much, have another digest, or are not such a document.
+    /// - The text exceeds [`MAX_DOCUMENT_BYTES`].
+    /// - The text has another digest than `id`.
+    /// - The text is not an inputs document.
     pub fn parse(stored: &[u8], id: &InputsId) -> Result<Self, FormatError> {
         let decoder =
             zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
@@ -193,7 +195,7 @@ impl InputsDocument {
         Ok(document)
     }
 
-    /// The `name=value` lines, sorted as whole lines by their bytes.
+    /// Returns the `name=value` lines in byte order of the whole lines.
     fn extra_lines(&self) -> Vec<String> {
         let mut lines: Vec<String> =
             self.extra.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
@@ -279,7 +281,8 @@ mod tests {
 
     #[test]
     fn extra_lines_are_sorted_as_lines_not_by_name() {
-        // `a.b=` sorts before `a=` because `.` is below `=`, although the name `a` is below `a.b`.
+        // `.` sorts before `=`, so the line `a.b=` comes before `a=`. By name alone, `a` would come
+        // first.
         let text = sample().to_text();
         assert!(text.ends_with("[extra]\na.b=\na=1=2\n"), "{text}");
     }

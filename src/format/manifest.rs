@@ -1,4 +1,4 @@
-//! The manifest: a model's files and the blobs they are made of.
+//! The manifest: it lists a model's files and the blobs that hold their bytes.
 
 use std::collections::HashMap;
 
@@ -9,42 +9,46 @@ use super::{BlobId, FormatError, from_json, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/manifest/v1";
-/// A manifest lists at most this many files, links and empty directories together.
+/// The largest number of files, links and empty directories together.
 pub const MAX_ENTRIES: usize = 1_000_000;
-/// A manifest has at most this many bytes.
+/// The largest size of a manifest, in bytes.
 pub const MAX_BYTES: usize = 64 << 20;
 
-/// The list of a model's files; immutable, named by the SHA-256 of its bytes.
+/// The list of a model's files, named by the SHA-256 of its bytes, so it never changes.
 ///
-/// Invariant of a parsed or written manifest: every path obeys [`check_path`], lists are sorted
-/// by path bytes, nothing is named twice, and the parts of a file add up to its size.
+/// Source: docs/formats.md, "Manifest". [`Manifest::new`] and [`Manifest::parse`] guarantee this:
+/// - Every path obeys [`check_path`], and every link obeys [`check_link`].
+/// - The lists are in byte order of their paths.
+/// - No path stands twice, and no path lies below a file, a link or an empty directory.
+/// - The parts of a file add up to its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     schema: String,
-    /// Regular files.
+    /// The regular files, in byte order of their paths.
     pub files: Vec<File>,
-    /// Symbolic links.
+    /// The symbolic links, in byte order of their paths.
     pub links: Vec<Link>,
-    /// Directories with nothing in them; all others follow from the files.
+    /// The empty directories, in byte order. The paths of files and links imply all other
+    /// directories.
     pub dirs: Vec<String>,
 }
 
-/// One regular file.
+/// A regular file of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Path relative to the workspace, with `/`.
+    /// The path relative to the workspace, with `/`.
     pub path: String,
-    /// Length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// Permission: all that is kept of them is whether the owner may execute the file.
+    /// Whether the owner may execute the file. No other permission is kept.
     pub mode: Mode,
-    /// Where the bytes are, in order; empty for an empty file.
+    /// The slices of blobs that make up the file, in order; empty for an empty file.
     pub parts: Vec<Part>,
 }
 
-/// The two permission sets that are kept.
+/// The two sets of permissions that a manifest can record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// `rw-r--r--`
@@ -56,12 +60,12 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns the kept mode of a file with these permission bits.
+    /// Returns the mode for permission bits: executable if the owner may execute the file (0100).
     pub fn of(bits: u32) -> Self {
         if bits & 0o100 == 0 { Self::Regular } else { Self::Executable }
     }
 
-    /// Returns the permission bits.
+    /// Returns the permission bits that a restored file gets.
     pub fn bits(self) -> u32 {
         match self {
             Self::Regular => 0o644,
@@ -70,74 +74,76 @@ impl Mode {
     }
 }
 
-/// A slice of a blob.
+/// The next bytes of a file, as a slice of a blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
-    /// The blob, by its SHA-256.
+    /// The blob that holds the slice.
     pub blob: BlobId,
-    /// First byte of the slice within the blob.
+    /// The offset of the slice in the blob, in bytes.
     pub offset: u64,
-    /// Length of the slice in bytes, at least 1.
+    /// The length of the slice in bytes, at least 1.
     pub length: u64,
 }
 
-/// One symbolic link.
+/// A symbolic link of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// Path relative to the workspace.
+    /// The path of the link itself, relative to the workspace.
     pub path: String,
-    /// What the link says; relative and inside the tree.
+    /// The text of the link. It is relative and stays inside the tree; see [`check_link`].
     pub target: String,
 }
 
-/// A blob and every place where its bytes belong.
+/// A blob, and all places that its bytes belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
-    /// Name and checksum.
+    /// The SHA-256 of the blob's bytes.
     pub id: BlobId,
-    /// Length in bytes.
+    /// The length in bytes, as far as the parts of the files reach.
     pub size: u64,
-    /// The slices of it that files use.
+    /// The slices that files use, in order of the files.
     pub uses: Vec<Use>,
 }
 
 impl Blob {
-    /// Returns how many bytes the blobs have together, as far as a number can say it.
+    /// Returns the sum of the blobs' sizes in bytes; [`u64::MAX`] if the sum is larger.
     pub fn total<'a>(blobs: impl IntoIterator<Item = &'a Self>) -> u64 {
         blobs.into_iter().fold(0, |sum, blob| blob.size.saturating_add(sum))
     }
 }
 
-/// A slice of a blob that is a slice of a file.
+/// A slice of a blob, and its place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// Index into [`Manifest::files`].
+    /// The index of the file in [`Manifest::files`].
     pub file: usize,
-    /// First byte within the file.
+    /// The offset in the file, in bytes.
     pub file_offset: u64,
-    /// First byte within the blob.
+    /// The offset in the blob, in bytes.
     pub blob_offset: u64,
-    /// Length in bytes.
+    /// The length in bytes, at least 1.
     pub length: u64,
 }
 
 impl Manifest {
-    /// Returns a manifest of the given entries, which must be sorted.
+    /// Returns a manifest of these entries. The caller must sort each list by path bytes.
     ///
     /// # Errors
-    /// Entries that the format does not allow.
+    /// The entries break a rule of the format.
     pub fn new(files: Vec<File>, links: Vec<Link>, dirs: Vec<String>) -> Result<Self, FormatError> {
         let manifest = Self { schema: SCHEMA.to_owned(), files, links, dirs };
         manifest.check()?;
         Ok(manifest)
     }
 
-    /// Reads stored bytes, trusting nothing.
+    /// Reads stored bytes, and checks every rule of the format.
     ///
     /// # Errors
-    /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
+    /// - The bytes exceed [`MAX_BYTES`].
+    /// - The bytes are not JSON of this schema.
+    /// - The entries break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let manifest: Self =
             from_json("manifest", bytes, MAX_BYTES, &[SCHEMA], |manifest: &Self| &manifest.schema)?;
@@ -145,15 +151,15 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns the bytes that are stored and hashed.
+    /// Returns the bytes to store. Their SHA-256 is the [`ManifestId`](super::ManifestId).
     ///
     /// # Errors
-    /// A manifest over the size limit.
+    /// The manifest exceeds [`MAX_BYTES`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         to_json("manifest", self, MAX_BYTES)
     }
 
-    /// Returns the sum of the files' sizes.
+    /// Returns the sum of the files' sizes in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
@@ -182,7 +188,7 @@ impl Manifest {
         blobs
     }
 
-    /// Returns the deepest directory that holds every entry; empty where that is the workspace.
+    /// Returns the deepest directory that holds all entries; empty if that is the workspace itself.
     pub fn directory(&self) -> &str {
         let parent = |path: &'_ str| path.rfind('/').map_or(0, |end| end);
         let mut paths = self.paths();
@@ -198,7 +204,7 @@ impl Manifest {
         common
     }
 
-    /// Returns the pairs of paths that differ only in case; some file systems cannot hold both.
+    /// Returns pairs of paths that differ only in case, because some file systems cannot hold both.
     pub fn case_collisions(&self) -> Vec<(&str, &str)> {
         let mut seen: HashMap<String, &str> = HashMap::new();
         let mut found = Vec::new();
@@ -210,7 +216,7 @@ impl Manifest {
         found
     }
 
-    /// Returns the path of every file, link and empty directory.
+    /// Returns the paths of all files, links and empty directories, in this order.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         let files = self.files.iter().map(|file| file.path.as_str());
         let links = self.links.iter().map(|link| link.path.as_str());
@@ -225,8 +231,8 @@ impl Manifest {
         check_sorted("links", self.links.iter().map(|link| link.path.as_str()))?;
         check_sorted("dirs", self.dirs.iter().map(String::as_str))?;
 
-        // With the lowest character between components, everything below a path follows it
-        // directly.
+        // NUL sorts before every other character. With NUL for `/`, each path comes right before
+        // the paths below it.
         let mut names: Vec<String> = Vec::with_capacity(self.files.len());
         for path in self.paths() {
             check_path(path).map_err(|reason| bad(format!("path {path:?}: {reason}")))?;
@@ -291,10 +297,10 @@ fn check_sorted<'a>(list: &str, paths: impl Iterator<Item = &'a str>) -> Result<
     Ok(())
 }
 
-/// Checks that a path can neither leave the tree nor touch what steers CI.
+/// Checks that a path stays inside the tree, and outside of `.git` and `.github`, which control CI.
 ///
 /// # Errors
-/// The rule that the path breaks.
+/// Returns the rule that the path breaks.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
     if path.len() > 4096 {
         return Err("it has more than 4096 bytes");
@@ -316,11 +322,11 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
 
 /// Checks that a link is relative and stays inside the tree.
 ///
-/// `..` may stand only at the start of the target: after a name it would climb from wherever
-/// that name leads, which may be another link.
+/// `..` may stand only at the start of the target. After a name, `..` would climb from the place
+/// that the name leads to, and the name may be another link.
 ///
 /// # Errors
-/// The rule that the link breaks.
+/// Returns the rule that the link breaks.
 pub fn check_link(path: &str, target: &str) -> Result<(), &'static str> {
     if target.is_empty() || target.contains('\0') || target.len() > 4096 {
         return Err("the target is empty, has more than 4096 bytes or contains a NUL byte");

@@ -1,4 +1,4 @@
-//! Namespaces, model names and scopes: the words that a pointer's key is made of.
+//! Namespaces, model names and scopes: with the fingerprint, they make the key of a pointer.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FormatError;
 
-/// `owner/name`: whose models these are; a repository unless the user names another.
+/// The owner of some models, as `owner/name`. By default it is the repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Namespace {
@@ -16,12 +16,12 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Returns the part before the slash.
+    /// Returns the part before the slash: 1 to 100 bytes.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// Returns the part after the slash.
+    /// Returns the part after the slash: 1 to 100 bytes.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -61,13 +61,13 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// The name of one model within a namespace.
+/// The name of a model within a namespace: 1 to 100 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelName(String);
 
 impl ModelName {
-    /// Returns the name as text.
+    /// Returns the name as the user wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -104,7 +104,7 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// Accepts 1 to 100 bytes without control characters that are not just dots.
+/// Accepts 1 to 100 bytes without control characters. Dots alone are refused.
 fn check_word(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("it must not be empty".to_owned());
@@ -121,15 +121,16 @@ fn check_word(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Who may write a pointer and who may read it.
+/// The group of runs that may write a pointer. docs/scopes.md says who writes and reads which
+/// scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Scope {
-    /// The default branch and the refs that the user trusts; every run may read it.
+    /// The default branch and the user's trusted refs. Every run that may read caches reads it.
     Trusted,
-    /// Another branch, by name; a tag `v1` is `tags/v1` here.
+    /// Another ref: a branch by its name, a tag `v1` as `tags/v1`.
     Branch(String),
-    /// A pull request of the same repository, by number.
+    /// A pull request by its number. A fork's run never uses this scope.
     PullRequest(u64),
 }
 

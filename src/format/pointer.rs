@@ -1,4 +1,4 @@
-//! The pointer: model and fingerprint → manifest, and who made it.
+//! The pointer: it leads from a model and a fingerprint to a manifest, and says who made the model.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,51 +12,52 @@ use super::{
 pub const SCHEMA_V1: &str = "ml-cache/pointer/v1";
 /// The schema name of version 2, which adds [`Pointer::forced`] and [`Pointer::promotion`].
 pub const SCHEMA_V2: &str = "ml-cache/pointer/v2";
-/// A pointer has at most this many bytes.
+/// The largest size of a pointer, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
-/// A pointer remembers at most this many earlier generations.
+/// The largest number of earlier generations in a pointer.
 pub const MAX_PREVIOUS: usize = 32;
 
-/// Which manifest a fingerprint stands for. It never names a bucket, an endpoint or a URL:
-/// the reader's own `store` input does.
+/// A register that names the manifest of a fingerprint. Source: docs/formats.md, "Pointer".
+///
+/// It never names a bucket, an endpoint or a URL: only the reader's own input `store` does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pointer {
-    /// See [`schema_for`].
+    /// [`SCHEMA_V1`] or [`SCHEMA_V2`], as [`schema_for`] chooses.
     pub schema: String,
-    /// Whose model it is.
+    /// The namespace that the model belongs to.
     pub namespace: Namespace,
-    /// Which model.
+    /// The name of the model.
     pub model: ModelName,
-    /// Where the pointer lives.
+    /// The scope whose runs may write this pointer.
     pub scope: Scope,
-    /// The inputs that the model was trained from.
+    /// The fingerprint of the inputs that the model was trained from.
     pub fingerprint: Fingerprint,
-    /// 1 for the first model of a fingerprint, one more for each deliberate replacement.
+    /// 1 for the first model of a fingerprint in a scope, and 1 more for each replacement.
     pub generation: u64,
-    /// The manifest.
+    /// Digest and length of the manifest.
     pub manifest: Reference<ManifestId>,
-    /// The inputs document, for explanations.
+    /// Digest and length of the inputs document's text, which explains later changes.
     pub inputs: Reference<InputsId>,
-    /// Number of regular files in the model.
+    /// The number of regular files in the model.
     pub files: u64,
-    /// Sum of their sizes, in bytes.
+    /// The sum of the files' sizes, in bytes.
     pub bytes: u64,
-    /// When the pointer was written, in UTC.
+    /// When the run that trained wrote its pointer, in UTC. A promotion keeps this time.
     pub created_at: Timestamp,
-    /// How long the training took, in seconds, where it is known.
+    /// The duration of the training in whole seconds; `None` if unknown.
     pub train_seconds: Option<u64>,
-    /// The run that made it; absent outside of GitHub Actions.
+    /// The run that trained the model; `None` outside of GitHub Actions. A promotion keeps it.
     pub producer: Option<Producer>,
-    /// Who forced the training, where it was forced.
+    /// Who forced the training, and how; `None` if nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced: Option<Forced>,
-    /// How the model came here from a pull request, where it did.
+    /// The proof by which the default branch took the model over; `None` if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
-    /// Manifests of earlier generations, newest first.
+    /// Earlier generations, newest first, at most [`MAX_PREVIOUS`].
     pub previous: Vec<Previous>,
-    /// So that a writer recognises its own write after a lost reply.
+    /// New for every write. After a lost answer, a writer recognises its own write by it.
     pub nonce: Nonce,
 }
 
@@ -64,50 +65,50 @@ pub struct Pointer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference<Id> {
-    /// SHA-256 of its bytes.
+    /// The SHA-256 of the document's bytes; for an inputs document, of its uncompressed text.
     pub digest: Id,
-    /// Number of bytes that the digest covers.
+    /// The number of bytes that the digest covers.
     pub size: u64,
 }
 
-/// The workflow run that wrote a pointer.
+/// A workflow run, in the words of its runner's variables (`GITHUB_REPOSITORY` and so on).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Producer {
-    /// `owner/repo`.
+    /// The repository, `owner/repo`.
     pub repository: String,
-    /// The repository's number, which survives renames.
+    /// The repository's number, which a rename does not change.
     pub repository_id: u64,
     /// The full ref, such as `refs/heads/main`.
     #[serde(rename = "ref")]
     pub git_ref: String,
-    /// The commit.
+    /// The commit of the run (`GITHUB_SHA`).
     pub sha: String,
-    /// The event that started the run.
+    /// The name of the event that started the run, such as `push`.
     pub event: String,
-    /// The workflow file and its ref.
+    /// The workflow file and its ref: `owner/repo/path@ref`.
     pub workflow_ref: String,
-    /// The run's number.
+    /// The run's number, the same for all attempts.
     pub run_id: u64,
-    /// Which attempt of the run, from 1.
+    /// The attempt of the run, from 1.
     pub run_attempt: u64,
     /// The job's id in the workflow file.
     pub job: String,
 }
 
-/// Who asked for a training although none was due, and how.
+/// A training that the user forced: who, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forced {
-    /// The account that started the run, `None` outside of GitHub Actions.
+    /// The account that started the run; `None` outside of GitHub Actions.
     pub by: Option<String>,
-    /// Where it was asked for.
+    /// The place where the user forced the training.
     pub source: ForceSource,
     /// The name of the input, the token in the commit's message, or the label.
     pub detail: String,
 }
 
-/// Where a training was asked for.
+/// The places where a user can force a training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForceSource {
@@ -133,25 +134,25 @@ impl std::fmt::Display for Forced {
     }
 }
 
-/// The lineage of a model that a pull request trained and the default branch took over.
+/// The proof for a model that a pull request trained and the default branch took over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Promotion {
     /// The number of the pull request.
     pub pull_request: u64,
-    /// The commit that was merged, for which the training ran.
+    /// The last commit of the pull request's branch, for which the training ran.
     pub head_sha: String,
-    /// The commit of the default branch that merged it.
+    /// The commit of the default branch that merged the pull request.
     pub merge_sha: String,
-    /// The run that trained.
+    /// The number of the run that trained.
     pub run_id: u64,
-    /// That run's artifact, which holds the pull request's pointer.
+    /// The number of that run's artifact with the pull request's pointer.
     pub artifact_id: u64,
-    /// SHA-256 of the pull request's pointer.
+    /// The SHA-256 of the pull request's pointer.
     pub pointer: Digest,
-    /// When it was taken over, in UTC.
+    /// The time of the takeover, in UTC.
     pub at: Timestamp,
-    /// The run that took it over.
+    /// The run that took the model over.
     pub by: Producer,
 }
 
@@ -159,14 +160,14 @@ pub struct Promotion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Previous {
-    /// Its generation.
+    /// The generation's number, below the pointer's own.
     pub generation: u64,
-    /// Its manifest.
+    /// The manifest of that generation.
     pub manifest: ManifestId,
 }
 
-/// Returns the oldest schema that can say what a pointer has to say, so that older readers keep
-/// reading whatever they can understand.
+/// Returns the oldest schema that has the needed fields, because readers of version 1 refuse
+/// version 2.
 pub fn schema_for(forced: Option<&Forced>, promotion: Option<&Promotion>) -> String {
     if forced.is_none() && promotion.is_none() {
         SCHEMA_V1.to_owned()
@@ -176,10 +177,12 @@ pub fn schema_for(forced: Option<&Forced>, promotion: Option<&Promotion>) -> Str
 }
 
 impl Pointer {
-    /// Reads a pointer, trusting nothing.
+    /// Reads a pointer, and checks all rules of the format.
     ///
     /// # Errors
-    /// Bytes that are too many, not JSON of this schema, or break a rule of the format.
+    /// - The bytes exceed [`MAX_BYTES`].
+    /// - The bytes are not JSON of a known schema.
+    /// - The fields break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let pointer: Self =
             from_json("pointer", bytes, MAX_BYTES, &[SCHEMA_V1, SCHEMA_V2], |pointer: &Self| {
@@ -206,18 +209,19 @@ impl Pointer {
         Ok(pointer)
     }
 
-    /// Returns the bytes that are stored: one line of compact JSON.
+    /// Returns the bytes to store: one line of compact JSON.
     ///
     /// # Errors
-    /// A pointer over the size limit.
+    /// The pointer exceeds [`MAX_BYTES`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         to_json("pointer", self, MAX_BYTES)
     }
 
-    /// Checks that this is the pointer that the reader asked for, whatever key it came from.
+    /// Compares the pointer with the reader's four wishes, because the bytes may come from
+    /// anywhere.
     ///
     /// # Errors
-    /// The first field that differs, with both values.
+    /// Returns the first field that differs, with both values.
     pub fn expect(
         &self,
         namespace: &Namespace,
@@ -274,7 +278,7 @@ mod tests {
         assert_eq!(schema_for(pointer.forced.as_ref(), None), SCHEMA_V2);
         assert_eq!(schema_for(None, pointer.promotion.as_ref()), SCHEMA_V2);
         assert_eq!(schema_for(None, None), SCHEMA_V1);
-        // The new fields under the old name are nobody's format.
+        // No format has the fields of version 2 under the name of version 1.
         let mixed = String::from_utf8(GOLDEN_V2.to_vec()).unwrap().replace(SCHEMA_V2, SCHEMA_V1);
         assert!(Pointer::parse(mixed.as_bytes()).is_err());
     }
@@ -287,7 +291,7 @@ mod tests {
             Pointer::parse(pointer.to_string().as_bytes()).map(|_| ()).map_err(|error| error.reason)
         };
         assert_eq!(edited(|_| ()), Ok(()), "the order of fields does not matter");
-        // The format allows more digits than are written.
+        // The format allows a fraction of a second, though we write none.
         assert_eq!(
             edited(|pointer| pointer["created_at"] = "2026-11-23T06:21:48.500000Z".into()),
             Ok(())

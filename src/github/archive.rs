@@ -1,4 +1,4 @@
-//! The zip around a pointer: what an artifact of version 4 is.
+//! The zip around a pointer, which is an artifact of version 4.
 
 use std::io::{Cursor, Read as _, Write as _};
 
@@ -8,20 +8,21 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use crate::error::{Error, Result};
 use crate::format::pointer;
 
-/// The only file in the archive.
+/// The name of the file with the pointer.
 pub const POINTER_FILE: &str = "pointer.json";
-/// An archive around a pointer is never larger.
+/// The largest accepted archive, in bytes. A pointer has at most [`pointer::MAX_BYTES`].
 pub const MAX_BYTES: usize = 128 << 10;
-/// An archive has at most so many entries, of which one counts.
+/// The largest accepted number of entries. Only the pointer's entry counts.
 const MAX_ENTRIES: usize = 16;
-/// The bits of a Unix mode that say what sort of file it is, and their value for a regular one.
+/// The bits of a Unix mode for the type of a file, and their value for a regular file. Source:
+/// inode(7).
 const FILE_TYPE: u32 = 0o170_000;
 const REGULAR_FILE: u32 = 0o100_000;
 
-/// Packs a pointer; the same pointer always gives the same bytes.
+/// Packs a pointer. Equal pointers give equal bytes.
 ///
 /// # Errors
-/// A failure inside the packer.
+/// The packer fails.
 pub fn pack(pointer: &[u8]) -> Result<Vec<u8>> {
     let failed =
         |error: zip::result::ZipError| Error::failed("cannot pack the pointer").caused_by(error);
@@ -37,13 +38,15 @@ pub fn pack(pointer: &[u8]) -> Result<Vec<u8>> {
     Ok(archive.finish().map_err(failed)?.into_inner())
 }
 
-/// Returns the pointer's bytes from an archive that anybody may have made.
+/// Returns the bytes of the pointer in a foreign archive.
 ///
-/// A bare JSON document is accepted too: newer clients upload single files without a zip.
+/// A bare JSON document counts too, because newer clients upload a single file without a zip.
 ///
 /// # Errors
-/// An archive that is too large, has no such file or an odd one, or unpacks to more than a
-/// pointer may have.
+/// - The archive is too large, or it is no zip.
+/// - The archive has too many entries, or several entries of the same name.
+/// - The archive has no regular file of the pointer's name.
+/// - The unpacked pointer is too large.
 pub fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
     let refuse = |reason: String| Error::failed(format!("the artifact holds no pointer: {reason}"));
     if bytes.len() > MAX_BYTES {
@@ -60,7 +63,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
             archive.len()
         )));
     }
-    // Other programs would take another one of them.
+    // Other programs might read another entry of the same name.
     if archive.has_duplicate_names() {
         return Err(refuse("several of its entries have the same name".to_owned()));
     }

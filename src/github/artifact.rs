@@ -1,7 +1,8 @@
 //! Artifacts of the running workflow run, through the results service.
 //!
-//! The protocol is Twirp with JSON bodies. Source: npm's @actions/artifact 6, whose requests were
-//! recorded; version 4 of the artifact format, which every service and client understands.
+//! The protocol is Twirp with JSON bodies. Source: recorded requests of npm's @actions/artifact 6.
+//! Every service and client understands version 4 of the artifact format, so the code uses that
+//! version.
 
 mod service;
 
@@ -21,23 +22,23 @@ use crate::format::ZipId;
 use crate::format::artifact::is_of;
 use crate::retry::{Failure, Policy};
 
-/// For names of one artifact: another one is tried at once.
+/// For the names of an artifact. After a refused name, the next attempt begins at once.
 const NAMES: Policy = Policy { attempts: 3, pause: Duration::ZERO, ..RETRY };
-/// An artifact that was uploaded.
+/// An artifact that the results service has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Its name, which may have got a suffix.
+    /// The artifact's name. An upload may have added a suffix.
     pub name: String,
-    /// Its number.
+    /// The artifact's number at GitHub, as text.
     pub id: String,
     /// SHA-256 of the zip.
     pub digest: ZipId,
 }
 
-/// An artifact of this run.
+/// An artifact of this run, as the results service lists it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Entry {
-    /// Its name.
+    /// The artifact's name.
     #[serde(default)]
     pub name: String,
     #[serde(default, alias = "databaseId", deserialize_with = "number_or_text")]
@@ -79,10 +80,10 @@ struct Signed {
 }
 
 impl ResultsService {
-    /// Uploads a pointer under the name, or under the name with a suffix where it is taken.
+    /// Uploads a pointer under the name. If the name is taken, adds a suffix.
     ///
     /// # Errors
-    /// A service that refuses or cannot be reached.
+    /// The results service refuses, or cannot be reached.
     pub async fn upload(
         &self,
         name: &str,
@@ -93,8 +94,8 @@ impl ResultsService {
         let digest = ZipId::of(&zip);
         let mut candidate = name.to_owned();
         let attempt = || {
-            // A failed attempt burns its name for the rest of the run, so the next one is new. So
-            // does an attempt whose answer was lost; readers take either of the two artifacts.
+            // A failed attempt burns its name for the rest of the run, so the next attempt has
+            // another name. A lost answer may leave two artifacts. Readers accept both.
             let other = format!("{name}-{:08x}", rand::random::<u32>());
             let name = std::mem::replace(&mut candidate, other);
             let (zip, digest) = (&zip, digest);
@@ -150,24 +151,28 @@ impl ResultsService {
         Ok(finalized.artifact_id)
     }
 
-    /// Returns the run's artifacts, all of them or those of one name.
+    /// Lists the artifacts of this run; with a name, only the artifacts of that name.
     async fn list(&self, name: Option<&str>) -> Result<Vec<Entry>> {
         let request = name.map_or_else(|| json!({}), |name| json!({ "name_filter": name }));
         match self.call::<Listed>(LIST, request).await {
             Ok(listed) => Ok(listed.artifacts),
-            // act's server resets the connection as long as there is no artifact at all.
+            // act's server resets the connection while the run has no artifact.
             Err(_) if self.is_act => Ok(Vec::new()),
             Err(refusal) => Err(refusal.why),
         }
     }
 
-    /// Downloads the pointer in the newest artifact that has the name, or the name and a suffix.
+    /// Downloads the pointer in an artifact of this name, or of this name and a suffix.
+    ///
+    /// The exact name comes first. Among several artifacts with a suffix, the newest counts.
     ///
     /// # Errors
-    /// No such artifact; an artifact that holds no pointer; a service that refuses.
+    /// - This run has no such artifact.
+    /// - The artifact holds no pointer.
+    /// - The results service or its storage refuses, or cannot be reached.
     pub async fn download(&self, name: &str) -> Result<Vec<u8>> {
-        // The service filters by whole names only, and a run may have more artifacts than one
-        // answer can hold.
+        // The service filters by whole names only. Its answer without a filter may lack artifacts
+        // of a large run.
         let mut found = self.list(Some(name)).await?;
         if !found.iter().any(|entry| entry.name == name) {
             found = self.list(None).await?;
@@ -192,7 +197,7 @@ impl ResultsService {
         });
         let signed: Signed = self.call("GetSignedArtifactURL", request).await?;
         self.hide_signature(&signed.signed_url);
-        // The URL carries its own credential; the runtime token must not go along.
+        // The URL carries its own credential, so the storage must not see the runtime token.
         let get = || self.http.get(&signed.signed_url);
         let zip = self
             .repeat("download", archive::MAX_BYTES, get, |status, body| match status.is_success() {
@@ -208,11 +213,13 @@ impl ResultsService {
         archive::unpack(&zip)
     }
 
-    /// One block and its list: services other than GitHub's store nothing otherwise.
+    /// Uploads a block and then the list of blocks. Storage other than GitHub's stores nothing
+    /// without the list.
     async fn put_blob(&self, url: &str, zip: &[u8]) -> std::result::Result<(), Refusal> {
         let block = STANDARD.encode(format!("{:032x}", rand::random::<u128>()));
         let encoded = block.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
-        // The signature must stay exactly as it was given, so the query is only appended to.
+        // The signature must stay exactly as the service wrote it, so the code only appends to the
+        // query.
         let put = |query: String, kind: &'static str, body: Vec<u8>| {
             let request =
                 self.http.put(format!("{url}&{query}")).header("x-ms-version", "2021-12-02");
@@ -245,7 +252,8 @@ impl ResultsService {
     }
 }
 
-/// Protocol buffers put 64-bit integers into JSON as text; some servers use numbers.
+/// Reads a number or its text. Protocol buffers put 64-bit integers into JSON as text, but some
+/// servers use numbers.
 fn number_or_text<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<String, D::Error> {

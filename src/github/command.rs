@@ -1,16 +1,16 @@
-//! Workflow commands: lines on standard output or error that the runner obeys.
+//! Workflow commands: lines on standard output or standard error that the runner obeys.
 //!
 //! Source: "Workflow commands for GitHub Actions", and actions/toolkit,
 //! packages/core/src/command.ts.
 
 use std::fmt;
 
-/// `::name::message`, escaped so that the message cannot be anything else.
+/// The command `::name::message`. Its escapes keep the message from becoming another command.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
     /// `debug`, `notice`, `warning`, `error`, `group`, `endgroup` or `add-mask`.
     pub name: &'static str,
-    /// Any text.
+    /// The message, any text.
     pub message: &'a str,
 }
 
@@ -20,12 +20,12 @@ impl fmt::Display for Command<'_> {
     }
 }
 
-/// `::set-output name=…::value`, which runners obey that have no file for outputs.
+/// The command `::set-output name=…::value`, for runners without a file for outputs.
 #[derive(Clone, Copy, Debug)]
 pub struct SetOutput<'a> {
-    /// The output's name.
+    /// The name of the output.
     pub name: &'a str,
-    /// Any text.
+    /// The value, any text.
     pub value: &'a str,
 }
 

@@ -1,4 +1,4 @@
-//! The workflow run that this process belongs to, from `GITHUB_*` and the event payload.
+//! The workflow run of this process, from `GITHUB_*` and the event's payload.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::environment::Environment;
 use crate::regular_file;
 use crate::workflow::{CacheMode, PullRequest, RunContext};
 
-/// The event's payload. Each thing is looked for by itself, so that what is odd in one place hides
-/// nothing else.
+/// The event's payload. Each method reads only its own fields, so that a malformed field hides no
+/// other field.
 struct Payload(Value);
 
 impl Payload {
@@ -26,7 +26,7 @@ impl Payload {
         self.0.pointer(place)?.as_u64()
     }
 
-    /// A pull request is always one of the repository that the event is of.
+    /// Returns the pull request of the event. Its base is always the repository of the event.
     fn pull_request(&self) -> Option<PullRequest> {
         self.0.get("pull_request")?.as_object()?;
         let repository = |place: &str| self.text(&format!("{place}/full_name"));
@@ -46,10 +46,10 @@ impl Payload {
     }
 }
 
-/// GitHub's payloads have 25 MB at most.
+/// The largest accepted payload, in bytes. GitHub's payloads have at most 25 MB.
 const MAX_PAYLOAD: usize = 64 << 20;
 
-/// Returns the run with what its payload says; see [`read`].
+/// Returns the run with the facts of its payload; see [`read`].
 pub fn run_of(environment: &Environment) -> Option<RunContext> {
     let path = environment.get("GITHUB_EVENT_PATH").map(Path::new);
     let payload =
@@ -57,9 +57,10 @@ pub fn run_of(environment: &Environment) -> Option<RunContext> {
     read(environment, payload.as_deref())
 }
 
-/// Returns the run, `None` where neither GITHUB_ACTIONS nor GITHUB_EVENT_NAME is set. What the
-/// payload lacks, or says in another way than GitHub, stays empty, which never widens what a
-/// run may do.
+/// Returns the run; `None` if GITHUB_ACTIONS is not `true` and GITHUB_EVENT_NAME is empty.
+///
+/// A fact that the payload lacks or misspells stays empty. An empty fact never widens the rights of
+/// a run.
 pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<RunContext> {
     if !environment.is_true("GITHUB_ACTIONS") && environment.get("GITHUB_EVENT_NAME").is_none() {
         return None;
@@ -76,7 +77,7 @@ pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<RunCont
     Some(RunContext {
         repository_id: match environment.get("GITHUB_REPOSITORY_ID") {
             Some(id) => id.parse().unwrap_or(0),
-            // Some runners leave it to the payload.
+            // Some runners name the number only in the payload.
             None if payload.text("/repository/full_name").as_ref() == Some(&repository) => {
                 payload.number("/repository/id").unwrap_or(0)
             }
@@ -175,7 +176,7 @@ mod tests {
             );
             assert_eq!(found.labels.len(), count, "{request}");
         }
-        // Nothing of it makes a fork one's own.
+        // A malformed payload never turns a fork into our own repository.
         for (head, more) in
             [("null", repository), (r#"{"repo":{}}"#, repository), ("null", r#""number":7"#)]
         {

@@ -1,6 +1,6 @@
 //! The files through which a step sets outputs, state and its summary.
 //!
-//! Source: actions/toolkit, packages/core/src/file-command.ts; parser: actions/runner,
+//! Source: actions/toolkit, packages/core/src/file-command.ts. Parser: actions/runner,
 //! src/Runner.Worker/FileCommandManager.cs.
 
 use std::collections::BTreeSet;
@@ -14,14 +14,14 @@ use crate::environment::Environment;
 use crate::error::{Error, IoContext as _, Result};
 use crate::regular_file;
 
-/// The runner ignores a summary over this size.
+/// The runner's limit for a summary, in bytes. The runner ignores a larger summary.
 const MAX_SUMMARY: usize = 1 << 20;
-/// Outputs are never larger.
+/// The largest file of outputs that [`FileCommands::has_output`] reads, in bytes.
 const MAX_OUTPUT: usize = 64 << 20;
-/// The outputs that were printed, for want of a file to look them up in.
+/// The names of the outputs that this process printed. A printed output is in no file.
 static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Where a step's commands go.
+/// The files for the commands of a step.
 #[derive(Clone, Debug, Default)]
 pub struct FileCommands {
     output: Option<PathBuf>,
@@ -35,7 +35,8 @@ impl FileCommands {
     pub fn find(environment: &Environment) -> Self {
         let file = |name: &str| {
             let path = PathBuf::from(environment.get(name)?);
-            // `act` on a host names files that only exist elsewhere inside a container.
+            // act may name a directory that exists only on its host. In a container, the files are
+            // in this directory.
             let elsewhere = || Some(Path::new("/var/run/act/workflow").join(path.file_name()?));
             if path.parent().is_some_and(Path::is_dir) || !environment.is_true("ACT") {
                 Some(path)
@@ -51,11 +52,11 @@ impl FileCommands {
         }
     }
 
-    /// Sets an output of the step; by a command where the runner, such as an old one of GHES, has
-    /// no file for it.
+    /// Sets an output of the step. A runner without a file for outputs, such as an old GitHub
+    /// Enterprise Server, gets a command.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// The output cannot be written.
     pub fn set_output(&self, name: &str, value: &str) -> Result<()> {
         if self.output.is_none() && self.in_actions {
             writeln!(std::io::stderr().lock(), "{}", SetOutput { name, value }).map_err(
@@ -67,7 +68,7 @@ impl FileCommands {
         append_entry(self.output.as_deref(), name, value)
     }
 
-    /// Returns whether the output was set.
+    /// Returns whether this step has set the output.
     pub fn has_output(&self, name: &str) -> bool {
         if PRINTED.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
             return true;
@@ -78,23 +79,23 @@ impl FileCommands {
         text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with("<<")))
     }
 
-    /// Returns the directory of these files, which every step of the job sees.
+    /// Returns the directory of the files, which every step of the job sees.
     pub fn directory(&self) -> Option<&Path> {
         self.state.as_deref()?.parent().filter(|parent| parent.is_dir())
     }
 
-    /// Keeps a value for the post step, which finds it as `STATE_<name>`.
+    /// Keeps a value for the post step, as the variable `STATE_<name>`.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// The runner's file cannot be written.
     pub fn save_state(&self, name: &str, value: &str) -> Result<()> {
         append_entry(self.state.as_deref(), name, value)
     }
 
-    /// Adds Markdown to the job summary; what is over the runner's limit is cut off with a note.
+    /// Adds Markdown to the job summary. A note replaces the text beyond the runner's limit.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// The runner's file cannot be written.
     pub fn add_summary(&self, markdown: &str) -> Result<()> {
         let Some(path) = &self.summary else { return Ok(()) };
         let present = path.metadata().map_or(0, |found| found.len() as usize);
@@ -116,7 +117,7 @@ fn append_entry(path: Option<&Path>, name: &str, value: &str) -> Result<()> {
     append(path, &entry(name, value, rand::random())?)
 }
 
-/// Returns one entry with a random delimiter, so that a value cannot end it and begin another.
+/// Returns an entry with a random delimiter, so that its value cannot begin another entry.
 fn entry(name: &str, value: &str, random: u128) -> Result<String> {
     let delimiter = format!("ghadelimiter_{random:032x}");
     if name.contains(&delimiter) || value.contains(&delimiter) {
@@ -125,7 +126,7 @@ fn entry(name: &str, value: &str, random: u128) -> Result<String> {
     Ok(format!("{name}<<{delimiter}\n{value}\n{delimiter}\n"))
 }
 
-/// Appends with one write; the runner must go on owning the file, so it is never replaced.
+/// Appends a text with one write. The runner must keep owning the file, so this never replaces it.
 fn append(path: &Path, text: &str) -> Result<()> {
     let mut file =
         OpenOptions::new().append(true).create(true).open(path).on("cannot write", path)?;

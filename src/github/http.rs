@@ -1,5 +1,7 @@
-//! The HTTP client for GitHub's services: one TLS provider, proxies from the environment, no
-//! redirects, so that a token never follows one to another host.
+//! The HTTP client for GitHub's services.
+//!
+//! The client has one TLS provider and takes proxies from the environment. It follows no redirects,
+//! so that a token never reaches another host.
 
 use std::time::Duration;
 
@@ -8,17 +10,17 @@ use reqwest::{Client, Response};
 
 use crate::error::{Error, Result};
 
-/// A connection that is not there by then is not coming.
+/// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer.
+/// The longest wait for the next piece of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns a client.
 ///
 /// # Errors
-/// No certificate store to be found.
+/// The client cannot start, for example without a certificate store.
 pub fn client() -> Result<Client> {
-    // A second call finds the provider installed already, which is as good.
+    // A second call finds a provider and fails, which is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -32,7 +34,8 @@ pub fn client() -> Result<Client> {
 /// Reads a whole answer of at most `limit` bytes.
 ///
 /// # Errors
-/// A larger answer, or one that breaks off.
+/// - The answer is larger.
+/// - The connection breaks off.
 pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>> {
     let too_large = || Error::failed(format!("the answer has more than {limit} bytes"));
     if response.content_length().is_some_and(|length| length > limit as u64) {
@@ -48,7 +51,8 @@ pub async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns what went wrong below HTTP, without the URL: its query may be a credential.
+/// Returns the cause of a failed request. The message leaves out the URL, because its query may be
+/// a credential.
 pub fn broken(error: &reqwest::Error) -> Error {
     Error::failed(if error.is_timeout() {
         "no answer in time".to_owned()
@@ -57,7 +61,7 @@ pub fn broken(error: &reqwest::Error) -> Error {
     })
 }
 
-/// Returns the innermost cause, which is the one that says what happened.
+/// Returns the innermost cause. The errors around it only say that a request failed.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut reason = error;
     while let Some(source) = reason.source() {

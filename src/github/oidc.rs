@@ -1,4 +1,4 @@
-//! Short-lived AWS credentials: an OIDC token of the job, exchanged at STS.
+//! Short-lived AWS credentials. STS exchanges an OIDC token of the job for them.
 //!
 //! Source: "About security hardening with OpenID Connect" of GitHub's documentation,
 //! actions/toolkit packages/core/src/oidc-utils.ts, and AssumeRoleWithWebIdentity of the AWS STS
@@ -21,29 +21,30 @@ use crate::error::{Error, Result};
 use crate::retry::{Failure, Policy};
 use crate::sanitize;
 
-/// How long STS is asked to let the credentials live; they are renewed before they expire.
+/// The lifetime that each request to STS demands, in seconds.
 const LIFETIME_SECONDS: u16 = 3600;
-/// Renewed so long before the end, since a long transfer goes on meanwhile; or with a third of
-/// their life left.
+/// The provider renews credentials this long before their end, because a transfer may run long. For
+/// short-lived credentials, a third of their life is enough.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
-/// Not used any more so long before the end, since a request takes a while; or with a tenth of
-/// their life left.
+/// The provider stops using credentials this long before their end, because a request takes a
+/// while. For short-lived credentials, a tenth of their life is enough.
 const LAST_USE: Duration = Duration::from_secs(30);
-/// What an exchange may take in all.
+/// The longest time for a whole exchange.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What it may take while the old credentials are still good: the transfer waits for it.
+/// The longest time for an exchange while the old credentials are good, because the transfer waits
+/// meanwhile.
 const PATIENCE_WHILE_GOOD: Duration = Duration::from_secs(15);
-/// After a renewal that failed the old credentials are used for so long before the next one; or for
-/// a quarter of what is left of them.
+/// The pause after a failed renewal, while the old credentials are good. Near their end, the pause
+/// is a quarter of their remaining life.
 const PAUSE: Duration = Duration::from_secs(15);
-/// STS answers within so long, or is asked again.
+/// The longest wait for an answer of STS. The SDK then tries again.
 const STS_TIMEOUT: Duration = Duration::from_secs(15);
 /// For token requests that meet a fault of the service.
 const RETRY: Policy =
     Policy { attempts: 5, pause: Duration::from_millis(400), growth: 2.0, patience: PATIENCE };
 const MAX_ANSWER: usize = 64 << 10;
 
-/// The role to assume, and what the job's environment offers for it.
+/// The role to assume, and the job's means to assume it.
 #[derive(Clone)]
 pub struct Role {
     arn: String,
@@ -53,7 +54,7 @@ pub struct Role {
     sts_endpoint: Option<String>,
 }
 
-/// Where a job asks for an OIDC token, and with what.
+/// The address for OIDC tokens, and the credential for that address.
 #[derive(Clone)]
 struct TokenRequest {
     url: String,
@@ -62,7 +63,7 @@ struct TokenRequest {
 
 impl std::fmt::Debug for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The request token is a credential.
+        // The token for token requests is a credential, so `Debug` leaves it out.
         f.debug_struct("Role")
             .field("arn", &self.arn)
             .field("region", &self.region)
@@ -76,11 +77,13 @@ struct TokenAnswer {
 }
 
 impl Role {
-    /// Collects what the environment has. Whether the job may ask for a token shows when it needs
-    /// one: a job that only says that it may not save needs none.
+    /// Collects the facts about a role, without checking that the job may get a token.
+    ///
+    /// A missing right fails the first request for a token. So a job that needs no token works
+    /// without the right.
     ///
     /// # Errors
-    /// No known region.
+    /// No input and no variable names a region.
     pub fn from_environment(
         arn: &str,
         region: Option<&str>,
@@ -106,7 +109,7 @@ impl Role {
                 environment.get("GITHUB_RUN_ID").unwrap_or("local")
             ),
             request,
-            // As the SDKs read them: the second is for every service.
+            // The AWS SDKs read the same variables. The second variable is for every service.
             sts_endpoint: ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]
                 .into_iter()
                 .find_map(|name| environment.get(name))
@@ -119,11 +122,13 @@ impl Role {
     }
 }
 
-/// Returns a source of credentials that assumes the role when it is first asked, and again whenever
-/// they are about to expire. It keeps them itself, so that whoever asks it need not.
+/// Returns a source of credentials. It assumes the role at the first request, and again before the
+/// credentials expire.
+///
+/// The source keeps the credentials itself, so its callers need no cache.
 ///
 /// # Errors
-/// A machine whose certificates cannot be used.
+/// The HTTP client cannot start.
 pub fn credentials(
     role: Role,
     client: SharedHttpClient,
@@ -146,8 +151,10 @@ fn provider(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<Prov
     Ok(Provider { sts, http: http::client()?, role, mask, held: Mutex::default() })
 }
 
-/// Returns when credentials end by this machine's clock, which may be behind the one of STS: they
-/// never live for longer than was asked for.
+/// Returns the end of credentials by this machine's clock.
+///
+/// That clock may be behind the clock of STS. So credentials never live longer than the requested
+/// lifetime.
 fn expiry(stated: SystemTime, asked: SystemTime) -> SystemTime {
     stated.min(asked + Duration::from_secs(LIFETIME_SECONDS.into()))
 }
@@ -160,14 +167,14 @@ struct Provider {
     held: Mutex<Option<Held>>,
 }
 
-/// Credentials that are used until they are renewed.
+/// Credentials in use until their renewal.
 struct Held {
     credentials: Credentials,
-    /// When they end.
+    /// The end of the credentials' life.
     end: SystemTime,
-    /// When they are to be renewed, at first.
+    /// The time of the next renewal. A failed renewal moves this time.
     renew: SystemTime,
-    /// When they are used for the last time.
+    /// The time at which their use ends, shortly before the end of their life.
     last_use: SystemTime,
 }
 
@@ -197,10 +204,10 @@ impl ProvideCredentials for Provider {
 }
 
 impl Provider {
-    /// Returns credentials that are good for a while. A renewal that fails does no harm as long as
-    /// the old ones are.
+    /// Returns credentials that are good for a while. If a renewal fails, the old credentials stay
+    /// in use until their last use.
     async fn credentials(&self) -> Result<Credentials> {
-        // Whoever comes meanwhile waits, and finds what was renewed.
+        // Other callers wait on the lock and then find the renewed credentials.
         let mut held = self.held.lock().await;
         let is_renewal = held.is_some();
         let now = SystemTime::now();
@@ -237,7 +244,7 @@ impl Provider {
         }
     }
 
-    /// Gets a token and exchanges it at once: it lives for a few minutes only.
+    /// Gets a token and exchanges it at once, because the token lives for a few minutes only.
     async fn exchange(&self) -> Result<Held> {
         let token = self.token().await?;
         (self.mask)(&token);
@@ -300,7 +307,7 @@ impl Provider {
                      `token.actions.githubusercontent.com:sub` has two possible forms, see deploy/",
                 )
             }
-            // Not with the answer, which may hold the credentials.
+            // The message leaves out the answer, which may contain the credentials.
             None => failed(format!("STS cannot be reached: {}", http::root_cause(&error)))
                 .hint("check `region`, and that this machine can reach STS there"),
         }
@@ -319,7 +326,7 @@ impl Provider {
         Ok(answer.value)
     }
 
-    /// Asks for a token once.
+    /// Requests a token once.
     async fn ask_for_token(
         &self,
         url: &str,

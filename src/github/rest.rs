@@ -1,4 +1,4 @@
-//! GitHub's REST API, through octocrab; the only module that knows it.
+//! GitHub's REST API. Only this module knows octocrab.
 
 mod answers;
 mod request;
@@ -17,16 +17,17 @@ impl Rest {
     /// Returns a repository.
     ///
     /// # Errors
-    /// A repository that does not exist for this token, or an API that fails.
+    /// - The token cannot see the repository.
+    /// - The API fails.
     pub async fn repository(&self, repository: &str) -> Result<Repository> {
         self.get(&format!("/repos/{repository}"), &[]).await
     }
 
-    /// Returns a repository's default branch; the inner error says why this machine or this token
-    /// cannot see the repository at all.
+    /// Returns a repository's default branch. The inner error says why this machine or this token
+    /// cannot see the repository.
     ///
     /// # Errors
-    /// An API that fails, or limits the requests: a moment later it may have another answer.
+    /// The API fails or limits the requests. A later request may have another answer.
     pub async fn default_branch(
         &self,
         repository: &str,
@@ -41,15 +42,17 @@ impl Rest {
     /// Returns a run.
     ///
     /// # Errors
-    /// A run that does not exist for this token, or an API that fails.
+    /// - The token cannot see the run.
+    /// - The API fails.
     pub async fn run(&self, repository: &str, run: u64) -> Result<Run> {
         self.get(&format!("/repos/{repository}/actions/runs/{run}"), &[]).await
     }
 
-    /// Returns a run's artifacts, newest last.
+    /// Returns a run's artifacts, the newest last. The list ends after [`MAX_ITEMS`].
     ///
     /// # Errors
-    /// A run that does not exist for this token, or an API that fails.
+    /// - The token cannot see the run.
+    /// - The API fails.
     pub async fn artifacts_of_run(&self, repository: &str, run: u64) -> Result<Vec<Artifact>> {
         let route = format!("/repos/{repository}/actions/runs/{run}/artifacts");
         let mut found = self.pages(&route, &[], |answer: Artifacts| answer.artifacts).await?;
@@ -57,10 +60,12 @@ impl Rest {
         Ok(found)
     }
 
-    /// Returns a repository's artifacts of exactly this name, newest last, whoever uploaded them.
+    /// Returns a repository's artifacts of exactly this name, the newest last. Any run may have
+    /// uploaded them.
     ///
     /// # Errors
-    /// A repository that does not exist for this token, or an API that fails.
+    /// - The token cannot see the repository.
+    /// - The API fails.
     pub async fn artifacts_named(&self, repository: &str, name: &str) -> Result<Vec<Artifact>> {
         let route = format!("/repos/{repository}/actions/artifacts");
         let mut found =
@@ -69,10 +74,11 @@ impl Rest {
         Ok(found)
     }
 
-    /// Returns the runs for pull requests that ended well for a commit.
+    /// Returns the successful `pull_request` runs for a commit.
     ///
     /// # Errors
-    /// A repository that does not exist for this token, or an API that fails.
+    /// - The token cannot see the repository.
+    /// - The API fails.
     pub async fn runs_of_commit(&self, repository: &str, sha: &str) -> Result<Vec<Run>> {
         let query = [("head_sha", sha), ("event", "pull_request"), ("status", "success")];
         self.pages(&format!("/repos/{repository}/actions/runs"), &query, |answer: Runs| {
@@ -81,10 +87,11 @@ impl Rest {
         .await
     }
 
-    /// Returns the pull requests that have a commit, as their merge or among their own.
+    /// Returns the pull requests that contain a commit, or that the commit merged.
     ///
     /// # Errors
-    /// A commit that does not exist for this token, or an API that fails.
+    /// - The token cannot see the commit.
+    /// - The API fails.
     pub async fn pull_requests_of_commit(
         &self,
         repository: &str,
@@ -93,10 +100,11 @@ impl Rest {
         self.pages(&format!("/repos/{repository}/commits/{sha}/pulls"), &[], |answer| answer).await
     }
 
-    /// Returns all pull requests whose branch has the name, open and closed, whatever they go to.
+    /// Returns all pull requests whose branch has the name, open and closed, into any branch.
     ///
     /// # Errors
-    /// More of them than are looked at, or an API that fails.
+    /// - The list has [`MAX_ITEMS`] or more, so it may not be complete.
+    /// - The API fails.
     pub async fn pull_requests_of_branch(
         &self,
         repository: &str,
@@ -107,10 +115,11 @@ impl Rest {
         self.all(&format!("/repos/{repository}/pulls"), &[("state", "all"), ("head", &head)]).await
     }
 
-    /// Returns the names of everything that happened to a pull request.
+    /// Returns the names of all events of a pull request.
     ///
     /// # Errors
-    /// More of it than is looked at, or an API that fails.
+    /// - The list has [`MAX_ITEMS`] or more, so it may not be complete.
+    /// - The API fails.
     pub async fn events_of_pull_request(
         &self,
         repository: &str,
@@ -124,17 +133,19 @@ impl Rest {
     /// Returns a commit's message.
     ///
     /// # Errors
-    /// A commit that does not exist for this token, or an API that fails.
+    /// - The token cannot see the commit.
+    /// - The API fails.
     pub async fn message_of_commit(&self, repository: &str, sha: &str) -> Result<String> {
         let answer: Commit = self.get(&format!("/repos/{repository}/commits/{sha}"), &[]).await?;
         Ok(answer.commit.message)
     }
 
-    /// Returns the id that Git gives to a file's content at a commit; `None` where there is no such
+    /// Returns Git's id for the content of a file at a commit; `None` if the commit has no such
     /// file.
     ///
     /// # Errors
-    /// A token that may not read the repository's files, or an API that fails.
+    /// - The token may not read the repository's files.
+    /// - The API fails.
     pub async fn file_id(&self, repository: &str, path: &str, sha: &str) -> Result<Option<String>> {
         let route = format!("/repos/{repository}/contents/{}", escaped(path));
         match self.request::<File>(&route, &[("ref", sha)]).await {
@@ -144,10 +155,12 @@ impl Rest {
         }
     }
 
-    /// Downloads an artifact and returns the pointer in it.
+    /// Downloads an artifact and returns its pointer.
     ///
     /// # Errors
-    /// An artifact that has expired, is too large, or holds no pointer.
+    /// - The artifact has expired.
+    /// - The artifact is too large, or it holds no pointer.
+    /// - The API or the artifact's storage fails.
     pub async fn pointer_in(&self, repository: &str, artifact: &Artifact) -> Result<Vec<u8>> {
         let failed = |reason: String| not_downloaded(artifact, &reason);
         if artifact.expired {
@@ -163,14 +176,14 @@ impl Rest {
         archive::unpack(&RETRY.run(|| self.zip(&route, artifact)).await?)
     }
 
-    /// Asks once for an artifact's bytes.
+    /// Requests an artifact's bytes once.
     async fn zip(&self, route: &str, artifact: &Artifact) -> Attempt<Vec<u8>> {
         let failed = |reason: String| not_downloaded(artifact, &reason);
         let answer = self.answer("download the artifact", route, &[], archive::MAX_BYTES).await?;
         let location = answer.headers.get("location").and_then(|value| value.to_str().ok());
         match (answer.status, location) {
             (301 | 302 | 303 | 307 | 308, Some(url)) => {
-                // The storage has a credential of its own in the URL, and must not see the token.
+                // The URL carries its own credential, so the storage must not see the token.
                 let response = self.http.get(url).send().await;
                 let passing = |error| Failure::passing(Fault::Failed(error));
                 let response =

@@ -1,4 +1,4 @@
-//! How the parts of an outcome are said.
+//! The words for the parts of an outcome.
 
 use indicatif::HumanBytes;
 
@@ -7,13 +7,13 @@ use crate::decide::Change;
 use crate::format::Pointer;
 use crate::format::pointer::Promotion;
 
-/// Returns `3 files, 1.5 MiB`.
+/// Returns a text such as `3 files, 1.50 MiB`.
 pub fn files_and_bytes(files: u64, bytes: u64) -> String {
     let noun = if files == 1 { "file" } else { "files" };
     format!("{files} {noun}, {}", HumanBytes(bytes))
 }
 
-/// Returns what was sent, such as `2 objects, 1.5 MiB`.
+/// Returns the sent objects, such as `2 objects, 1.50 MiB`.
 pub fn sent(sent: Sent) -> String {
     match sent.blobs {
         0 => "nothing new".to_owned(),
@@ -22,7 +22,7 @@ pub fn sent(sent: Sent) -> String {
     }
 }
 
-/// Returns who made a model, and when.
+/// Returns the run that made a model, and the time in UTC.
 pub fn made_by(pointer: &Pointer) -> String {
     let when = pointer.created_at.strftime("%Y-%m-%d %H:%M UTC");
     match &pointer.producer {
@@ -37,7 +37,7 @@ pub fn made_by(pointer: &Pointer) -> String {
     }
 }
 
-/// Returns where a promoted model came from.
+/// Returns the origin of a promoted model.
 pub fn promotion(promotion: &Promotion) -> String {
     format!(
         "from pull request #{}, commit {}, by run {}",
@@ -47,15 +47,15 @@ pub fn promotion(promotion: &Promotion) -> String {
     )
 }
 
-/// Returns the change on one line: a name may hold line ends, and what looks like lines of this
-/// program behind them.
+/// Returns the change on one line. A name may contain line ends, and then text that looks like
+/// lines of this program.
 pub fn change(change: &Change) -> String {
     let from = change.old_path.as_ref().map(|path| format!(" (was {path})")).unwrap_or_default();
     let told = format!("{} {}: {}{from}", change.set.word(), change.kind.word(), change.path);
     told.replace('\n', "\\n").replace('\r', "\\r")
 }
 
-/// Returns why a model that was asked for is not there, as a message without a full stop.
+/// Returns the reason why there is no such model, as a message without a full stop.
 pub fn not_found(outcome: &Outcome) -> String {
     let scopes: Vec<String> = outcome.searched.iter().map(|it| format!("`{it}`")).collect();
     format!(

@@ -1,15 +1,15 @@
-//! An outcome as a person reads it in the log.
+//! The view of an outcome in the log.
 
 use super::Report;
 use crate::outcome::describe::{self, files_and_bytes};
 use crate::outcome::{Ending, Outcome};
 use crate::report::outputs;
 
-/// Changed inputs that a log names; the summary and `--json` have more.
+/// The log names at most this many changed inputs. The summary names more, and `--json` names all.
 const SHOWN_CHANGES: usize = 10;
 
 impl Report {
-    /// Tells an outcome.
+    /// Prints an outcome.
     pub fn tell(&self, outcome: &Outcome) {
         let line = |text: String| self.info(&format!("{}: {text}", outcome.model));
         let files = outcome.pointer.as_ref().map(|it| files_and_bytes(it.files, it.bytes));
@@ -53,7 +53,7 @@ impl Report {
         }
     }
 
-    /// Tells everything, folded away under a headline.
+    /// Prints all facts of an outcome, in a fold under a headline.
     fn fold(&self, outcome: &Outcome) {
         let headline = outcome.ending.headline();
         self.begin(&format!("{}: {headline} ({})", outcome.model, outcome.word()));
@@ -65,7 +65,7 @@ impl Report {
             self.info(&format!("  … and {} more", outcome.changes.len() - SHOWN_CHANGES));
         }
         self.table(&outcome.rows());
-        // On the command line it is what is printed.
+        // The command line prints the pointer on standard output instead.
         if outcome.ending == Ending::Resolved && self.in_actions {
             self.info(outputs::pointer_text(outcome).unwrap_or_default().trim_end());
         }

@@ -1,21 +1,22 @@
-//! An outcome for programs: the same names for later steps, other jobs and `--json`.
+//! The view of an outcome for programs. Later steps, other jobs and `--json` see the same names.
 
 use serde_json::{Map, Value, json};
 
 use crate::outcome::{FACTS, Outcome, Output};
 
-/// Returns every output, in the order of the documentation.
+/// Returns every output, in the order of docs/reference.md.
 pub fn all() -> impl Iterator<Item = Output> {
     FACTS.iter().filter_map(|fact| fact.output)
 }
 
-/// Returns the outputs of a step that ended before anything was known: a later `if` that reads one
-/// must not see an empty string, and trains.
+/// Returns the outputs of a step that ended before its outcome was known.
+///
+/// A later `if` must not read an empty string, so `retrain-needed` is `true`.
 pub fn unknown() -> Vec<(&'static str, String)> {
     all().map(|output| (output.name, output.unknown.to_owned())).collect()
 }
 
-/// Returns every output as text; those without a value are empty or `0`.
+/// Returns every output as text. An output without a value is empty or `0`.
 pub fn pairs(outcome: &Outcome) -> Vec<(&'static str, String)> {
     let text = |value: Value| match value {
         Value::Null => String::new(),
@@ -38,7 +39,7 @@ pub fn json(outcome: &Outcome) -> Value {
     Value::Object(object)
 }
 
-/// Returns the pointer exactly as it is stored, so that its digest can be compared.
+/// Returns the pointer exactly as the store has it, so that its digest stays the same.
 pub fn pointer_text(outcome: &Outcome) -> Option<String> {
     String::from_utf8(outcome.pointer.as_ref()?.to_bytes().ok()?).ok()
 }

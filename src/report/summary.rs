@@ -1,19 +1,20 @@
-//! The job summary: the decision and its reasons as Markdown.
+//! The view of an outcome in the job summary, as Markdown.
 
 use crate::outcome::Outcome;
 use crate::sanitize::markdown;
 
-/// At most so many changed inputs are listed.
+/// The summary lists at most this many changed inputs.
 const MAX_CHANGES: usize = 50;
 
-/// At most so many are shown without a click: they are what a reader of a `retrain` looks for.
+/// The summary shows at most this many changed inputs without a click. They explain a `retrain`, so
+/// readers look for them first.
 const OPEN_CHANGES: usize = 10;
 
-/// Renders the summary; all foreign text in it is escaped.
+/// Renders the summary. All foreign text in it is escaped.
 pub fn render(outcome: &Outcome) -> String {
     let (model, headline) = (markdown(outcome.model.as_str()), outcome.ending.headline());
     let mut text = format!("### {model}: {headline}\n\n");
-    // The first row is the table's heading; without the colons GitHub would centre it.
+    // The first row is the table's heading. Without the colons, GitHub would centre it.
     text.push_str(&format!(
         "| Reason | {}: {} |\n| :--- | :--- |\n",
         markdown(outcome.word()),
@@ -52,9 +53,9 @@ pub fn render(outcome: &Outcome) -> String {
     text
 }
 
-/// Returns the text for a cell: as [`markdown`], but what stands between two backticks is shown as
-/// code. All else in it stays escaped, so foreign text with backticks gains a font and nothing
-/// more.
+/// Returns the text for a cell: as [`markdown`], but with code between two backticks.
+///
+/// The text between them stays escaped, so backticks in foreign text change only its font.
 fn prose(text: &str) -> String {
     let escaped = markdown(text);
     let pieces: Vec<&str> = escaped.split("&#96;").collect();

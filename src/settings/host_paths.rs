@@ -1,16 +1,19 @@
-//! Paths of the runner's host, as expressions spell them, inside the action's container.
+//! Maps paths of the runner's host, as expressions spell them, to paths inside the action's
+//! container.
 //!
-//! The runner mounts the workspace at `/github/workspace` and rewrites an input that *starts* with
-//! the host's path; a later line, or a path behind `!`, it leaves alone. The hidden input
-//! `host-paths` (`v1|<workspace>|<temp>`) tells what `${{ github.workspace }}` stands for.
+//! The runner mounts the workspace at `/github/workspace`. It rewrites an input that *starts* with
+//! the host's path. It does not rewrite a later line, or a path behind `!`. The hidden input
+//! `host-paths` (`v1|<workspace>|<temp>`) gives the host's values of `${{ github.workspace }}` and
+//! `${{ runner.temp }}`.
+//!
 //! Source: actions/runner, src/Runner.Worker/Container/ContainerInfo.cs, TranslateToContainerPath.
 
-/// Pairs of a host prefix and what it is here.
+/// Pairs of a path on the host and the same place in the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostPaths(Vec<(String, String)>);
 
 impl HostPaths {
-    /// Reads the hidden input; text of another form maps nothing.
+    /// Reads the hidden input. A text of another form maps nothing.
     pub fn parse(text: &str, workspace: &str, temp: &str) -> Self {
         let parts: Vec<&str> = text.split('|').collect();
         let mut pairs = Vec::new();
@@ -30,7 +33,8 @@ impl HostPaths {
         )
     }
 
-    /// Rewrites each line that is, or lies below, a host path; also behind `!` and `file://`.
+    /// Rewrites each line that is a host path or lies below a host path. A `!` or `file://` may
+    /// stand before the path.
     pub fn rewrite(&self, value: &str) -> String {
         value.split('\n').map(|line| self.rewrite_line(line)).collect::<Vec<_>>().join("\n")
     }

@@ -1,20 +1,20 @@
-//! Which directories of a container are still there when it has ended.
+//! Tells which directories outlive a container.
 //!
-//! A step of a container action sees the workspace and a few directories of the runner. Whatever it
-//! writes elsewhere goes with its container, and no later step ever sees it.
+//! A step of a container action sees the workspace and a few directories of the runner. Files that
+//! it writes elsewhere are lost with its container, and no later step sees them.
 
 use std::path::{Path, PathBuf};
 
-/// Source: proc_pid_mountinfo(5).
+/// The mounts of this process. Source: proc_pid_mountinfo(5).
 const MOUNTS: &str = "/proc/self/mountinfo";
-/// What the kernel mounts into every container.
+/// The mounts that every container has and that do not outlive it.
 const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-/// Returns whether something is mounted at the directory or above it. Where the system does not
-/// tell, it is taken to be.
+/// Returns whether the directory is a mount or lies below a mount. If the system does not say,
+/// returns true.
 pub(super) fn outlives_container(directory: &Path) -> bool {
     let Ok(mounts) = std::fs::read_to_string(MOUNTS) else { return true };
-    // A directory that is yet to be made will lie where its parent does.
+    // A directory that does not exist yet will lie on the mount of its parent.
     let real = directory.ancestors().find_map(|parent| parent.canonicalize().ok());
     is_mounted(&real.unwrap_or_else(|| directory.to_owned()), &mounts)
 }

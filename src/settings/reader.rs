@@ -1,4 +1,4 @@
-//! Reading each input by itself, and saying what is wrong with it.
+//! Reads each input by itself and collects the faults.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::sanitize;
 use crate::store::{Location, S3Options};
 use crate::workflow::{RunContext, short_ref};
 
-/// Reads inputs and collects what is wrong with them.
+/// Reads inputs and collects their faults.
 pub(super) struct Reader<'a> {
     verb: Verb,
     raw: &'a RawInputs,
@@ -24,14 +24,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Returns a reader for the inputs of a verb.
     pub(super) fn new(verb: Verb, raw: &'a RawInputs) -> Self {
         Self { verb, raw, faults: Vec::new() }
     }
 }
 
 impl Reader<'_> {
-    /// Returns what is wrong, `None` where nothing is.
+    /// Returns all faults as one error; `None` if there is no fault.
     pub(super) fn into_faults(self) -> Option<Error> {
         let message = match self.faults.as_slice() {
             [] => return None,
@@ -42,7 +41,8 @@ impl Reader<'_> {
         Some(Error::bad_input(message).hint(hint))
     }
 
-    /// Returns the workspace as it was given, because patterns may spell it so, and its real path.
+    /// Returns the workspace as the user spells it, and its real path. Absolute patterns may have
+    /// the user's spelling.
     pub(super) fn workspace(&mut self, workspace: &Path) -> (PathBuf, PathBuf) {
         let given = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
         let real = given.canonicalize().unwrap_or_else(|_| given.clone());
@@ -53,7 +53,7 @@ impl Reader<'_> {
         (given, real)
     }
 
-    /// Reads what the fingerprint is made of.
+    /// Reads the sources of the fingerprint.
     pub(super) fn sources(&mut self, workspace: &Path) -> Sources {
         let data = self.patterns("data-paths", workspace);
         let training = self.patterns("training-paths", workspace);
@@ -77,7 +77,7 @@ impl Reader<'_> {
         Sources { data: exclude(data), training: exclude(training), extra }
     }
 
-    /// Reads what the training writes.
+    /// Reads the files that the training writes.
     pub(super) fn model_path(&mut self, workspace: &Path) -> Patterns {
         let patterns = self.patterns("model-path", workspace);
         if self.verb.saves() && !patterns.has_includes() && !self.has_fault("model-path") {
@@ -97,7 +97,7 @@ impl Reader<'_> {
         self.parsed("model", ACCEPTED)
     }
 
-    /// Refuses directories that would be gone with the action's container.
+    /// Refuses directories that are lost with the action's container.
     pub(super) fn check_container(&mut self, store: Option<&Location>, destination: &Path) {
         if let Some(Location::Directory(directory)) = store {
             let accepted = "`s3://bucket/prefix`, or a directory below the workspace";
@@ -125,7 +125,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads everything that says which model is meant.
+    /// Reads all inputs that say which model to use.
     pub(super) fn asked(
         &mut self,
         run: Option<&RunContext>,
@@ -164,7 +164,7 @@ impl Reader<'_> {
         self.faults.iter().any(|fault| fault.starts_with(&format!("input `{name}`")))
     }
 
-    /// Returns the value, or the verb's default, `None` where there is neither.
+    /// Returns the value, or the default of the verb; `None` if there is neither.
     pub(super) fn value(&self, name: &str) -> Option<String> {
         let default = || {
             INPUTS.iter().find(|input| input.name == name).map(|input| input.default_for(self.verb))
@@ -197,7 +197,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads the spellings that the runner's toolkit accepts.
+    /// Reads a boolean in the spellings that `getBooleanInput` of actions/toolkit accepts.
     pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
         let value = self.value(name)?;
         match value.as_str() {
@@ -345,7 +345,7 @@ impl Reader<'_> {
         workspace.join(path)
     }
 
-    /// Refuses a directory that nobody would ever see.
+    /// Refuses a directory that is lost with the action's container.
     pub(super) fn check_outlives(&mut self, name: &str, directory: &Path, accepted: &str) {
         if !self.has_fault(name) && !mounts::outlives_container(directory) {
             let reason = "the action runs in its own container, and this directory is lost when \
@@ -394,8 +394,8 @@ impl Reader<'_> {
             return Some(PointerInput::Given(PointerSource::Json(value)));
         }
         match value.strip_prefix("artifact:").map(str::trim) {
-            // The output `artifact-name` of a job that was skipped, or saved nothing. Without more
-            // to go by, the latest model would be taken in its place.
+            // The output `artifact-name` is empty if its job was skipped or saved nothing. Without
+            // a fingerprint, the command would take the latest model instead.
             Some("") if self.raw.get("fingerprint").is_some() => None,
             Some("") => {
                 let accepted = "the JSON, a path, or `artifact:NAME`; after a job that trained \
@@ -404,7 +404,7 @@ impl Reader<'_> {
                 None
             }
             Some(name) => Some(PointerInput::Artifact(name.to_owned())),
-            // As a path, it would be shown with its credentials.
+            // The message about a missing file would show the credentials in a URL.
             None if value.contains("://")
                 || value.starts_with("http:")
                 || value.starts_with("https:") =>
@@ -421,7 +421,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Names that the artifact service accepts.
+    /// Refuses names that the artifact service does not accept.
     pub(super) fn artifact_name(&mut self) -> Option<String> {
         let value = self.raw.get("artifact-name")?.to_owned();
         if value.len() > 100 || value.chars().any(|c| c.is_control() || "\":<>|*?\\/".contains(c)) {
@@ -436,7 +436,7 @@ impl Reader<'_> {
         Some(value)
     }
 
-    /// As long as GitHub keeps any artifact; what a repository allows may be less.
+    /// Accepts 1 to 400 days, the range that GitHub allows. A repository may allow fewer days.
     pub(super) fn retention_days(&mut self) -> Option<u32> {
         let value = self.raw.get("artifact-retention-days")?.to_owned();
         let days = value.parse().ok().filter(|days| (1..=400).contains(days));
@@ -488,7 +488,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns an input's value without what may be a credential, where it may be an address.
+/// Removes credentials from an input's value if the value may be an address.
 fn without_credentials(name: &str, value: &str) -> String {
     const ADDRESSES: [&str; 4] = ["endpoint-url", "pointer", "repository", "store"];
     match ADDRESSES.contains(&name) || value.contains(':') {

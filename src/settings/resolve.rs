@@ -1,4 +1,4 @@
-//! Putting the settings of a verb together.
+//! Makes the settings of a verb.
 
 use std::path::Path;
 
@@ -16,10 +16,12 @@ const WHEN_EMPTY: &[(&str, WhenEmpty)] =
     &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)];
 const ON_ERROR: &[(&str, OnError)] = &[("fail", OnError::Fail), ("retrain", OnError::Retrain)];
 
-/// Resolves the inputs of a verb.
+/// Makes the settings of a verb from its inputs.
 ///
 /// # Errors
-/// One message that names every input that cannot be used, with its value and the accepted forms.
+/// - Inputs cannot be used. One message names each of them, its value and the accepted forms.
+/// - A role has no region.
+/// - The environment has AWS credentials that no request can carry.
 pub fn resolve(
     verb: Verb,
     raw: &RawInputs,
@@ -37,7 +39,8 @@ pub fn resolve(
     let when_empty = reader.choice("if-no-files-found", WHEN_EMPTY);
     let on_error = reader.choice("on-error", ON_ERROR);
     let destination = reader.destination(&workspace);
-    // The image says that it is one. What somebody does with it by hand is their own business.
+    // The image sets ML_CACHE_CONTAINER. Outside of a workflow run, the user decides about the
+    // mounts.
     if run.is_some() && environment.is_true("ML_CACHE_CONTAINER") {
         reader.check_container(store.as_ref(), &destination);
     }
@@ -88,8 +91,10 @@ pub fn resolve(
     })
 }
 
-/// Refuses credentials that no request could carry, such as a key with a line end from a file.
-/// Where the inputs name a role or a region, the environment's is not used.
+/// Refuses credentials that no request can carry, such as a key with the line end of its file.
+///
+/// A role replaces the keys of the environment. The input `region` replaces the region of the
+/// environment.
 fn check_credentials(environment: &Environment, has_role: bool, has_region: bool) -> Result<()> {
     let keys: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
     let regions: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];

@@ -1,17 +1,17 @@
-//! Every input: its name, its meaning, its default and the verbs that take it.
+//! The verbs, and every input with its meaning, its default and the verbs that take it.
 
-/// What the program is asked to do.
+/// The task of a command or of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// Decide whether to train.
     Plan,
-    /// Put the model in place.
+    /// Put a stored model in place.
     Restore,
     /// Keep the model that was trained.
     Save,
     /// Plan, then train or restore, then save.
     Run,
-    /// Hash a stored model again.
+    /// Read a stored model and compare its bytes with their digests.
     Verify,
     /// Find a stored model without fetching it.
     Resolve,
@@ -20,11 +20,11 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Every verb of the command line.
+    /// The verbs of the command line, in the order of the help.
     pub const COMMANDS: &[Self] =
         &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Resolve, Self::Verify];
 
-    /// Returns the verb's name.
+    /// Returns the verb's name in lower case, such as `plan`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -37,12 +37,12 @@ impl Verb {
         }
     }
 
-    /// Returns whether it only finds models, and neither plans a training nor saves.
+    /// Returns whether the verb only finds models. It then neither plans a training nor saves.
     pub fn only_reads(self) -> bool {
         FINDERS.contains(&self)
     }
 
-    /// Returns what the verb does, in the imperative.
+    /// Returns the sentence of the help, in the imperative.
     pub fn about(self) -> &'static str {
         match self {
             Self::Plan => "Decide whether the model must be trained again, and say why",
@@ -55,25 +55,26 @@ impl Verb {
         }
     }
 
-    /// Returns whether the verb hashes the inputs of the training.
+    /// Returns whether the verb needs the inputs of the training. Every other verb hashes them only
+    /// if the user names paths.
     pub fn observes_inputs(self) -> bool {
         !matches!(self, Self::Verify | Self::Restore | Self::Resolve)
     }
 
-    /// Returns whether the verb saves, now or later.
+    /// Returns whether the verb saves. The root action saves in its post step.
     pub fn saves(self) -> bool {
         matches!(self, Self::Save | Self::Run | Self::Auto)
     }
 }
 
-/// One input.
+/// An input of the action, which is also a flag of the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Input {
-    /// In kebab-case; the action's input and the command line flag.
+    /// The name in kebab-case.
     pub name: &'static str,
-    /// One sentence, for `--help` and action.yml.
+    /// One sentence for `--help`, the action files and docs/reference.md.
     pub help: &'static str,
-    /// What holds where it is not given; empty where nothing does.
+    /// The value of a missing input; empty if there is none.
     pub default: &'static str,
     /// Whether the value may have several lines.
     pub list: bool,
@@ -88,10 +89,11 @@ impl Input {
         self.verbs.contains(&verb)
     }
 
-    /// Returns the default for the verb.
+    /// Returns the default of this input for the verb.
     pub fn default_for(&self, verb: Verb) -> &'static str {
         match (self.name, verb) {
-            // A restore by itself exists to have the model; as a part of `auto` it may find none.
+            // A finder is useless without a model. After a plan, a missing model leads to a
+            // training.
             ("fail-on-miss", Verb::Restore | Verb::Verify | Verb::Resolve) => "true",
             _ => self.default,
         }

@@ -1,31 +1,31 @@
-//! Which model is meant.
+//! Which model a command means.
 
 use std::path::PathBuf;
 
 use crate::format::Fingerprint;
 
-/// Which model is meant, in the terms of whoever asks for it.
+/// The model that a command means, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The model of a pointer that was handed over; its content is foreign.
+    /// The model of a pointer that the user hands over. Its bytes are foreign.
     Pointer(PointerSource),
-    /// The model of an artifact of this run, by the artifact's whole name.
+    /// The model of an artifact of this run. The text is the artifact's whole name or its prefix.
     Artifact(String),
-    /// The model of the newest artifact of this whole name that a trusted run of another repository
-    /// uploaded.
+    /// The model of the newest artifact of exactly this name that a trusted run of another
+    /// repository uploaded.
     ArtifactOf {
-        /// `owner/repo`.
+        /// The other repository, `owner/repo`.
         repository: String,
-        /// The artifact's name.
+        /// The whole name of the artifact.
         name: String,
     },
     /// The model that a run saved.
     Run {
-        /// `owner/repo`.
+        /// The repository of the run, `owner/repo`.
         repository: String,
-        /// The run's number.
+        /// The number of the run.
         id: u64,
-        /// The name of the artifact with the pointer, or what the name begins with.
+        /// The name of the artifact with the pointer, or the prefix of that name.
         name: String,
     },
     /// The model of this fingerprint.
@@ -34,28 +34,28 @@ pub enum Target {
     Inputs,
     /// The model that a ref used last.
     Latest {
-        /// The short name of the ref; `None` for this run's, or the default branch.
+        /// The short name of the ref; `None` for the ref of this run, or for the default branch.
         git_ref: Option<String>,
     },
 }
 
-/// Where a pointer comes from.
+/// The source of a pointer's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PointerSource {
-    /// The JSON itself.
+    /// The text of the pointer, as JSON.
     Json(String),
-    /// A file.
+    /// The path of a file that contains the JSON.
     File(PathBuf),
 }
 
-/// What the inputs say of the model, before it is known how they go together.
+/// The inputs that say which model to use, before [`Asked::target`] chooses among them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     pub(super) pointer: Option<PointerInput>,
     pub(super) run_id: Option<u64>,
-    /// The repository that the run is of.
+    /// The repository that has the run.
     pub(super) run_repository: Option<String>,
-    /// Another repository than the run's own.
+    /// The repository that the user names, unless it is the run's own.
     pub(super) foreign: Option<String>,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) has_sources: bool,
@@ -71,14 +71,16 @@ pub(super) enum PointerInput {
 }
 
 impl Asked {
-    /// Decides what is meant: the most exact of what is said. `only_reads` is the verb's; `prefix`
-    /// is what the names of the model's artifacts begin with.
+    /// Returns the target of the most exact input.
+    ///
+    /// `only_reads` is the answer of [`super::Verb::only_reads`]. `prefix` is the prefix of the
+    /// names of the model's artifacts.
     pub(super) fn target(self, only_reads: bool, prefix: String) -> Target {
         let names_nothing = self.run_id.is_none()
             && self.fingerprint.is_none()
             && self.pointer.is_none()
             && !self.has_sources;
-        // Where nothing is saved, a name for the artifact can only say which one is meant.
+        // A command that saves nothing can only read an artifact of this name.
         let given_name = if only_reads && names_nothing { self.artifact_name } else { None };
         let pointer = self.pointer.or_else(|| given_name.map(PointerInput::Artifact));
         match (pointer, self.run_id, self.foreign) {
@@ -151,7 +153,7 @@ mod tests {
         ] {
             assert_eq!(asked.clone().target(true, "prefix".into()), target, "{asked:?}");
         }
-        // Where a model is saved, the name is for its own artifact.
+        // A save gives the name to its own artifact.
         let saved = Asked { artifact_name: Some("own".into()), git_ref: None, ..nothing };
         assert_eq!(saved.target(false, "prefix".into()), Target::Latest { git_ref: None });
     }

@@ -1,4 +1,4 @@
-//! What inputs are accepted, and what is said of those that are not.
+//! The inputs that the settings accept, and the messages about all others.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! The contract of [`Store`](super::Store) as checks that run against any adapter and any server.
 //!
-//! The tests run them on every adapter; they use scratch keys only, below `conformance/`.
+//! The tests run them on every adapter. The checks use only keys below `conformance/`.
 
 use std::collections::HashSet;
 
@@ -11,9 +11,9 @@ use futures::future::{BoxFuture, join_all};
 use super::{Condition, DynStore, Key, Payload, StoreError, StoreErrorKind as Kind, Version, read};
 use crate::format::Digest;
 
-/// One named check.
+/// A check of one sentence of the contract.
 pub struct Check {
-    /// What the check demands, as a sentence.
+    /// The sentence that the store must fulfil.
     pub name: &'static str,
     run: fn(Area) -> BoxFuture<'static, Outcome>,
 }
@@ -27,16 +27,16 @@ impl std::fmt::Debug for Check {
 }
 
 impl Check {
-    /// Runs the check on keys of its own.
+    /// Runs the check on new random keys, so several runs can share a store.
     ///
     /// # Errors
-    /// What the store did instead of what the contract demands.
+    /// Returns a text with the store's actual behaviour.
     pub async fn run(&self, store: DynStore) -> Outcome {
         (self.run)(Area { store, unique: format!("{:032x}", rand::random::<u128>()) }).await
     }
 }
 
-/// Returns every check.
+/// Returns all checks of the contract.
 pub fn checks() -> Vec<Check> {
     macro_rules! checks {
         ($($name:literal => $function:ident,)*) => {
@@ -73,7 +73,7 @@ pub fn checks() -> Vec<Check> {
     }
 }
 
-/// A store and a random part of its key space.
+/// A store, and a random prefix that keeps a check's keys apart from all others.
 #[derive(Clone)]
 struct Area {
     store: DynStore,
@@ -307,7 +307,7 @@ async fn read_after_write(area: Area) -> Outcome {
     Ok(())
 }
 
-/// Repeats a conditional put while the store cannot decide.
+/// Repeats a conditional `put` while the store answers that it could not decide.
 async fn decided(
     area: &Area,
     name: &str,

@@ -1,4 +1,4 @@
-//! The keys of version 1; no other module spells them.
+//! The keys of version 1. No other module spells them. Source: docs/formats.md, "Keys".
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -7,18 +7,18 @@ use crate::format::{BlobId, Fingerprint, InputsId, ManifestId, ModelName, Namesp
 
 /// The name of an object below the store's prefix.
 ///
-/// Invariant: relative, `/`-separated, no empty component, no component `.` or `..`, and only the
-/// characters `[A-Za-z0-9._%-]` besides the slashes.
+/// Invariant: a key is relative and has no empty component, no `.` and no `..`. Besides slashes it
+/// has only the characters `[A-Za-z0-9._%-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
 impl Key {
-    /// Returns the key as text.
+    /// Returns the key as text, without the store's prefix.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns a key outside the layout, for the conformance checks.
+    /// Returns a key outside of the layout, for the conformance checks.
     pub(super) fn scratch(components: &[&str]) -> Self {
         Self(components.iter().map(|c| encode(c)).collect::<Vec<_>>().join("/"))
     }
@@ -30,7 +30,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Returns the key of a chunk or pack.
+/// Returns the key of a blob.
 pub fn blob(digest: &BlobId) -> Key {
     let hex = digest.hex();
     Key(format!("v1/blobs/{}/{hex}", &hex[..2]))
@@ -61,8 +61,9 @@ pub fn head(scope: &Scope, namespace: &Namespace, model: &ModelName, git_ref: &s
     Key(format!("{}/heads/{}.json", model_prefix(scope, namespace, model), encode(git_ref)))
 }
 
-/// Returns the key that is asked about before a training. Nothing is ever stored there, except by
-/// a store that does not heed conditions, where nobody reads it.
+/// Returns the key that a run asks about before a training, to learn whether it may write.
+///
+/// A store that ignores conditions stores an empty object there, which nobody reads.
 pub fn probe(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Key {
     Key(format!("{}/probe", model_prefix(scope, namespace, model)))
 }
@@ -77,7 +78,7 @@ fn model_prefix(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Stri
     }
 }
 
-/// Percent-encodes everything outside `[A-Za-z0-9._-]`, and the dots of `.` and `..`.
+/// Percent-encodes every byte outside `[A-Za-z0-9._-]`. In `.` and `..` it encodes the dots too.
 fn encode(component: &str) -> String {
     let only_dots = matches!(component, "." | "..");
     let mut encoded = String::with_capacity(component.len());
@@ -86,7 +87,7 @@ fn encode(component: &str) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => encoded.push(byte as char),
             b'.' if !only_dots => encoded.push('.'),
             _ => {
-                // Writing to a String cannot fail.
+                // `write!` to a `String` cannot fail.
                 let _ = write!(encoded, "%{byte:02X}");
             }
         }

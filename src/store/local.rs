@@ -1,9 +1,10 @@
 //! The directory adapter: a store in a local or mounted directory.
 //!
-//! An object is a file. A `put` writes a temporary file beside the data, syncs it, and renames it
-//! into place. Conditional puts hold an advisory lock on one of 256 lock files while they check
-//! and rename, so they are atomic between processes of one machine; a killed process drops its
-//! lock with its life.
+//! An object is a file. A `put` writes a temporary file in the store, syncs it, and renames it into
+//! place.
+//!
+//! A conditional `put` locks one of 256 lock files while it checks and renames. So it is atomic
+//! among the processes of one machine. The kernel releases the lock of a killed process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -21,11 +22,12 @@ use crate::format::{Digest, Hasher};
 use crate::ownership::Owner;
 use crate::unfinished::Unfinished;
 
-/// Bytes handed on at a time while reading.
+/// Bytes of one read.
 const PIECE: usize = 256 << 10;
-/// Where temporary files are, below the root.
+/// The directory of temporary files, below the root.
 const INCOMING: &str = "incoming";
-/// Objects up to this size are versioned by content.
+/// The largest object, in bytes, whose version is the digest of its content. Every register is
+/// smaller.
 const REGISTER: u64 = 128 << 10;
 
 /// A store in a directory.
@@ -37,10 +39,10 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// Opens a store; the directory is made by the first `put`.
+    /// Opens a store. The first `put` makes the directory.
     ///
     /// # Errors
-    /// A path that is something else than a directory.
+    /// The path exists and is not a directory.
     pub fn open(root: &Path) -> MainResult<Self> {
         if fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
             return Err(Error::bad_input(format!(
@@ -78,12 +80,13 @@ impl LocalStore {
         Ok(file)
     }
 
-    /// Holds the directory of temporary files, so that nobody takes them for abandoned.
+    /// Locks the directory of temporary files, so that no other process sweeps it during a write.
     fn hold_incoming(&self, incoming: &Path) -> io::Result<File> {
         self.owner.make_directories(incoming)?;
         let held = File::open(incoming)?;
         match held.lock_shared() {
-            // Some network file systems have no locks; nothing is swept there.
+            // Some network file systems have no locks. There, `sweep` cannot lock either, so it
+            // removes nothing.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
             _ => Ok(held),
         }
@@ -233,20 +236,23 @@ impl Store for LocalStore {
     }
 }
 
-/// Removes the temporary files that killed writers have left, unless somebody is writing.
+/// Removes the temporary files of killed writers, unless a writer is active.
 fn sweep(incoming: &Path) {
     if let Ok(held) = File::open(incoming)
         && held.try_lock().is_ok()
     {
         for entry in fs::read_dir(incoming).into_iter().flatten().flatten() {
-            // If it cannot be removed now, the next process tries again.
+            // If the file system refuses, the next process tries again.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// Returns the digest of a small object, which is what registers are: an inode number and a
-/// time can come back within one clock tick, a nonce cannot. Large objects never change.
+/// Returns the version of an object.
+///
+/// A small object may be a register. Its version is the digest of its content, because its nonce is
+/// new for every write. Inode number and time can repeat within a clock tick, but a large object
+/// never changes.
 fn version_of(file: &File, found: &fs::Metadata) -> io::Result<Version> {
     let mut hasher = Hasher::default();
     if found.size() <= REGISTER {

@@ -1,31 +1,32 @@
-//! Where a store is: the `store` input, parsed.
+//! The location of a store: the input `store`, parsed.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A parsed `store` input.
+/// A parsed input `store`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// A directory, absolute.
+    /// `file:///directory`: an absolute path.
     Directory(PathBuf),
-    /// A bucket and a prefix in it, which may be empty.
+    /// `s3://bucket/prefix`.
     S3 {
-        /// The bucket's name.
+        /// The name of the bucket: 3 to 63 characters.
         bucket: String,
-        /// Without leading or trailing slashes.
+        /// The text before every key, without leading and trailing slashes; may be empty.
         prefix: String,
     },
 }
 
-/// How to reach an S3 store; empty means the usual AWS ways.
+/// The inputs for an S3 store. The SDK finds the value of an empty input in the usual AWS places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
-    /// The region; by default from the environment or the AWS configuration.
+    /// The region. By default it comes from the AWS environment or configuration.
     pub region: Option<String>,
-    /// The base URL of an S3-compatible service.
+    /// The base URL of an S3-compatible service. By default it is the endpoint of AWS.
     pub endpoint_url: Option<String>,
-    /// Whether the bucket stands in the path and not in the host name.
+    /// Whether the bucket stands in the path of the URL. By default it does for a custom endpoint
+    /// only.
     pub force_path_style: Option<bool>,
 }
 
@@ -66,7 +67,7 @@ impl FromStr for Location {
     }
 }
 
-/// Checks the bucket name rules that all S3 services share.
+/// Checks the rules for bucket names that all S3 services share.
 fn check_bucket(bucket: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
     if (3..=63).contains(&bucket.len()) && bucket.chars().all(allowed) {

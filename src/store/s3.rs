@@ -1,9 +1,10 @@
 //! The S3 adapter, on the official SDK.
 //!
-//! Each object is one request with its SHA-256 in `x-amz-checksum-sha256` (the store refuses
-//! damaged bytes) and the same digest as the signed payload hash, so bytes are hashed once.
-//! Source: Amazon S3 API Reference, PutObject, GetObject, HeadObject; conditional writes as in
-//! "Add preconditions to S3 operations with conditional requests" of the S3 User Guide.
+//! An object is written in one request with its SHA-256 in `x-amz-checksum-sha256`, so the store
+//! refuses damaged bytes. The same digest is the signed payload hash, so bytes are hashed once.
+//!
+//! Source: Amazon S3 API Reference, PutObject, GetObject, HeadObject. Conditional writes: S3 User
+//! Guide, "Add preconditions to S3 operations with conditional requests".
 
 mod errors;
 
@@ -41,15 +42,17 @@ use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
 use crate::sanitize;
 
-/// A connection that is not there by then is not coming.
+/// The limit for opening a connection. A slower connection does not come at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the start of a request without a body to the first byte of the answer.
+/// The limit from the start of a request without a body to the first byte of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// A PUT may be this slow, in bytes a second, before it is tried again; many share one line.
+/// A PUT times out below this speed, in bytes a second. It is low because many requests share a
+/// line.
 const SLOWEST_PUT: u64 = 16 << 10;
-/// A body that hands over nothing for so long has stalled.
+/// The limit for a pause within an answer's body.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The SDK retries throttling, server and connection errors only, with full jitter.
+/// Attempts of a request. The SDK retries only throttling, server and connection errors, with full
+/// jitter.
 const ATTEMPTS: u32 = 5;
 
 /// A store in an S3 bucket.
@@ -57,16 +60,16 @@ const ATTEMPTS: u32 = 5;
 pub struct S3Store {
     client: Client,
     bucket: String,
-    /// Empty, or with a trailing slash.
+    /// Empty, or ends with a slash.
     prefix: String,
     description: String,
 }
 
 impl S3Store {
-    /// Connects to nothing yet, but finds region and credential sources.
+    /// Finds the region and the sources of credentials. Sends no request to the store.
     ///
     /// # Errors
-    /// No region to be found.
+    /// The region is unknown.
     pub async fn open(
         bucket: &str,
         prefix: &str,
@@ -83,14 +86,15 @@ impl S3Store {
         }
         let mut builder = config::Builder::from(&shared)
             .force_path_style(options.force_path_style.unwrap_or(custom_endpoint))
-            // The digest is set by hand, once; everything else would hash the bytes again.
+            // `put` sets the digest itself. With another setting, the SDK would hash all bytes
+            // again.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         if let Some(url) = &options.endpoint_url {
             builder = builder.endpoint_url(url);
         }
         if shared.region().is_none() {
-            // S3-compatible services sign with this region unless they say otherwise.
+            // S3-compatible services usually sign with this region.
             builder = builder.region(Region::from_static("us-east-1"));
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
@@ -121,13 +125,14 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
         );
     let is_default = credentials.is_none();
     if let Some(credentials) = credentials {
-        // Their source keeps and renews them itself.
+        // The source of a role's credentials keeps and renews them itself.
         loader = loader.credentials_provider(credentials).identity_cache(IdentityCache::no_cache());
     }
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
     } else if options.endpoint_url.is_some() {
-        // Asking the instance metadata service for a region would only cost time here.
+        // A custom endpoint needs no region from the instance metadata service, which would cost
+        // time.
         let here = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
         loader = loader.region(here.or_else(ProfileFileRegionProvider::new()));
     }
@@ -141,8 +146,7 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
     }
 }
 
-/// Credentials from the usual AWS sources, which may be files and services; the store may repeat
-/// them.
+/// Hides the keys that the SDK finds in files and services. A server may repeat them in an answer.
 #[derive(Debug)]
 struct Hidden(CredentialsSource);
 
@@ -164,7 +168,7 @@ impl ProvideCredentials for Hidden {
     }
 }
 
-/// Returns an HTTP client with one TLS provider, ring, that honours HTTPS_PROXY and NO_PROXY.
+/// Returns an HTTP client with ring as its TLS provider. It honours `HTTPS_PROXY` and `NO_PROXY`.
 pub fn http_client() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, components| {
         let mut builder = Connector::builder()
@@ -190,7 +194,7 @@ impl Store for S3Store {
         payload: Payload,
         condition: Condition,
     ) -> Result<Version, StoreError> {
-        // The SDK's read timeout spans the sending of the body, too.
+        // The SDK's read timeout also counts the time that the body needs.
         let patience =
             ANSWER_TIMEOUT + Duration::from_secs(payload.bytes.len() as u64 / SLOWEST_PUT);
         let timeouts = TimeoutConfig::builder()
@@ -218,7 +222,7 @@ impl Store for S3Store {
             .await
             .map_err(|error| errors::translate("write", key, &self.bucket, error))
             .map_err(|error| match error.kind {
-                // 412 says only that the condition did not hold.
+                // The answer 412 does not say which condition failed.
                 StoreErrorKind::Exists if updates => {
                     StoreError { kind: StoreErrorKind::Changed, ..error }
                 }
@@ -228,7 +232,8 @@ impl Store for S3Store {
     }
 
     async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
-        // Rights are judged before the condition, which no object ever fulfils.
+        // No object has this version. S3 checks the rights before the condition, so the refusal
+        // tells them apart.
         let never =
             Condition::Unchanged(Version("\"00000000000000000000000000000000\"".to_owned()));
         match self.put(key, Payload::new(Vec::new()), never).await {
@@ -308,7 +313,7 @@ impl Store for S3Store {
     }
 }
 
-/// Gives the signer the payload's SHA-256 instead of letting it hash the bytes again.
+/// Gives the signer the payload's SHA-256, so that it does not hash the bytes again.
 #[derive(Debug)]
 struct SignWithDigest(String);
 

@@ -1,41 +1,41 @@
-//! How a model's files become blobs (docs/formats.md, "Blobs").
+//! The rules that cut and join a model's files into blobs. Source: docs/formats.md, "Blobs".
 
 use crate::format::Digest;
 
 const MIB: u64 = 1 << 20;
-/// Files over this size are cut into chunks; others share packs.
+/// A file of more bytes than this is cut into chunks. Smaller files share packs.
 const CHUNKED_ABOVE: u64 = 4 * MIB;
-/// The smallest chunk.
+/// The smallest chunk size in bytes.
 const CHUNK: u64 = 8 * MIB;
-/// A file has at most this many chunks.
+/// The largest number of chunks of a file.
 const MAX_CHUNKS: u64 = 8192;
-/// A pack takes no file that would make it larger than this.
+/// The largest size of a pack in bytes.
 const PACK_MAX: u64 = 8 * MIB;
-/// From this size on, a pack may end where a path's digest says so.
+/// From this size on, in bytes, the digest of a path may end the pack.
 const PACK_MIN: u64 = 2 * MIB;
 
 /// A blob to be made: slices of files, joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobPlan {
-    /// The slices, in order.
+    /// The slices, in the order of their bytes in the blob.
     pub slices: Vec<Slice>,
-    /// The sum of their lengths in bytes.
+    /// The sum of the slices' lengths in bytes.
     pub size: u64,
 }
 
 /// A slice of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// Index of the file in the list that was planned.
+    /// The index of the file in the argument of [`plan`].
     pub file: usize,
-    /// First byte.
+    /// The offset in the file, in bytes.
     pub offset: u64,
-    /// Length in bytes, at least 1.
+    /// The length in bytes, at least 1.
     pub length: u64,
 }
 
-/// Returns the size of the chunks of a file: 8 MiB · 2^k with the smallest k that gives at most
-/// 8,192 chunks.
+/// Returns the size of a file's chunks in bytes: 8 MiB · 2^k with the smallest k for at most 8,192
+/// chunks.
 pub fn chunk_size(file_size: u64) -> u64 {
     let mut size = CHUNK;
     while file_size.div_ceil(size) > MAX_CHUNKS {
@@ -44,9 +44,9 @@ pub fn chunk_size(file_size: u64) -> u64 {
     size
 }
 
-/// Cuts files, given as path and size and sorted by path bytes, into blobs.
+/// Plans the blobs of files, given as path and size in bytes, in byte order of the paths.
 ///
-/// The slices of one file come in ascending order. The same files always give the same blobs.
+/// The slices of a file come in ascending order. The same files always give the same blobs.
 pub fn plan<'a>(files: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<BlobPlan> {
     let mut blobs = Vec::new();
     let mut pack = BlobPlan { slices: Vec::new(), size: 0 };
@@ -73,7 +73,8 @@ pub fn plan<'a>(files: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<BlobPlan
         }
         pack.slices.push(Slice { file, offset: 0, length: size });
         pack.size += size;
-        // A boundary that depends on the path alone keeps a change from shifting all later packs.
+        // The path alone decides, so a changed file does not move the ends of all later packs. On
+        // average, one path in 32 has such a digest.
         if pack.size >= PACK_MIN && Digest::of(path.as_bytes()).as_bytes()[0] < 8 {
             close(&mut pack, &mut blobs);
         }
@@ -102,7 +103,7 @@ mod tests {
             ("e", 4 * MIB + 1),
             ("f", 4 * MIB),
         ]);
-        // The pack of `a` and `d` stays open across the large files, then `f` does not fit.
+        // Large files do not close the pack of `a` and `d`. `f` does not fit into the pack.
         assert_eq!(sizes(&plan), [8 * MIB, 8 * MIB, 4 * MIB, 4 * MIB + 1, 4 * MIB + 1, 4 * MIB]);
         assert_eq!(plan[4].slices.iter().map(|slice| slice.file).collect::<Vec<_>>(), [0, 3]);
     }

@@ -1,4 +1,4 @@
-//! Fetching a model: every blob is verified before any of its bytes can be seen.
+//! Fetches a model, and verifies every blob before anybody can see its bytes.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -20,22 +20,24 @@ use crate::store::{self, DynStore, StoreErrorKind, layout};
 /// For blobs whose transfer breaks off or brings other bytes.
 const RETRY: Policy = Policy { attempts: 3, pause: Duration::from_millis(200), ..store::RETRY };
 
-/// What a restore did.
+/// The result of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// Files that were fetched and put in place.
+    /// The number of fetched files.
     pub fetched_files: u64,
-    /// Their blobs' bytes.
+    /// The sum of the fetched blobs' sizes in bytes. A blob may also hold parts of unchanged files.
     pub fetched_bytes: u64,
-    /// Files that were there already with the same bytes.
+    /// The number of files that had the right bytes already.
     pub unchanged_files: u64,
 }
 
 /// Makes the destination hold the model.
 ///
+/// The old files stay as they were until every blob is verified.
+///
 /// # Errors
-/// [`Kind::Integrity`] where stored bytes are missing or are not what was saved; anything else
-/// where the store or the file system fails. The old files stay as they were in every case.
+/// - [`Kind::Integrity`]: stored bytes are missing, or they are not the saved bytes.
+/// - Other kinds: the store or the file system fails.
 pub async fn restore(
     store: &DynStore,
     manifest: Manifest,
@@ -104,7 +106,7 @@ pub async fn restore(
     })
 }
 
-/// Returns the blobs that hold a part of a file that is not there yet.
+/// Returns the blobs that hold a part of a changed or missing file.
 fn needed(blobs: Vec<Blob>, same: &[bool]) -> Vec<Blob> {
     let needed = |mut blob: Blob| {
         blob.uses.retain(|used| !same[used.file]);
@@ -113,10 +115,10 @@ fn needed(blobs: Vec<Blob>, same: &[bool]) -> Vec<Blob> {
     blobs.into_iter().filter_map(needed).collect()
 }
 
-/// Reads every blob and returns a sentence about each that is missing or damaged.
+/// Reads every blob, and returns a sentence about each missing or damaged blob.
 ///
 /// # Errors
-/// A store that could not be read.
+/// The store cannot be read.
 pub async fn verify(
     store: &DynStore,
     manifest: Manifest,
@@ -146,12 +148,12 @@ pub async fn verify(
     Ok(damage)
 }
 
-/// Blobs are written as they come, so their tasks hold next to nothing.
+/// Gives each blob 0 bytes of memory: its task writes the pieces as they arrive.
 fn streamed(blobs: Vec<Blob>) -> Vec<(Blob, u64)> {
     blobs.into_iter().map(|blob| (blob, 0)).collect()
 }
 
-/// Reads one blob, writing its slices to the stage if there is one, and compares its digest.
+/// Reads a blob and compares its digest. With a stage, it also writes the blob's slices there.
 async fn fetch(
     store: &DynStore,
     manifest: &Manifest,
@@ -197,7 +199,7 @@ async fn fetch_once(
         if at + piece.len() as u64 > blob.size {
             return Err(damaged(format!("it has more than {} bytes", blob.size)));
         }
-        // Hashed and written at once, while the piece is in the processor's cache.
+        // Hash and write the piece while it is in the processor's cache.
         hasher.update(&piece);
         if let Some(writer) = &mut writer {
             writer.write(at, &piece)?;
@@ -218,12 +220,12 @@ async fn fetch_once(
     Ok(())
 }
 
-/// Writes pieces of a blob to all the files that use them.
+/// Writes pieces of a blob to all files that use them.
 struct Writer<'a> {
     stage: &'a Stage,
     manifest: &'a Manifest,
     blob: &'a Blob,
-    /// The file that was written last.
+    /// The last file written, kept open for the next piece.
     open: Option<(usize, std::fs::File)>,
 }
 
@@ -249,7 +251,7 @@ impl Writer<'_> {
     }
 }
 
-/// Refuses to begin what the disk cannot hold.
+/// Refuses a restore that the free space cannot hold, before the transfer begins.
 fn check_space(destination: &Path, needed: u64) -> Result<()> {
     let found = statvfs(destination)
         .map_err(std::io::Error::from)

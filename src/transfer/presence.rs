@@ -1,4 +1,5 @@
-//! Whether a model's blobs are all there: a pointer to missing bytes is no hit.
+//! Checks that a model's blobs are all in the store, because a pointer to missing bytes is not a
+//! hit.
 
 use super::throttle;
 use crate::error::Result;
@@ -6,19 +7,19 @@ use crate::format::BlobId;
 use crate::format::manifest::Blob;
 use crate::store::{DynStore, layout};
 
-/// How many of a model's blobs cannot be used.
+/// The numbers of a model's unusable blobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gaps {
-    /// They are not there.
+    /// Blobs that the store does not have.
     pub absent: usize,
-    /// Something of another length or checksum is there.
+    /// Blobs whose object has another length or checksum.
     pub wrong: usize,
 }
 
 /// Looks at every blob without reading it.
 ///
 /// # Errors
-/// A store that could not be looked at.
+/// The store cannot be read.
 pub async fn gaps(store: &DynStore, blobs: &[Blob]) -> Result<Gaps> {
     let task = |(blob, size): (BlobId, u64)| {
         let store = store.clone();

@@ -1,10 +1,13 @@
-//! Putting restored files in place: whole or not at all.
+//! Puts restored files in place: each file whole, and the model at once where that is possible.
 //!
-//! Files are written below a hidden directory at the destination, on the same file system. When
-//! everything there is verified, the model's directory is renamed into place, or exchanged with
-//! the one that is there, in a single step; where that cannot be, files are renamed one by one.
-//! A lock on the destination keeps restores apart, so a stage that is found while holding it was
-//! abandoned, and is removed: whatever it was for is fetched again.
+//! A restore writes files below a hidden directory at the destination, on the same file system.
+//! Once every blob is verified, it puts the model in place:
+//! - It moves a new directory into place in a single rename.
+//! - It exchanges an existing directory for the new directory in one step.
+//! - If neither is possible, it moves the files one by one.
+//!
+//! A lock on the destination keeps restores apart. So a stage that a restore finds under the lock
+//! is abandoned, and the restore removes it and fetches its files again.
 
 mod destination;
 mod merge;
@@ -23,7 +26,8 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{Manifest, Mode};
 use crate::unfinished::Unfinished;
 
-/// A directory of files that nobody else sees yet; removed with everything that is still in it.
+/// A hidden directory for a restore's files. Its drop removes it with all files that are still in
+/// it.
 #[derive(Debug)]
 pub struct Stage {
     root: PathBuf,
@@ -35,9 +39,10 @@ impl Stage {
     /// Makes an empty stage at the destination.
     ///
     /// # Errors
-    /// A destination that cannot be written.
+    /// - The destination cannot be written.
+    /// - The process is about to end.
     pub fn create(destination: Destination) -> Result<Self> {
-        // Before there is anything to remove, so that it is never overlooked.
+        // Count the work before there is a directory to remove, so that no signal can miss it.
         let unfinished = Unfinished::begin().on("cannot restore into", &destination.path)?;
         let root = destination.path.join(format!("{PREFIX}{:032x}", rand::random::<u128>()));
         DirBuilder::new().mode(0o755).create(&root).map_err(|error| {
@@ -49,15 +54,15 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Returns where a file of the model is written until it is promoted.
+    /// Returns the place of a model's file in the stage.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// Opens a staged file for writing at offsets, with its directories.
+    /// Opens a staged file for writing at any offset, and makes its directories.
     ///
     /// # Errors
-    /// A file system that refuses.
+    /// The file system refuses.
     pub fn open(&self, path: &str) -> Result<File> {
         let full = self.path(path);
         let mut options = OpenOptions::new();
@@ -71,10 +76,11 @@ impl Stage {
         }
     }
 
-    /// Makes a file of its final size, so that a full disk shows before the transfer does.
+    /// Gives a staged file its final size, so that a full disk shows before the transfer.
     ///
     /// # Errors
-    /// No space, or a file system that refuses.
+    /// - The disk is full.
+    /// - The file system refuses.
     pub fn allocate(&self, path: &str, size: u64) -> Result<()> {
         let file = self.open(path)?;
         if size == 0 {
@@ -91,11 +97,13 @@ impl Stage {
         }
     }
 
-    /// Makes the links and empty directories that are missing, and gives every staged file its
-    /// mode and owner.
+    /// Completes the stage: modes and owners of the staged files, missing links, missing empty
+    /// directories.
+    ///
+    /// `staged` says of a file's index whether the stage holds the file.
     ///
     /// # Errors
-    /// A file system that refuses.
+    /// The file system refuses.
     pub fn finish(&self, manifest: &Manifest, staged: impl Fn(usize) -> bool) -> Result<()> {
         for (index, file) in manifest.files.iter().enumerate() {
             if staged(index) {
@@ -125,11 +133,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Puts everything in place; `directory` is the one that holds the whole model, if there is
-    /// one.
+    /// Puts the staged files in place. `directory` is the directory that holds the whole model, or
+    /// empty.
     ///
     /// # Errors
-    /// A file system that refuses.
+    /// The file system refuses. If the files move one by one, files that moved already stay in
+    /// place.
     pub fn promote(self, directory: &str) -> Result<()> {
         let (new, old) = (self.root.join(directory), self.destination.path.join(directory));
         if !directory.is_empty() && old.is_dir() && new.is_dir() && swap(&new, &old).is_ok() {
@@ -157,10 +166,10 @@ impl Drop for Stage {
     }
 }
 
-/// Sets the mode of a file that is in place already.
+/// Sets the mode of a file that was in place before the restore.
 ///
 /// # Errors
-/// A file system that refuses.
+/// The file system refuses.
 pub fn set_mode(destination: &Path, path: &str, mode: Mode) -> Result<()> {
     let full = destination.join(path);
     let found = fs::symlink_metadata(&full).on("cannot look at", &full)?;
@@ -256,7 +265,8 @@ mod tests {
         tidy(place.path());
         assert!(stage.path("models/a").exists());
         drop(stage);
-        // What a kill leaves, or what somebody committed: it is removed, and never looked into.
+        // A kill or a commit may leave such a directory. The next restore removes it and follows no
+        // links.
         let left = place.path().join(format!("{PREFIX}left"));
         fs::create_dir_all(left.join("models")).unwrap();
         std::os::unix::fs::symlink("/etc", left.join("link")).unwrap();

@@ -1,7 +1,7 @@
-//! How many requests are under way: few at first, more while that makes the transfer faster.
+//! Limits the number of concurrent requests: few at first, more while the transfer gets faster.
 //!
-//! One connection to S3 carries some 90 MB/s, so the number of connections decides the speed; but
-//! a slow or small server is only hurt by many. So the number grows by measurement.
+//! One connection to S3 carries some 90 MB/s, so the number of connections decides the speed. Many
+//! connections only hurt a slow or small server. So measurements decide the number.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 const START: usize = 8;
 const STEP: usize = 4;
 const MAX: usize = 32;
-/// More requests must bring at least this much more, or their number stays.
+/// The factor by which more requests must raise the rate. Otherwise their number stays.
 const WORTHWHILE: f64 = 1.05;
 
-/// Bounds the number of requests under way and the memory that they hold.
+/// Bounds the number of concurrent requests and the memory that they hold.
 #[derive(Debug)]
 pub struct Throttle {
     requests: Arc<Semaphore>,
@@ -36,7 +36,7 @@ struct Window {
     settled: bool,
 }
 
-/// The right to run one request; give it back with [`Throttle::finished`] or by dropping it.
+/// The right to run a request. [`Throttle::finished`] or a drop gives it back.
 #[derive(Debug)]
 pub struct Permit {
     _request: OwnedSemaphorePermit,
@@ -60,17 +60,16 @@ impl Default for Throttle {
     }
 }
 
-/// What a request brought, and the bytes that it moved.
+/// The result of a request, and the number of bytes that it moved.
 pub type Moved<T> = (T, u64);
 
-/// Runs a task for each item, as many at once as it pays, and hands their results over as they
-/// come.
+/// Runs a task for each item, many at a time, and passes each result to `note` as it comes.
 ///
-/// Beside each item stands how many bytes its task holds. When this returns, no task is left: none
-/// goes on writing or waiting.
+/// An item's number is the bytes of memory that its task holds. When this function returns, no task
+/// is running any more.
 ///
 /// # Errors
-/// The first one that `note` returns; it ends the others.
+/// Returns the first error of `note`, and stops all other tasks.
 pub async fn for_each<I, T, F>(
     items: Vec<(I, u64)>,
     task: impl Fn(I) -> F,
@@ -113,17 +112,17 @@ impl Throttle {
     /// Waits for the right to run a request that holds `memory` bytes.
     ///
     /// # Errors
-    /// Never while the throttle lives.
+    /// None in practice: nothing closes the throttle's semaphores.
     pub async fn acquire(&self, memory: u64) -> Result<Permit> {
         let stopped = |_| Error::failed("the transfer was stopped");
-        // A blob over the budget takes all of it, and so runs alone.
+        // A blob over the budget takes the whole budget, so it runs alone.
         let share = kibibytes(memory.min(MEMORY_BUDGET));
         let memory = self.memory.clone().acquire_many_owned(share).await.map_err(stopped)?;
         let request = self.requests.clone().acquire_owned().await.map_err(stopped)?;
         Ok(Permit { _request: request, _memory: memory })
     }
 
-    /// Reports a request that moved `bytes`.
+    /// Gives the permit back, and counts `bytes` for the measured rate.
     pub fn finished(&self, permit: Permit, bytes: u64) {
         drop(permit);
         let Ok(mut window) = self.window.lock() else { return };
@@ -157,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts the tasks that are alive.
+    /// Counts the living tasks.
     struct Alive(Arc<AtomicUsize>);
 
     impl Alive {

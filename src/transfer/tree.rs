@@ -1,4 +1,4 @@
-//! The model's files as they lie in the workspace before a save.
+//! Lists the model's files in the workspace, for a save. Source: docs/formats.md, "Model tree".
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,34 +10,36 @@ use crate::fingerprint::Patterns;
 use crate::fingerprint::patterns::Usage;
 use crate::format::manifest::{Link, Mode, check_link, check_path};
 
-/// Regular files, links and empty directories, each sorted by path bytes.
+/// A model's files, links and empty directories, each list in byte order of its paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    /// Regular files.
+    /// The regular files.
     pub files: Vec<TreeFile>,
-    /// Symbolic links, which are kept as links.
+    /// The symbolic links themselves; nothing below a link belongs to the tree.
     pub links: Vec<Link>,
-    /// Directories with nothing in them.
+    /// The selected directories without any entry on disk.
     pub dirs: Vec<String>,
-    /// When the youngest of the files was written.
+    /// The latest modification time among the files; `None` if there is no file.
     pub newest: Option<SystemTime>,
 }
 
-/// A regular file.
+/// A regular file of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeFile {
-    /// Path relative to the workspace.
+    /// The path relative to the workspace, with `/`.
     pub path: String,
-    /// Length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// Whether it is executable.
+    /// Whether the owner may execute the file.
     pub mode: Mode,
 }
 
-/// Selects the model's files; links are never followed.
+/// Selects the model's files, without following any link.
 ///
 /// # Errors
-/// An include that selects nothing; files that a manifest cannot hold.
+/// - An include selects nothing.
+/// - A selected entry breaks a rule of the manifest.
+/// - The file system refuses.
 pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     let mut scan = Scan { patterns, tree: Tree::default(), usage: Usage::of(patterns) };
     scan.directory(workspace, &mut Vec::new(), true)?;
@@ -61,7 +63,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Returns whether the directory holds anything at all; `is_utf8` tells of its path.
+    /// Returns whether the directory has any entry. `is_utf8` says whether its path is UTF-8.
     fn directory(
         &mut self,
         path: &Path,
@@ -98,7 +100,7 @@ impl Scan<'_> {
         if kind.is_dir() && (!below || self.directory(&full, components, is_utf8)?) {
             return Ok(());
         }
-        // What is left is a file, a link, or a directory with nothing in it.
+        // From here on, the entry is a file, a link, or an empty directory.
         if !selected {
             return Ok(());
         }

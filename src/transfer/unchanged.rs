@@ -1,4 +1,4 @@
-//! Recognising files that are already what the manifest says, so that they are not fetched.
+//! Recognises files that have the manifest's bytes already, so that a restore need not fetch them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -12,10 +12,10 @@ use crate::progress::Progress;
 
 const BUFFER: usize = 128 << 10;
 
-/// Returns, for each file of the manifest, whether the same bytes lie at its place already.
+/// Returns, for each file of the manifest, whether its bytes are in place.
 ///
-/// A file that shares a pack is recognised only together with the rest of the pack, because the
-/// manifest has a digest of the pack and not of each file. What cannot be read counts as changed.
+/// The manifest has no digest of a single file in a pack. So such a file is recognised only
+/// together with the rest of its pack. A file that cannot be read counts as changed.
 pub fn files(
     manifest: &Manifest,
     blobs: &[Blob],
@@ -59,7 +59,7 @@ fn has_size(destination: &Path, path: &str, size: u64) -> bool {
         .is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
-/// Returns the uses whose local bytes make up the blob.
+/// Returns the uses of the blob whose local bytes have the blob's digest.
 fn matching_uses(
     manifest: &Manifest,
     blob: &Blob,
@@ -70,7 +70,7 @@ fn matching_uses(
     let mut uses: Vec<Use> =
         blob.uses.iter().copied().filter(|used| candidates[used.file]).collect();
     uses.sort_by_key(|used| used.blob_offset);
-    // Chunks stand alone: each place that uses one is compared by itself.
+    // A use of the whole blob needs no other file, so each is compared by itself.
     let (whole, slices): (Vec<Use>, Vec<Use>) =
         uses.into_iter().partition(|used| used.length == blob.size);
     let mut same: Vec<Use> = whole

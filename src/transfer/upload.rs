@@ -1,4 +1,4 @@
-//! Uploading a model's blobs: hash each once, skip what the store has.
+//! Uploads a model's blobs: hashes each blob once, and skips blobs that the store has.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -16,21 +16,23 @@ use crate::progress::Progress;
 use crate::retry::Failure;
 use crate::store::{self, Condition, DynStore, Key, Payload, StoreErrorKind, layout};
 
-/// What an upload did.
+/// The result of an upload.
 #[derive(Clone, Debug)]
 pub struct Uploaded {
-    /// The manifest of what is in the store now; not yet stored itself.
+    /// The manifest of the uploaded files. The caller has to store it.
     pub manifest: Manifest,
-    /// Blobs that were sent.
+    /// The number of blobs that the upload sent.
     pub sent_blobs: u64,
-    /// Bytes that were sent.
+    /// The sum of their sizes in bytes.
     pub sent_bytes: u64,
 }
 
-/// Uploads everything the tree consists of.
+/// Uploads the bytes of all files of the tree, and makes the manifest.
 ///
 /// # Errors
-/// A file that cannot be read or changes meanwhile, a store that cannot be written.
+/// - A file cannot be read.
+/// - A file changes during the upload.
+/// - The store cannot be written.
 pub async fn upload(
     store: &DynStore,
     workspace: &Path,
@@ -109,15 +111,15 @@ fn read(files: &[(PathBuf, u64)], plan: &BlobPlan) -> Result<Payload> {
     Ok(Payload::new(bytes))
 }
 
-/// Puts bytes under their content address unless they are there; returns whether they were sent.
+/// Stores bytes under their content address, unless they are there. Returns whether it wrote them.
 ///
 /// # Errors
-/// A store that cannot be written.
+/// The store cannot be written.
 pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Result<bool> {
     match store.head(key).await? {
         Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => Ok(false),
-        // Under a content address, another length or checksum can only be damage or malice. A role
-        // that may only create content cannot repair it.
+        // Another length or checksum under a content address means damage or malice. A role that
+        // may only create content cannot repair the object.
         Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
             error.hint(format!(
                 "remove `{key}` from the store and save again; it holds other bytes than its name \
@@ -128,10 +130,10 @@ pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Res
     }
 }
 
-/// Puts bytes; returns false where the condition is [`Condition::Absent`] and there are some.
+/// Writes an object. Returns `false` if [`Condition::Absent`] did not hold.
 ///
 /// # Errors
-/// A store that cannot be written.
+/// The store cannot be written.
 pub async fn put(
     store: &DynStore,
     key: &Key,

@@ -1,61 +1,61 @@
-//! What GitHub's API says of runs and pull requests, as far as a decision needs it.
+//! GitHub's facts about runs and pull requests, with the fields that a decision needs.
 
-/// What the API says of a run.
+/// A run, as GitHub's API describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFacts {
-    /// The repository that the run belongs to.
+    /// The number of the run's repository.
     pub repository_id: Option<u64>,
-    /// The repository whose code it ran.
+    /// The number of the repository of the run's code. For a fork's pull request, this is the fork.
     pub head_repository_id: Option<u64>,
-    /// The branch it ran for.
+    /// The short name of the run's branch.
     pub head_branch: Option<String>,
-    /// The event that caused it.
+    /// The event that caused the run, such as `push`.
     pub event: String,
-    /// How it ended.
+    /// The result of the run, such as `success`; `None` before its end.
     pub conclusion: Option<String>,
 }
 
-/// What the API says of a pull request.
+/// A pull request, as GitHub's API describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullFacts {
-    /// Its number.
+    /// The pull request's number.
     pub number: u64,
-    /// Whether it was merged.
+    /// Whether the pull request is merged.
     pub is_merged: bool,
-    /// The commit that merged it.
+    /// The commit of the merge.
     pub merge_sha: Option<String>,
-    /// The branch it was merged into.
+    /// The base branch, which receives the commits.
     pub base_branch: String,
-    /// The repository of that branch.
+    /// The number of the base branch's repository.
     pub base_repository_id: Option<u64>,
-    /// The branch that was merged.
+    /// The head branch, which offers the commits.
     pub head_branch: String,
-    /// The commit that was merged.
+    /// The last commit of the head branch.
     pub head_sha: String,
-    /// The repository it came from; `None` where that is gone.
+    /// The number of the head branch's repository; `None` if that repository is gone.
     pub head_repository_id: Option<u64>,
 }
 
-/// What the API says of a run that may have trained.
+/// A run that may have trained the model, as GitHub's API describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrainingRun {
-    /// Its number.
+    /// The run's number.
     pub id: u64,
-    /// Where its code came from, and how it ended.
+    /// The origin of the run's code, and the run's result.
     pub facts: RunFacts,
-    /// The commit it ran for.
+    /// The commit of the run.
     pub head_sha: String,
-    /// Its workflow file.
+    /// The path of the run's workflow file, sometimes with `@ref`.
     pub workflow: Option<String>,
-    /// The workflow files that this one calls; `None` where the API does not say.
+    /// The workflow files that the run's own file calls; `None` if the API gives no list.
     pub called: Option<Vec<Called>>,
 }
 
-/// A workflow file that a run called.
+/// A workflow file that the run's own file calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Called {
-    /// `owner/repo/path@ref`, where the ref may mean another commit by now.
+    /// The file, as `owner/repo/path@ref`. The ref may name another commit by now.
     pub path: Option<String>,
-    /// The commit that it was taken from.
+    /// The commit from which the run took the file.
     pub sha: Option<String>,
 }

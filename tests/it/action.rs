@@ -119,7 +119,6 @@ fn changed_inputs_are_named_in_log_and_summary() {
         ["data-changed", "1", "true"]
     );
     assert!(main.log.contains("data modified: data/b.csv"), "{}", main.log);
-    // The dot and the slash stand as they are, or as entities.
     assert!(
         main.summary.contains("data/b.csv") && main.summary.contains("modified"),
         "{}",
@@ -223,7 +222,7 @@ fn a_run_that_was_overtaken_does_not_move_the_head_back() {
     };
     assert_eq!(latest(&runner), newest);
 
-    // A second attempt of the first run, with what was there then.
+    // A second attempt of the first run, with the files of that time.
     let mut late = runner.next_job();
     late.write("data/a.csv", "id,amount\n1,10\n");
     late.env("GITHUB_RUN_ID", "1001");
@@ -232,7 +231,7 @@ fn a_run_that_was_overtaken_does_not_move_the_head_back() {
     assert_ne!(main.output("fingerprint"), newest);
     assert_eq!(latest(&runner.next_job()), newest);
 
-    // A revert, which is a later run, does.
+    // A revert is a later run, so it moves the head.
     let reverted = runner.next_job();
     reverted.write("data/a.csv", "id,amount\n1,10\n");
     let main = reverted.main();
@@ -242,7 +241,7 @@ fn a_run_that_was_overtaken_does_not_move_the_head_back() {
 #[test]
 fn what_is_restored_belongs_to_the_owner_of_the_workspace() {
     let runner = Runner::trained().next_job();
-    // Only root can give files away, and only for root does it matter.
+    // Only root can change an owner. For any other user the call fails, and the test still holds.
     let _ = chown(runner.work(), Some(1001), Some(121));
     let wanted = fs::metadata(runner.work()).unwrap();
     runner.main().succeeds();
@@ -275,7 +274,7 @@ fn a_step_that_is_cancelled_sets_its_outputs() {
             let output = child.wait_with_output().unwrap();
             files.read(output.status.code(), &[output.stdout, output.stderr])
         };
-        // On a busy machine the step may be over before the signal comes.
+        // On a busy machine the step may end before the signal arrives.
         let step = (0..10).map(|_| cancelled()).find(|step| step.code != 0).unwrap();
         step.fails(code, &["::error::stopped by SIG"]);
         step.has_all_outputs();

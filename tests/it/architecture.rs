@@ -1,7 +1,7 @@
-//! The rules of ARCHITECTURE.md that can be seen in the text of the code.
+//! The rules of ARCHITECTURE.md that show in the text of the code.
 //!
-//! The text is looked at without comments and without test modules, and a rule that finds nothing
-//! where something was planted fails as well.
+//! The rules look at the text without comments and test modules. Planted violations check that each
+//! kind of rule finds something.
 
 mod imports;
 
@@ -15,15 +15,15 @@ struct Source {
     text: String,
 }
 
-/// Words that may not stand in the production code of some files.
+/// Words that some files may not have in their production code.
 struct Rule {
     about: &'static str,
     applies: fn(&str) -> bool,
-    /// Each matches where no identifier goes on before it.
+    /// A word matches unless it continues an identifier to its left.
     words: &'static [&'static str],
 }
 
-/// Whether the path is that of a module `src/NAME.rs` or of one below `src/NAME/`.
+/// Returns whether the path is `src/NAME.rs`, or lies below `src/NAME/`.
 fn is(path: &str, module: &str) -> bool {
     path.strip_prefix("src/")
         .and_then(|path| path.strip_prefix(module))
@@ -109,7 +109,7 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// Removes comments and keeps the lines; strings stay, whatever they hold.
+/// Removes comments, and keeps all lines and strings.
 fn without_comments(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
@@ -161,7 +161,7 @@ fn without_comments(text: &str) -> String {
                 }
                 index += 1;
             }
-            // A character, and not the beginning of a lifetime.
+            // An escaped character, such as `'\n'`. A lifetime has no closing quote.
             '\'' if at(index + 1) == '\\' => {
                 index += 3;
                 while index < chars.len() && at(index) != '\'' {
@@ -177,7 +177,7 @@ fn without_comments(text: &str) -> String {
     out
 }
 
-/// The lines of production code with their numbers: no comments, no items for tests alone.
+/// Returns the lines of production code with their numbers, without comments and items of tests.
 fn production(text: &str) -> Vec<(usize, String)> {
     let code = without_comments(text);
     let mut lines = code.lines().enumerate().map(|(index, line)| (index + 1, line.to_owned()));
@@ -197,14 +197,14 @@ fn production(text: &str) -> Vec<(usize, String)> {
     kept
 }
 
-/// Whether the word stands in the line, not as the tail of another one.
+/// Returns whether the line has the word, and not only as the end of a longer word.
 fn names(line: &str, word: &str) -> bool {
     let open = word.starts_with(|c: char| c.is_alphanumeric() || c == '_');
     line.match_indices(word)
         .any(|(at, _)| !open || !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
-/// Every line of production code in `src/` that breaks a rule.
+/// Returns every line of production code in `src/` that breaks a rule.
 fn violations(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources
@@ -222,9 +222,10 @@ fn violations(sources: &[Source]) -> Vec<String> {
     found
 }
 
-/// Every file that is too long, has no introduction, or says that it is not finished.
+/// Returns every fault of form: long files, wide lines, long functions, missing introductions,
+/// ignored tests, and notes of unfinished work.
 fn untidy(sources: &[Source]) -> Vec<String> {
-    // Not spelled out, or this file would find itself.
+    // With these spaces, the words do not match in this file.
     let unfinished = ["TO DO", "FIX ME", "to do!(", "un implemented!(", "# [ignore"]
         .map(|word| word.replace(' ', ""));
     let mut found = Vec::new();
@@ -252,13 +253,14 @@ fn untidy(sources: &[Source]) -> Vec<String> {
     found
 }
 
-/// Every line over 100 columns.
+/// Returns every line of more than 100 columns.
 fn wide(Source { path, text }: &Source) -> Vec<String> {
     let wide = text.lines().enumerate().filter(|(_, line)| line.chars().count() > 100);
     wide.map(|(index, _)| format!("{path}:{}: over 100 columns", index + 1)).collect()
 }
 
-/// Every function of over 70 lines without a comment that says why: `// Over 70 lines: …`.
+/// Returns every function of more than 70 lines, unless a comment `// Over 70 lines: …` gives a
+/// reason.
 fn long_functions(Source { path, text }: &Source) -> Vec<String> {
     const HEADS: [&str; 6] = ["fn ", "pub fn ", "pub(", "async fn ", "pub async fn ", "const fn "];
     let lines: Vec<&str> = text.lines().collect();
@@ -278,7 +280,7 @@ fn long_functions(Source { path, text }: &Source) -> Vec<String> {
     found
 }
 
-/// The floors that ARCHITECTURE.md gives the modules, the lowest one first.
+/// Returns the floors of the modules, as the table in ARCHITECTURE.md numbers them.
 fn floors(page: &str) -> BTreeMap<String, usize> {
     let mut floors = BTreeMap::new();
     for line in page.lines() {
@@ -293,7 +295,7 @@ fn floors(page: &str) -> BTreeMap<String, usize> {
     floors
 }
 
-/// Every import that goes up, or along a floor, and every module without a floor.
+/// Returns every import that does not go to a lower floor, and every module without a floor.
 fn climbs(sources: &[Source], floors: &BTreeMap<String, usize>) -> Vec<String> {
     let room = |module: &str| module.split("::").next().unwrap_or_default().to_owned();
     let mut found = Vec::new();
@@ -312,7 +314,7 @@ fn climbs(sources: &[Source], floors: &BTreeMap<String, usize>) -> Vec<String> {
     found
 }
 
-/// Every hand-written source file of the repository.
+/// Returns every hand-written source file of the repository.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();

@@ -1,11 +1,11 @@
-//! What the user may get wrong, each with its exit code and a message that says what to do.
+//! Mistakes of users, each with its exit code and a message that names the remedy.
 
 mod files;
 mod stores;
 
 use crate::support::cli::{Run, Sandbox};
 
-/// Demands exit code 2 and these words for flags added to (or replacing) the usual ones.
+/// Demands exit code 2 and these words. `more` adds flags to the usual flags, or replaces them.
 #[track_caller]
 fn refused(verb: &str, more: &[&str], needles: &[&str]) {
     let sandbox = Sandbox::strict();
@@ -27,7 +27,7 @@ fn refused(verb: &str, more: &[&str], needles: &[&str]) {
 }
 
 impl Sandbox {
-    /// A project, and a process that would show every backtrace it has.
+    /// A project whose processes print every backtrace that they have.
     fn strict() -> Self {
         let mut sandbox = Self::with_project();
         sandbox.env("RUST_BACKTRACE", "full");

@@ -1,5 +1,4 @@
-//! A store that ignores conditional writes loses the promise that the first save wins, and no
-//! other.
+//! A store that ignores conditional writes breaks only one promise: that the first save wins.
 
 use std::fs;
 use std::process::Stdio;
@@ -9,7 +8,7 @@ use crate::support::s3::Server;
 
 const TRAIN: &str = "mkdir -p models; cat ../weights > models/model.bin";
 
-/// A project whose store is the server.
+/// A project with a store on this server, and weights for its training.
 fn project(server: &Server, weights: &str) -> Sandbox {
     let mut sandbox = Sandbox::with_store("s3://models/cache");
     sandbox.project();
@@ -30,7 +29,7 @@ fn a_model_is_trained_once_and_restored() {
     assert_eq!(sandbox.run("verify", &[]).json()["cache-hit"], true);
 }
 
-/// Nothing that only asks, or that comes to nothing, may touch what is stored.
+/// A check of the rights, or a training that fails, must not change a stored object.
 #[test]
 fn a_training_that_fails_leaves_the_stored_model_alone() {
     let server = Server::careless();

@@ -1,4 +1,4 @@
-//! The store contract, on every adapter and server; and stores that break it, which must fail.
+//! The contract of the store, on every adapter and server. Stores that break it must fail.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use ml_cache::store::{
 
 use crate::support::s3::{Endpoint, Server};
 
-/// Runs every check and returns a line for each that fails.
+/// Runs every check, and returns a line for each failure.
 async fn failures(store: &DynStore) -> Vec<String> {
     let mut failures = Vec::new();
     for check in conformance::checks() {
@@ -35,7 +35,7 @@ async fn directory() -> (tempfile::TempDir, DynStore) {
     (place, store)
 }
 
-/// Opens a store in a bucket; its keys come from the environment.
+/// Opens a store in a bucket. The library reads the keys from the environment.
 async fn bucket(endpoint: &Endpoint, location: &str) -> DynStore {
     Endpoint::seaweedfs();
     let options = S3Options {
@@ -136,7 +136,7 @@ impl Store for Flawed {
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         if self.flaw == Flaw::TearsWrites {
-            // A reader that is done before the writer has begun sees nothing.
+            // A fast reader could finish before the writer begins, and then see nothing torn.
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let mut object = self.inner.get(key).await?;
@@ -168,7 +168,7 @@ impl Store for Flawed {
 }
 
 impl Flawed {
-    /// The meta of an object that nobody asked for.
+    /// Returns the properties of some other object.
     async fn another(&self) -> Result<Option<Meta>, StoreError> {
         let payload = Payload::new(b"another object".to_vec());
         let key = ml_cache::store::layout::blob(&BlobId::new(payload.digest));
@@ -177,8 +177,8 @@ impl Flawed {
     }
 }
 
-/// Demands that the suite finds the flaw, by this check among others. A race can end well by luck,
-/// so the suite gets more than one attempt.
+/// Demands that this check, perhaps with others, finds the flaw. A race may end well by luck, so
+/// the suite runs up to five times.
 async fn is_found(flaw: Flaw, check: &str) {
     let mut found = Vec::new();
     for _ in 0..5 {

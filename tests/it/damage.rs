@@ -1,4 +1,4 @@
-//! Objects of the store that are not what was saved: noticed, named, and without effect.
+//! Damaged objects of the store: a restore notices and names them, and changes nothing.
 
 mod destination;
 mod hostile;
@@ -12,7 +12,7 @@ use crate::support::cli::{Run, Sandbox, assert_same, noise, read_json, snapshot}
 const MIB: usize = 1 << 20;
 
 impl Sandbox {
-    /// A stored model of two large files and a pack, while other files lie where it belongs.
+    /// A stored model of two large files and a pack. The workspace holds other files in its place.
     fn with_old_tree() -> Self {
         let sandbox = Self::with_project();
         sandbox.model("new");
@@ -32,12 +32,12 @@ impl Sandbox {
         self.write("models/sub/labels.txt", version);
     }
 
-    /// The stored manifest.
+    /// Returns the path of the only stored manifest.
     fn manifest(&self) -> PathBuf {
         self.objects("v1/manifests").remove(0)
     }
 
-    /// The blob that holds the beginning of a file of the model.
+    /// Returns the path of the blob with the first bytes of a model's file.
     fn blob_of(&self, path: &str) -> PathBuf {
         let manifest = read_json(&self.manifest());
         let file =
@@ -46,7 +46,7 @@ impl Sandbox {
         self.store_dir().join(format!("v1/blobs/{}/{hex}", &hex[..2]))
     }
 
-    /// Restores, demands failure and that nothing at all changed in the workspace.
+    /// Restores, and demands that nothing in the workspace changes.
     #[track_caller]
     fn restore_leaves_all_as_it_was(&self) -> Run {
         let before = snapshot(&self.work());
@@ -55,7 +55,7 @@ impl Sandbox {
         run
     }
 
-    /// Demands that a restore notices this damage.
+    /// Demands that a restore notices this damage and names the object.
     #[track_caller]
     fn notices(&self, object: &Path, damage: Damage) {
         let good = fs::read(object).unwrap();

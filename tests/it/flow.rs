@@ -9,8 +9,8 @@ use std::fs;
 
 use crate::support::cli::{Sandbox, snapshot};
 
-/// A training that makes one of everything that a model may consist of; the model depends on
-/// the file `seed` beside the workspace, which is no declared input.
+/// A training that makes every kind of entry that a model may have. The model depends on the file
+/// `seed` beside the workspace, which no input covers.
 const TRAIN: &str = "umask 022; mkdir -p models/sub models/cache
 cat ../seed > models/model.bin; \
                      printf '#!/bin/sh\\n' > models/run.sh; chmod 755 models/run.sh
@@ -19,14 +19,14 @@ printf deep > \
                      ../run.sh models/sub/up";
 
 impl Sandbox {
-    /// A project and a training whose result is under the test's control.
+    /// A project, and a seed for its training.
     fn with_training() -> Self {
         let sandbox = Self::with_project();
         sandbox.seed("weights");
         sandbox
     }
 
-    /// What the next training will produce.
+    /// Chooses the weights of the next training.
     fn seed(&self, weights: &str) {
         fs::write(self.work().join("../seed"), weights).unwrap();
     }

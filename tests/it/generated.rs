@@ -1,5 +1,7 @@
-//! The files that are made from the tables of inputs and outputs: the action files and
-//! docs/reference.md. A file that differs is written anew, and the test fails once.
+//! The files that the tables of inputs and outputs determine: the action files and
+//! docs/reference.md.
+//!
+//! If a file differs, the test writes it anew and fails once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,10 +13,10 @@ use ml_cache::error::EXIT_CODES;
 use ml_cache::report::outputs;
 use ml_cache::settings::{INPUTS, Input, Verb};
 
-/// An action file and what it stands for.
+/// An action file, and the facts that the tables do not hold.
 struct Action {
     file: &'static str,
-    /// In the reference.
+    /// The action's name in docs/reference.md.
     shown: &'static str,
     name: &'static str,
     description: &'static str,
@@ -72,14 +74,14 @@ const ACTIONS: &[Action] = &[
     },
 ];
 
-/// For the action itself: a container cannot ask the runner what its paths are called outside.
+/// A container cannot ask the runner for the paths outside of it, so the action passes them in.
 const HOST_PATHS: [&str; 3] = [
     "host-paths",
     "For the action itself: what the paths of the runner are called outside of this container.",
     "v1|${{ github.workspace }}|${{ runner.temp }}",
 ];
 
-/// Text as YAML takes it literally.
+/// Returns the text as a quoted YAML string.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -88,7 +90,7 @@ fn is_required(input: &Input, verb: Verb) -> bool {
     matches!(input.name, "model" | "store") || (input.name == "model-path" && verb.saves())
 }
 
-/// An input of an action file; one without a default is required.
+/// Returns an input of an action file. Without a default, the input is required.
 fn action_input(name: &str, help: &str, default: Option<&str>) -> String {
     let mut text = format!(
         "  {name}:\n    description: {}\n    required: {}\n",
@@ -110,7 +112,7 @@ fn action_file(action: &Action) -> String {
     );
     for input in INPUTS.iter().filter(|input| input.applies_to(action.verb)) {
         let required = is_required(input, action.verb);
-        // The job's own token can only be named by an expression.
+        // Only an expression can name the job's own token.
         let default = match input.name {
             "github-token" => "${{ github.token }}",
             _ => input.default_for(action.verb),
@@ -199,7 +201,7 @@ fn reference() -> String {
     text
 }
 
-/// Writes the file if it has another text; returns whether it had.
+/// Writes the file if its text differs. Returns whether it differed.
 fn is_renewed(file: &str, text: &str) -> bool {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let differs = fs::read_to_string(&path).unwrap_or_default() != text;
@@ -246,7 +248,7 @@ fn every_entrypoint_is_known_to_the_program() {
 
 #[test]
 fn every_flag_is_an_input_of_its_verb() {
-    // What clap shows is made from the same table; this sees that nothing else crept in.
+    // clap makes its help from the same table. This test finds any other flag.
     for verb in Verb::COMMANDS {
         let arguments = ["ml-cache", verb.name(), "--help"].map(Into::into);
         let (help, code) = ml_cache::cli::parse(arguments).unwrap_err();

@@ -1,4 +1,4 @@
-//! What version 0.1.0 wrote is read by this version: documents, and a whole store.
+//! This version reads the documents and the store that version 0.1.0 wrote.
 //!
 //! tests/it/golden/README.md says how the files were made and why they never change.
 
@@ -18,7 +18,7 @@ const INPUTS: &[&str] = &[
     "--model-path=models/",
 ];
 
-/// The directory of each version of the formats.
+/// Returns the directory of each version of the formats, in order.
 fn directories() -> Vec<PathBuf> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden");
     let entries = fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path());
@@ -28,7 +28,8 @@ fn directories() -> Vec<PathBuf> {
     versions
 }
 
-/// Those with a whole store; version 2 is of the pointer alone.
+/// Returns the versions that have a whole store. Version 2 only changes the pointer, so it has
+/// none.
 fn versions() -> Vec<PathBuf> {
     directories().into_iter().filter(|path| path.join("store").is_dir()).collect()
 }
@@ -52,7 +53,7 @@ fn arguments(verb: &str, more: &[&str]) -> Vec<String> {
     [verb].iter().chain(ARGUMENTS).chain(more).map(|argument| (*argument).to_owned()).collect()
 }
 
-/// The workspace that the golden store was made in, with its last model.
+/// Recreates the workspace of the golden store, with its last model.
 fn workspace(sandbox: &Sandbox) {
     sandbox.write("data/2024 jan.csv", "id,amount\n1,10\n");
     sandbox.write("data/new\nline\\.csv", "");
@@ -73,7 +74,7 @@ fn workspace(sandbox: &Sandbox) {
     fs::create_dir(sandbox.path("models/cache")).unwrap();
 }
 
-/// A sandbox with a copy of the golden store, because a store that is used may be written to.
+/// A sandbox with a copy of the golden store, because a command may write to its store.
 fn golden_store(version: &Path) -> Sandbox {
     let sandbox = Sandbox::new();
     copy(&version.join("store"), &sandbox.store_dir());
@@ -93,7 +94,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The keys of the objects below a directory of a store, sorted.
+/// Returns the keys of the objects below a directory of a store, sorted.
 fn keys(store: &Path, below: &str) -> Vec<String> {
     let mut keys = Vec::new();
     for entry in fs::read_dir(store.join(below)).unwrap() {
@@ -146,7 +147,8 @@ fn a_model_of_every_version_is_restored() {
         let expected = Sandbox::new();
         workspace(&expected);
         let sandbox = golden_store(&version);
-        // Without a fingerprint the head is read, with one only the pointer.
+        // Without a fingerprint the restore reads the head; with a fingerprint it reads only the
+        // pointer.
         let output = sandbox.raw(arguments("restore", &[])).json();
         assert_eq!(output["pointer"]["generation"], 2, "{output}");
         assert_eq!(snapshot(&sandbox.path("models")), snapshot(&expected.path("models")));
@@ -187,7 +189,7 @@ fn this_version_writes_the_same_store_again() {
     assert_eq!(pointer.manifest.digest.to_string(), output["manifest-digest"]);
     assert_eq!(keys(&sandbox.store_dir(), "v1/trusted"), keys(&golden, "v1/trusted"));
     assert_eq!(keys(&sandbox.store_dir(), "v1/inputs"), keys(&golden, "v1/inputs"));
-    // The golden store has the first generation as well.
+    // The golden store also has the first generation.
     for directory in ["v1/blobs", "v1/manifests"] {
         let (ours, theirs) = (keys(&sandbox.store_dir(), directory), keys(&golden, directory));
         assert!(

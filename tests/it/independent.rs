@@ -1,5 +1,6 @@
-//! The Python programs that were written from docs/formats.md alone agree with ours on trees made
-//! to be misread, and so do the examples in the document itself.
+//! Independent programs in Python, written from docs/formats.md alone, agree with ours.
+//!
+//! The trees are made to be misread. The examples in the document agree too.
 
 mod document;
 mod fingerprint;
@@ -14,7 +15,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Runs one of the independent programs.
+/// Runs a script of tests/independent.
 fn python(script: &str, arguments: &[String]) -> Run {
     let mut command = Command::new("python3");
     command.arg("-B").arg(repository("tests/independent").join(script)).args(arguments);

@@ -1,4 +1,4 @@
-//! Processes that are killed or asked to stop at any moment.
+//! Processes that a signal kills or stops at any moment.
 
 mod signals;
 mod stall;
@@ -23,7 +23,7 @@ const MIB: usize = 1 << 20;
 const KILLS: usize = 10;
 
 impl Sandbox {
-    /// A model of some 60 MiB in large and small files; versions differ in every blob.
+    /// Writes a model of some 60 MiB in large and small files. Two versions share no blob.
     fn heavy_model(&self, version: u64) {
         let mut large = noise(1, 10 * MIB);
         for n in 0..5 {
@@ -37,13 +37,13 @@ impl Sandbox {
         }
     }
 
-    /// Begins a verb, with everything that it prints kept for [`Run::of`].
+    /// Starts a verb with its output in pipes, for [`Run::of`].
     fn begin(&self, verb: &str, more: &[&str]) -> Child {
         let mut command = self.command(Sandbox::arguments(verb, more));
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Demands that whatever a pointer or a head leads to is there.
+    /// Demands that everything that a pointer or a head leads to is stored.
     #[track_caller]
     fn every_visible_model_is_there(&self) {
         for pointer in self.pointers() {
@@ -79,8 +79,8 @@ impl Sandbox {
         }
     }
 
-    /// Demands that each blob which is there at all is complete; those that were looked at are not
-    /// read again.
+    /// Demands that each stored blob is complete. `seen` lists blobs from earlier calls, which it
+    /// skips.
     #[track_caller]
     fn every_blob_is_whole(&self, seen: &mut HashSet<PathBuf>) {
         for blob in self.objects("v1/blobs") {
@@ -94,7 +94,7 @@ impl Sandbox {
         }
     }
 
-    /// What restores left beside the model; none is the normal case.
+    /// Returns the stages in the workspace. Normally there is none.
     fn stages(&self) -> Vec<PathBuf> {
         let names = fs::read_dir(self.work()).unwrap().map(|entry| entry.unwrap().path());
         names
@@ -109,7 +109,7 @@ fn hex_of(digest: &Value) -> &str {
     digest.as_str().unwrap().strip_prefix("sha256:").unwrap()
 }
 
-/// Moments to kill a process at, spread over the time that its work takes.
+/// Chooses moments for kills within the time that the work takes.
 struct Moments {
     random: StdRng,
     longest: Duration,
@@ -117,22 +117,22 @@ struct Moments {
 }
 
 impl Moments {
-    /// The seed is printed for a repeat.
+    /// Prints the seed, so that a failure can be repeated.
     fn within(longest: Duration) -> Self {
         let seed = rand::random();
         println!("seed {seed}, {longest:?}");
         Self { random: StdRng::seed_from_u64(seed), longest, killed: 0 }
     }
 
-    /// Whether less than [`KILLS`] processes were killed at work.
+    /// Returns whether fewer than [`KILLS`] processes were killed during their work.
     fn are_left(&self) -> bool {
         self.killed < KILLS
     }
 
-    /// Kills a process after a while, as the kernel does when memory runs out, and gives the
-    /// moment.
+    /// Kills a process at a random moment with SIGKILL, as the kernel does when memory runs out.
     ///
-    /// One that was done by then shows that the work takes less time now than when it was measured.
+    /// Returns the moment. If the process had ended before, the work got faster, so later moments
+    /// come earlier.
     fn kill_next(&mut self, mut child: Child) -> Duration {
         let moment = self.longest.mul_f64(self.random.random_range(0.0..1.0));
         thread::sleep(moment);
@@ -178,7 +178,7 @@ fn a_save_that_is_killed_shows_nothing_half_done() {
         sandbox.every_blob_is_whole(&mut seen);
     }
 
-    // The next run that writes anything removes what was left.
+    // The next command that opens the store removes the temporary files.
     age(&sandbox.store_dir().join("incoming"));
     sandbox.write("data/a.csv", "the last version");
     sandbox.heavy_model(99);
@@ -252,7 +252,7 @@ fn a_restore_that_is_killed_where_nothing_was_shows_all_or_nothing() {
                 &format!("killed after {moment:?}"),
             );
         }
-        // Any command cleans up, not only the next restore.
+        // Every command removes abandoned stages, not only a restore.
         let _: Run = sandbox.run("plan", &[]);
         assert!(sandbox.stages().is_empty());
         assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);

@@ -1,5 +1,6 @@
-//! The integration tests: the binary and the library against real files, real servers and
-//! official clients. One binary, so that everything is linked once.
+//! The integration tests: binary and library against real files, real servers and official clients.
+//!
+//! All tests are one binary, so that the linker runs once.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
-//! Memory grows with the number of input files a little, and never with their sizes.
+//! A plan's memory grows a little with the number of input files, and never with their sizes.
 //!
-//! The kernel keeps the peak of a process in /proc, but only while it lives. So the process writes
-//! its result into a pipe that is full, and waits there until the peak was read.
+//! The kernel keeps a process's peak in /proc only while the process lives. So the process prints
+//! into a full pipe, and waits there until the test has read the peak.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _, pipe};
@@ -14,7 +14,7 @@ use crate::support::cli::Sandbox;
 const FILES: usize = 100_000;
 const MIB: u64 = 1 << 20;
 
-/// A process that cannot end, because nobody reads what it prints.
+/// A process that cannot end, because nobody empties the pipe of its output.
 struct Stuck {
     child: Child,
     output: PipeReader,
@@ -27,7 +27,7 @@ impl Stuck {
         while input.write(&[0; 4096]).is_ok() {}
         fcntl_setfl(&input, OFlags::empty()).unwrap();
         let child = command.stdout(input).stderr(Stdio::piped()).spawn().unwrap();
-        // The command holds the pipe's other end, which must close with the process.
+        // The command holds the other end of the pipe. It must not outlive the process.
         drop(command);
         Self { child, output }
     }
@@ -41,7 +41,7 @@ impl Stuck {
         line.trim_start_matches(':').trim().to_owned()
     }
 
-    /// Reads the peak of the resident memory in bytes, lets the process end and demands success.
+    /// Reads the peak of the resident memory in bytes, then lets the process end successfully.
     fn peak(mut self) -> u64 {
         let peak = self.status("VmHWM");
         let mut printed = Vec::new();
@@ -55,7 +55,7 @@ impl Stuck {
     }
 }
 
-/// The peak of a process that does nothing: one thread, which sleeps only once the pipe is full.
+/// Returns the peak of a process that only prints its version. It sleeps once the pipe is full.
 fn baseline(sandbox: &Sandbox) -> u64 {
     let stuck = Stuck::start(sandbox.command(["--version"]));
     while !stuck.status("State").starts_with('S') {
@@ -64,7 +64,7 @@ fn baseline(sandbox: &Sandbox) -> u64 {
     stuck.peak()
 }
 
-/// The peak of a plan; it says its decision on standard error when all the work is done.
+/// Returns the peak of a plan. The plan prints its decision to standard error after all its work.
 fn peak_of_a_plan(sandbox: &Sandbox, patterns: &str) -> u64 {
     let arguments = ["plan", "--json", "--model", "m", "--data-paths", patterns];
     let mut stuck = Stuck::start(sandbox.command(arguments));
@@ -73,7 +73,7 @@ fn peak_of_a_plan(sandbox: &Sandbox, patterns: &str) -> u64 {
     let decision = lines.find(|line| line.contains("retrain (no-model)"));
     assert!(decision.is_some(), "the plan said nothing");
     let peak = stuck.peak();
-    // Only now may the pipe of the errors close.
+    // While the process lives, its standard error must stay open.
     drop(lines);
     peak
 }
@@ -81,7 +81,7 @@ fn peak_of_a_plan(sandbox: &Sandbox, patterns: &str) -> u64 {
 #[test]
 fn a_plan_over_100_000_files_needs_less_than_64_mib() {
     let sandbox = Sandbox::new();
-    // Hard links, because a hundred thousand files of their own keep a disk busy for a while.
+    // Hard links, because 100,000 separate files would keep a disk busy for a while.
     for directory in 0..FILES / 500 {
         let directory = format!("data/part-{directory:04}");
         let first = format!("{directory}/transaction-000000.json");
@@ -105,7 +105,7 @@ fn a_plan_over_100_000_files_needs_less_than_64_mib() {
 fn a_plan_over_a_large_file_needs_no_more_than_over_a_small_one() {
     let sandbox = Sandbox::new();
     sandbox.write("data/small", "x");
-    // Holes take no disk.
+    // A hole takes no space on the disk.
     File::create(sandbox.path("data/large")).unwrap().set_len(256 * MIB).unwrap();
     let small = peak_of_a_plan(&sandbox, "data/small");
     let large = peak_of_a_plan(&sandbox, "data/large");

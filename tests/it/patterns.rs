@@ -1,6 +1,6 @@
-//! Our patterns select what the runner's own `hashFiles` code selects, case by case.
+//! Our patterns select the same files as the runner's own `hashFiles` code, in every case.
 //!
-//! The cases are in tests/independent/glob/cases.json; `scripts/setup glob` installs the runner's
+//! The cases are in tests/independent/glob/cases.json. `scripts/setup glob` installs the runner's
 //! code, npm's `@actions/glob`.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ fn glob_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/glob")
 }
 
-/// Where `scripts/setup glob` put the runner's code.
+/// Returns the directory in which `scripts/setup glob` puts the runner's code.
 fn glob_modules() -> PathBuf {
     let modules = lab().join("glob");
     assert!(
@@ -29,7 +29,7 @@ fn glob_modules() -> PathBuf {
     modules
 }
 
-/// Runs compare.mjs and returns what it printed.
+/// Runs compare.mjs, and returns its output.
 fn compare(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("node")
         .arg(glob_directory().join("compare.mjs"))
@@ -45,7 +45,7 @@ fn compare(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// The tree that the cases are about, and its path.
+/// Makes the tree of the cases, and returns its path.
 fn tree() -> (TempDir, String) {
     let place = tempfile::tempdir().unwrap();
     let workspace = place.path().canonicalize().unwrap().join("work");
@@ -54,7 +54,7 @@ fn tree() -> (TempDir, String) {
     (place, workspace)
 }
 
-/// The cases of one list, with the workspace's path put in.
+/// Returns the name, patterns and expected answer of the cases in a list.
 fn cases(list: &str, workspace: &str) -> Vec<(String, String, Value)> {
     let text = std::fs::read_to_string(glob_directory().join("cases.json")).unwrap();
     let document: Value = serde_json::from_str(&text).unwrap();
@@ -67,7 +67,7 @@ fn cases(list: &str, workspace: &str) -> Vec<(String, String, Value)> {
         .collect()
 }
 
-/// What we select, or why we refuse the patterns.
+/// Returns the files that our patterns select, or the reason for a refusal.
 fn ours(workspace: &str, patterns: &str) -> Result<Vec<String>, String> {
     let workspace = Path::new(workspace);
     let patterns = Patterns::parse(patterns, workspace).map_err(|faults| format!("{faults:?}"))?;

@@ -28,7 +28,7 @@ impl Shared {
         Self::Bucket(endpoint, bucket)
     }
 
-    /// A project of its own that uses this store.
+    /// A new project with this store.
     fn workspace(&self) -> Sandbox {
         let sandbox = match self {
             Self::Directory(place) => {
@@ -46,7 +46,7 @@ impl Shared {
         sandbox
     }
 
-    /// As many workspaces with the same inputs, each with a model of its own.
+    /// Workspaces with the same inputs, each with its own model.
     fn rivals(&self) -> Vec<Sandbox> {
         let rival = |n| {
             let sandbox = self.workspace();
@@ -57,7 +57,7 @@ impl Shared {
         (0..RUNNERS as u64).map(rival).collect()
     }
 
-    /// The objects whose key contains the text, as JSON.
+    /// Returns the objects whose key contains the text, as JSON.
     fn documents(&self, part: &str) -> Vec<Value> {
         match self {
             Self::Directory(place) => {
@@ -85,7 +85,7 @@ impl Shared {
     }
 }
 
-/// Runs a verb in all workspaces at the same time; all must succeed.
+/// Runs a verb in all workspaces at once. Every run must succeed.
 fn all_at_once(sandboxes: &[Sandbox], verb: &str, more: &[&str]) -> Vec<Value> {
     let begin = |sandbox: &Sandbox| {
         let mut command = sandbox.command(Sandbox::arguments(verb, more));
@@ -204,7 +204,7 @@ fn models_that_share_blobs_are_saved_at_once_in_a_bucket() {
     models_that_share_blobs(&Shared::bucket());
 }
 
-/// Four processes restore to one place, over nothing and over an old tree.
+/// Four processes restore into one place, by turns without a tree and over an old tree.
 #[test]
 fn restores_into_one_destination_end_with_the_right_tree() {
     let sandbox = Sandbox::with_project();

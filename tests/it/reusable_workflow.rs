@@ -1,12 +1,14 @@
-//! The rules of the reusable workflow that a run on one machine cannot show: roles, environments,
-//! queues, cancelled runs. Where a run can show a rule, the end-to-end case `reusable` does.
+//! Rules of the reusable workflow that a run on one machine cannot show.
+//!
+//! They concern roles, environments, queues and cancelled runs. The end-to-end case `reusable`
+//! checks the other rules.
 
 use std::collections::BTreeMap;
 
 const TRUSTED: &str = "(github.event_name == 'schedule' || github.ref == format('refs/heads/{0}', \
                        github.event.repository.default_branch))";
 
-/// Returns the text of each job, with every value in one line.
+/// Returns the lines of each job, with every value on one line.
 fn jobs() -> BTreeMap<String, Vec<String>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.github/workflows/ml-pipeline.yml");
     let text = std::fs::read_to_string(path).unwrap();
@@ -21,7 +23,7 @@ fn jobs() -> BTreeMap<String, Vec<String>> {
             continue;
         }
         let lines = found.entry(job.clone()).or_default();
-        // The only folded values are conditions of jobs.
+        // Only conditions of jobs are folded over several lines.
         if folded && depth == 6 {
             let condition = lines.last_mut().unwrap();
             *condition = format!("{condition} {line}");

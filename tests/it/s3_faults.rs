@@ -1,5 +1,5 @@
-//! S3 that fails, breaks off, damages and forgets to answer; and what goes over the wire when it
-//! does not.
+//! S3 servers that fail, break off, damage bytes or lose an answer. Also the requests to a sound
+//! server.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Scene {
         Self { server, sandbox }
     }
 
-    /// A scene with a model in the store and none in the workspace.
+    /// A scene whose model is in the store, and no longer in the workspace.
     fn saved() -> Self {
         let scene = Self::new();
         scene.sandbox.run("save", &[]).json();
@@ -48,7 +48,7 @@ impl Scene {
         self.server.fault(method, path, times, fault);
     }
 
-    /// Saves and demands that the model is stored, once, whatever happened on the way.
+    /// Saves, and demands that the faults left exactly one stored model.
     #[track_caller]
     fn saves(&self) {
         let output = self.sandbox.run("save", &[]).json();
@@ -61,7 +61,7 @@ impl Scene {
         assert_eq!(verified["cache-hit"], true, "{verified}");
     }
 
-    /// Restores and demands that every byte is there.
+    /// Restores, and demands every byte of the model.
     #[track_caller]
     fn restores(&self) {
         let output = self.sandbox.run("restore", &[]).json();
@@ -80,7 +80,7 @@ fn project(endpoint: &Endpoint, store: &str) -> Sandbox {
     sandbox
 }
 
-/// One file that is two chunks, and two that are a pack.
+/// Writes a file that becomes two chunks, and two files that become a pack.
 fn write_model(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
     let large: Vec<u8> = (0..9_u32 << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
@@ -95,7 +95,7 @@ fn model() -> Vec<String> {
     snapshot(place.path())
 }
 
-/// How many PUTs were answered or not, by kind of object.
+/// Counts the PUTs to blobs, pointers and heads, whatever their answers.
 fn puts(server: &Server) -> [usize; 3] {
     let count = |path: &str| server.requests_to(Method::PUT, path).len();
     [count(BLOBS), count(POINTERS), count(HEADS)]
@@ -234,7 +234,7 @@ fn lost_replies_to_anything_else_do_no_harm() {
     scene.saves();
 }
 
-/// Every verb that looks at the store must say that it could not, and never that there is no model.
+/// Demands that every verb reports the failed look-up, and never claims that there is no model.
 #[track_caller]
 fn could_not_look(sandbox: &Sandbox, needles: &[&str]) {
     for verb in ["plan", "restore", "save"] {
@@ -405,8 +405,8 @@ fn a_store_leads_no_signed_request_elsewhere() {
 
 #[test]
 fn no_other_host_is_spoken_to() {
-    // As a proxy, the server sees every request of the process, whatever host it is meant for; the
-    // endpoint's name does not exist, so a request that went past the proxy would fail.
+    // As the proxy, the server sees every request of the process. The endpoint's name does not
+    // exist, so a request around the proxy would fail.
     let server = Server::start();
     let mut sandbox = project(&server.endpoint, "s3://models/x");
     sandbox.env("AWS_ENDPOINT_URL", "http://storage.invalid");

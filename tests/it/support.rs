@@ -1,4 +1,4 @@
-//! What the tests share: running the binary, S3 servers, trees of files.
+//! Helpers of several tests: the binary, S3 servers, the double of GitHub, trees of files.
 
 pub mod canary;
 pub mod cli;
@@ -9,7 +9,7 @@ pub mod zip;
 
 use std::path::PathBuf;
 
-/// Where `scripts/setup` installs what the tests need.
+/// Returns the directory in which `scripts/setup` installs the tests' tools.
 pub fn lab() -> PathBuf {
     let variable =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

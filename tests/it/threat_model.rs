@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// The cells of each numbered row of the table.
+/// Returns the cells of each numbered row of the table.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
@@ -15,7 +15,7 @@ fn rows(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The file and the function that a cell such as `` `a.rs`: `b` `` names.
+/// Returns the file and the function that a cell names, such as `` `a.rs`: `b` ``.
 fn named(cell: &str) -> (&str, &str) {
     let parts: Vec<&str> = cell.split('`').collect();
     let ["", file, ": ", function, ""] = parts[..] else {

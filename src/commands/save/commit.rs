@@ -1,4 +1,4 @@
-//! The moment of a save: before it nothing is visible, after it everything is there.
+//! The moment of a save. Before it, readers see nothing; after it, every object is there.
 
 use crate::catalog::RACE;
 use crate::commands::Context;
@@ -9,7 +9,8 @@ use crate::retry::Failure;
 use crate::store::Condition;
 use crate::transfer::presence::Gaps;
 
-/// Makes the pointer visible, or adopts the one of a faster run; returns it and whether it is ours.
+/// Makes the pointer visible, or adopts the pointer of a faster run. Returns the pointer, and
+/// whether this save wrote it.
 pub(super) async fn commit(
     ctx: &Context,
     draft: Pointer,
@@ -27,11 +28,11 @@ async fn attempt(
 ) -> std::result::Result<(Pointer, bool), Failure<Error>> {
     let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
     if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
-        // An earlier attempt arrived although its answer did not.
+        // An earlier attempt wrote the pointer, although its answer was lost.
         return Ok((found.clone(), true));
     }
     let complete = match &existing {
-        // These very blobs were checked or sent a moment ago.
+        // This save has just checked or sent the same blobs.
         Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
         Some((found, _)) => ctx.catalog.gaps(found).await? == Gaps::default(),
         None => false,

@@ -1,4 +1,4 @@
-//! A save whose inputs are not those of the plan.
+//! The error of a save whose inputs differ from the inputs of the plan.
 
 use crate::commands::Context;
 use crate::decide::changes;
@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::format::{Fingerprint, InputsDocument};
 use crate::outcome::describe;
 
-/// Says which inputs are not those of the plan, as exactly as can be known.
+/// Names the inputs that differ from the inputs of the plan.
+///
+/// Without the plan's document, the error compares with the model that the ref used last.
 pub(super) async fn told(
     ctx: &Context,
     planned: &Fingerprint,

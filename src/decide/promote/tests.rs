@@ -1,4 +1,4 @@
-//! Each fact alone is enough to refuse.
+//! Each fact alone suffices to refuse a promotion.
 
 use super::*;
 use crate::format::Nonce;
@@ -7,7 +7,7 @@ use crate::workflow::facts::RunFacts;
 
 const SHA: &str = "89abcdef0123456789abcdef0123456789abcdef";
 const HEAD: &str = "0123456789abcdef0123456789abcdef01234567";
-/// The trial merge that the run of the pull request was for.
+/// The trial merge commit whose workflow the pull request's run followed.
 const TRIAL: &str = "456789abcdef0123456789abcdef0123456789ab";
 const WORKFLOW: &str = ".github/workflows/train.yml";
 
@@ -57,7 +57,7 @@ fn called(path: &str) -> Called {
     Called { path: Some(path.into()), sha: Some(TRIAL.into()) }
 }
 
-/// A pull request's pointer as its own run wrote it.
+/// A pull request's pointer, as its own run wrote it.
 fn pointer() -> Pointer {
     let mut pointer =
         Pointer::parse(include_bytes!("../../../tests/it/golden/v1/pointer.json")).unwrap();
@@ -109,7 +109,7 @@ fn only_this_merge_of_an_own_branch_counts() {
     ] {
         assert!(merged_here(&bad, &here()).unwrap_err().contains(why), "{bad:?}");
     }
-    // Two numbers that are not known are not the same.
+    // Two unknown repository numbers do not count as equal.
     let nowhere = Here { repository_id: 0, ..here() };
     for id in [Some(42), Some(0), None] {
         let pull = PullFacts { base_repository_id: id, head_repository_id: id, ..pull() };
@@ -159,7 +159,7 @@ fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() 
     let own = (WORKFLOW.to_owned(), HEAD.to_owned());
     let shared = |sha: &str| (".github/workflows/shared.yml".to_owned(), sha.to_owned());
     assert_eq!(followed(run().called).unwrap(), [shared(TRIAL), own.clone()]);
-    // A ref of its own is the file of that commit, whatever the ref is called.
+    // The same file called at two commits counts twice; the name of the ref does not matter.
     let stable =
         Called { sha: Some(SHA.into()), ..called("org/repo/.github/workflows/shared.yml@stable") };
     let twice = [run().called.unwrap(), vec![stable]].concat();
@@ -184,7 +184,7 @@ fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() 
             "{unclear:?}"
         );
     }
-    // A run of which nothing is known may call anything.
+    // If the API does not list the called workflows, the run could have called any of them.
     assert!(followed(None).unwrap_err().contains("not say which workflows"));
 }
 
@@ -271,7 +271,7 @@ fn a_workflow_is_told_from_the_ref_behind_it() {
         ("a/train.yaml@main", Some("a/train.yaml")),
         ("a/train.yml@refs/heads/v@2", Some("a/train.yml")),
         ("a/of@home.yml@refs/heads/main", Some("a/of@home.yml")),
-        // A file of that name, or a branch.
+        // `@other.yml` could be a part of the file's name, or a ref.
         ("a/train.yml@other.yml", None),
         ("a/train.yml@other.yml@refs/heads/main", None),
         ("dynamic/pages/build", None),

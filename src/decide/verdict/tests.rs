@@ -1,4 +1,4 @@
-//! The table of verdicts.
+//! Every verdict in a table.
 
 use super::*;
 use crate::format::pointer::ForceSource;

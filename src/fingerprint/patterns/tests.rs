@@ -1,4 +1,4 @@
-//! What patterns select, rule by rule.
+//! Every rule of the patterns, with paths that they select and paths that they do not.
 
 use super::*;
 

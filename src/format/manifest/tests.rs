@@ -1,4 +1,4 @@
-//! What a manifest may hold, and what it must refuse.
+//! Manifests that the format allows, and manifests that it refuses.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The results service itself: where it is, one call of a method, and what its refusals mean.
+//! The results service: its address, the calls of its methods, and the meaning of its refusals.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::github::http;
 use crate::retry::{Failure, Policy};
 use crate::sanitize;
 
-/// For requests that meet a fault of the service; the pauses are about those of the official
-/// client. A service that does not answer costs a timeout every time.
+/// For requests that meet a fault of the service. The pauses resemble the pauses of the official
+/// client. Each attempt at a silent service costs a timeout, so the patience limits them.
 pub(super) const RETRY: Policy = Policy {
     attempts: 5,
     pause: Duration::from_secs(5),
@@ -24,14 +24,14 @@ pub(super) const RETRY: Policy = Policy {
     patience: Duration::from_secs(60),
 };
 pub(super) const MAX_ANSWER: usize = 4 << 20;
-/// The method that lists artifacts.
 pub(super) const LIST: &str = "ListArtifacts";
-/// The method that ends an upload.
+/// The method that completes an upload.
 pub(super) const FINALIZE: &str = "FinalizeArtifact";
-/// What the service says where there is no room left; the official client asks no more either.
+/// The service's words for an account without free storage. The official client does not try again
+/// either.
 const QUOTA: &str = "insufficient usage";
 
-/// The results service of this run.
+/// A client of the results service, for this run.
 pub struct ResultsService {
     pub(super) http: Client,
     origin: String,
@@ -55,10 +55,10 @@ struct Claims {
     scp: String,
 }
 
-/// What came instead of an answer that can be used.
+/// The reason why a request has no usable answer.
 pub(super) struct Refusal {
     pub(super) why: Error,
-    /// The name is taken, or burnt by a failed attempt: another one may do.
+    /// Whether the name is taken, or burnt by a failed attempt. Another name may then succeed.
     pub(super) is_taken: bool,
 }
 
@@ -79,10 +79,11 @@ impl From<Refusal> for Error {
 }
 
 impl ResultsService {
-    /// Finds the service of this run; the reason where there is none, such as on GHES.
+    /// Finds the results service of this run. The inner error says why there is none, for example
+    /// on GitHub Enterprise Server.
     ///
     /// # Errors
-    /// No certificate store to be found.
+    /// The HTTP client cannot start.
     pub fn from_environment(
         environment: &Environment,
         mask: fn(&str),
@@ -125,7 +126,7 @@ impl ResultsService {
         }))
     }
 
-    /// Calls a method; the run's ids are added unless the request has its own.
+    /// Calls a method. Adds the ids of run and job if the request does not have them.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -149,7 +150,8 @@ impl ResultsService {
             if !status.is_success() {
                 return Err(refused_call(method, status, &body));
             }
-            // Not with the reason: it would repeat values, and a signed URL is one.
+            // The message leaves out serde's reason, which quotes values: a signed URL is a
+            // credential.
             serde_json::from_slice(&body).map_err(|_| {
                 Failure::passing(Refusal::new(Error::failed(format!(
                     "{method} failed: the answer of the results service has an unknown form"
@@ -159,7 +161,8 @@ impl ResultsService {
         .await
     }
 
-    /// Sends a request until its whole answer is read and understood, or meets no passing fault.
+    /// Sends a request until `understand` accepts an answer, or until a failure lasts. [`RETRY`]
+    /// limits the attempts.
     pub(super) async fn repeat<T>(
         &self,
         what: &str,
@@ -185,7 +188,7 @@ impl ResultsService {
         Policy { attempts, ..RETRY }.run(attempt).await
     }
 
-    /// Hides the credential in a signed URL, as it stands there and decoded.
+    /// Hides the signature of a signed URL, in its escaped and its plain form.
     pub(super) fn hide_signature(&self, url: &str) {
         let query = url.split_once('?').map_or("", |(_, query)| query);
         if let Some(signature) = query.split('&').find_map(|pair| pair.strip_prefix("sig=")) {
@@ -200,12 +203,12 @@ impl ResultsService {
     }
 }
 
-/// Whether an answer other than success may be another one later.
+/// Returns whether the same request may succeed later.
 pub(super) fn passes(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// Returns what an answer other than success means to a method's call.
+/// Interprets the failed call of a method.
 fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Failure<Refusal> {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = said
@@ -222,21 +225,21 @@ fn refused_call(method: &str, status: StatusCode, body: &[u8]) -> Failure<Refusa
         return Refusal::new(why).into();
     }
     let (code, finalizes) = (status.as_u16(), method == FINALIZE);
-    // What cannot be finalized exists all the same, and cannot be seen or removed: only another
-    // name helps, unless the token is refused or the service is down.
+    // An artifact that cannot be finalized exists all the same, and no client can see or remove it.
+    // So only another name helps, unless the service refuses the token or is down.
     let is_taken = finalizes && matches!(code, 400 | 403..=428);
-    // GitHub's front answers 403 to some finalize calls whose blob has not settled.
+    // GitHub's front end answers 403 to some finalize calls while the blob has not settled.
     Failure::passing_if(passes(status) || finalizes && code == 403, Refusal { why, is_taken })
 }
 
-/// Returns scheme, host and port.
+/// Returns scheme, host and port of a URL.
 fn origin(url: &str) -> Option<String> {
     let url = reqwest::Url::parse(url).ok()?;
     let origin = url.origin();
     origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
-/// Whether the official client would refuse the server.
+/// Returns whether the official client refuses the server. Source: `isGhes` of @actions/artifact.
 fn is_enterprise_server(server: &str) -> bool {
     let host = reqwest::Url::parse(server)
         .ok()
@@ -245,7 +248,10 @@ fn is_enterprise_server(server: &str) -> bool {
     !(host == "github.com" || host.ends_with(".ghe.com") || host.ends_with(".localhost"))
 }
 
-/// Reads the ids of run and job from the token's claims; its signature is the service's business.
+/// Reads the ids of run and job from the token's claims. Only the service can check the token's
+/// signature.
+///
+/// Source: `getBackendIdsFromToken` of @actions/artifact.
 fn backend_ids(token: &str) -> Option<(String, String)> {
     let payload = token.split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;

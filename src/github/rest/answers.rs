@@ -1,48 +1,49 @@
-//! What the API answers, as far as it is needed.
+//! The answers of GitHub's REST API, with the fields that this program needs.
 //!
-//! The types are our own: octocrab's lack fields that trust depends on, and take others for always
-//! present that may be null.
+//! The types are our own. octocrab's types lack fields that trust depends on, and demand fields
+//! that may be null.
 
 use serde::{Deserialize, Deserializer};
 
 use crate::workflow::facts::RunFacts;
 
-/// A repository.
+/// A repository that the token can see.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Repository {
-    /// Its number.
+    /// The repository's number, which survives renames.
     pub id: u64,
-    /// Its default branch.
+    /// The name of the default branch, such as `main`.
     pub default_branch: String,
 }
 
-/// A workflow run, as far as trust needs it.
+/// A workflow run, with the fields that trust needs.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Run {
-    /// Its number.
+    /// The run's number.
     pub id: u64,
-    /// The event that caused it.
+    /// The event that caused the run, such as `push`; empty if the API gives no event.
     #[serde(default, deserialize_with = "or_default")]
     pub event: String,
-    /// The branch it ran for.
+    /// The short name of the run's branch. For a tag, the API gives the name of the tag.
     pub head_branch: Option<String>,
-    /// The commit it ran for.
+    /// The commit of the run; empty if the API gives no commit.
     #[serde(default, deserialize_with = "or_default")]
     pub head_sha: String,
-    /// `success` where it ended well.
+    /// The result of the run, such as `success`; `None` before its end.
     pub conclusion: Option<String>,
-    /// The workflow file.
+    /// The path of the workflow file, sometimes with `@ref`.
     pub path: Option<String>,
-    /// The repository that it belongs to.
+    /// The repository of the run.
     pub repository: Option<RepositoryId>,
-    /// The repository whose code it ran.
+    /// The repository of the run's code. For a fork's pull request, this is the fork.
     pub head_repository: Option<RepositoryId>,
-    /// The workflow files that its own file calls; where the API does not say, there may be any.
+    /// The workflow files that the run's own file calls. If the API gives no list, any file may be
+    /// among them.
     pub referenced_workflows: Option<Vec<ReferencedWorkflow>>,
 }
 
 impl Run {
-    /// Returns the facts that trust in the run rests on.
+    /// Returns the facts that trust in the run needs.
     pub fn facts(&self) -> RunFacts {
         RunFacts {
             repository_id: self.repository.map(|repository| repository.id),
@@ -54,69 +55,71 @@ impl Run {
     }
 }
 
-/// A workflow file that another one calls.
+/// A workflow file that another workflow file calls.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReferencedWorkflow {
-    /// `owner/repo/path@ref`.
+    /// The file, as `owner/repo/path@ref`.
     pub path: Option<String>,
-    /// The commit that it was taken from.
+    /// The commit from which the run took the file.
     pub sha: Option<String>,
 }
 
-/// A pull request, as far as trust needs it.
+/// A pull request, with the fields that trust needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PullRequest {
-    /// Its number.
+    /// The pull request's number.
     pub number: u64,
-    /// When it was merged, if it was.
+    /// The time of the merge; `None` if there is no merge.
     pub merged_at: Option<String>,
-    /// The commit that merged it; before that, a trial.
+    /// The commit of the merge. Before the merge, this is a trial merge.
     pub merge_commit_sha: Option<String>,
-    /// Where it goes.
+    /// The base, which receives the commits.
     pub base: Side,
-    /// Where it comes from.
+    /// The head, which offers the commits.
     pub head: Side,
 }
 
-/// One end of a pull request.
+/// The base or the head of a pull request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Side {
-    /// The branch.
+    /// The name of the branch.
     #[serde(rename = "ref")]
     pub name: String,
-    /// Its commit.
+    /// The commit of the branch.
     pub sha: String,
-    /// Its repository; null where that is gone.
+    /// The repository of the branch; `None` if the repository is gone.
     pub repo: Option<RepositoryId>,
 }
 
-/// A repository by number.
+/// A repository by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct RepositoryId {
-    /// Its number.
+    /// The repository's number, which survives renames.
     pub id: u64,
 }
 
-/// An artifact.
+/// An artifact of a run.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Artifact {
-    /// Its number.
+    /// The artifact's number. A newer artifact has a larger number.
     pub id: u64,
-    /// Its name.
+    /// The artifact's name.
     pub name: String,
-    /// Size of the zip in bytes.
+    /// The size of the zip in bytes.
     #[serde(default, deserialize_with = "or_default")]
     pub size_in_bytes: u64,
-    /// Whether its bytes are gone.
+    /// Whether GitHub has deleted the artifact's bytes.
     #[serde(default, deserialize_with = "or_default")]
     pub expired: bool,
-    /// What the list says of the run that uploaded it.
+    /// The run that uploaded the artifact, as the list describes it.
     pub workflow_run: Option<Uploader>,
 }
 
 impl Artifact {
-    /// Returns what is known of its run without asking for it, and the best of the rest; `None`
-    /// where nothing is.
+    /// Returns the facts about the artifact's run that the list gives, and assumes a `push` that
+    /// succeeded. `None` if the list lacks a fact.
+    ///
+    /// If trust refuses even these facts, the caller need not ask for the run.
     pub fn hopeful_facts(&self) -> Option<RunFacts> {
         let run = self.workflow_run.as_ref()?;
         Some(RunFacts {
@@ -129,16 +132,16 @@ impl Artifact {
     }
 }
 
-/// The run that uploaded an artifact, as lists tell of it.
+/// The run that uploaded an artifact, as a list describes it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Uploader {
-    /// Its number.
+    /// The run's number.
     pub id: Option<u64>,
-    /// The repository that it belongs to.
+    /// The number of the run's repository.
     pub repository_id: Option<u64>,
-    /// The repository whose code it ran.
+    /// The number of the repository of the run's code. For a fork's pull request, this is the fork.
     pub head_repository_id: Option<u64>,
-    /// The branch it ran for.
+    /// The short name of the run's branch.
     pub head_branch: Option<String>,
 }
 
@@ -174,7 +177,7 @@ pub(super) struct CommitText {
     pub(super) message: String,
 }
 
-/// Takes null for a field that is not there: one of them must not make a whole page of no use.
+/// Reads null as an absent field, so that a null in one item does not spoil the whole page.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     value: D,
 ) -> std::result::Result<T, D::Error> {

@@ -1,4 +1,4 @@
-//! Asking GitHub's API: one request, its faults, and lists page by page.
+//! Requests to GitHub's API: single requests, their faults, and lists page by page.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,42 +14,43 @@ use crate::github::http;
 use crate::retry::{Failure, Outlook, Policy};
 use crate::sanitize;
 
-/// For requests that meet a fault of the server. A host that cannot be reached costs a timeout
-/// every time.
+/// For requests that meet a fault of the server. Each attempt at an unreachable host costs a
+/// timeout, so the patience is short.
 pub(super) const RETRY: Policy = Policy {
     attempts: 3,
     pause: Duration::from_millis(400),
     growth: 2.0,
     patience: Duration::from_secs(5),
 };
-/// A server that wants to be left alone for longer than that has its way: the work fails.
+/// The longest pause that a server may demand. A longer demand fails the request.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// What helps whoever has asked too often.
+/// The hint after too many requests.
 const LIMITED: &str =
     "try again later, or set another `github-token`; the rate limit of this token is used up";
-/// A list is read so far.
+/// The client reads at most this many pages of a list.
 const MAX_PAGES: u32 = 10;
 const PAGE: u32 = 100;
-/// Artifacts of one run that are looked at; a run cannot have more than 500 a job.
+/// The client reads at most this many items of a list. A run has at most 500 artifacts a job.
 pub const MAX_ITEMS: usize = (MAX_PAGES * PAGE) as usize;
-/// A page of a list has a few megabytes at most.
+/// The largest accepted answer, in bytes. A page of a list has a few megabytes at most.
 const MAX_ANSWER: usize = 32 << 20;
 
-/// The API of one server with one token.
+/// The API of one server, with one token.
 #[derive(Clone, Debug)]
 pub struct Rest {
     api: Octocrab,
     pub(super) http: reqwest::Client,
 }
 
-/// Names and values behind the `?` of a route.
+/// The names and values of a query.
 pub(super) type Query<'a> = [(&'a str, &'a str)];
 
 impl Rest {
-    /// Prepares for the server at `url`, such as `https://api.github.com`.
+    /// Returns a client for the server at `url`, such as `https://api.github.com`.
     ///
     /// # Errors
-    /// A URL or token that cannot be used.
+    /// - The URL or the token is malformed.
+    /// - The HTTP client cannot start.
     pub fn new(url: &str, token: &str) -> Result<Self> {
         let shown = || sanitize::address(url);
         let no_url = || {
@@ -58,7 +59,7 @@ impl Rest {
                 shown()
             ))
         };
-        // octocrab takes both for granted, and panics.
+        // octocrab panics if the URL or the token is malformed.
         if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             return Err(no_url());
         }
@@ -79,7 +80,7 @@ impl Rest {
         Ok(Self { api, http })
     }
 
-    /// Reads a list of which nothing may be missing.
+    /// Reads a list that must be complete.
     pub(super) async fn all<I: DeserializeOwned>(
         &self,
         route: &str,
@@ -94,7 +95,7 @@ impl Rest {
         Ok(found)
     }
 
-    /// Reads a list, page by page.
+    /// Reads a list page by page, up to [`MAX_ITEMS`].
     pub(super) async fn pages<T: DeserializeOwned, I>(
         &self,
         route: &str,
@@ -135,7 +136,7 @@ impl Rest {
                 let unknown = Error::failed(format!(
                     "cannot {what}: the answer of the GitHub API has an unknown form"
                 ));
-                // It repeats values of the answer, however long they are.
+                // serde's message quotes values of the answer, which may be long.
                 Fault::Failed(
                     unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))),
                 )
@@ -147,7 +148,7 @@ impl Rest {
         }
     }
 
-    /// Asks once; what the server itself fails at may pass.
+    /// Sends a request once. A fault of the server itself may pass.
     pub(super) async fn answer(
         &self,
         what: &str,
@@ -180,7 +181,7 @@ impl Rest {
         let outlook = match (answer.status, answer.pause()) {
             (500.., _) => Outlook::MayPass,
             (403 | 429, Some(pause)) if pause <= LONGEST_WAIT => Outlook::MayPassAfter(pause),
-            // It does not say for how long.
+            // 429 without `retry-after`.
             (429, None) if !answer.is_exhausted() => Outlook::MayPass,
             _ => return Ok(answer),
         };
@@ -193,23 +194,23 @@ fn with_query(route: &str, query: &Query<'_>) -> String {
     if query.is_empty() {
         return route.to_owned();
     }
-    // Any base does: only what is behind the `?` is taken.
+    // The base does not matter, because the code takes only the query.
     let encoded = Url::parse_with_params("http://base/", query).ok();
     format!("{route}?{}", encoded.as_ref().and_then(Url::query).unwrap_or_default())
 }
 
-/// What came of asking once.
+/// The result of a single request.
 pub(super) type Attempt<T> = std::result::Result<T, Failure<Fault>>;
 
-/// Why there is nothing to work with.
+/// The reason why a request has no usable answer.
 pub(super) enum Fault {
-    /// There was no answer.
+    /// The server did not answer.
     Unreachable(Error),
-    /// There is no such thing for this token.
+    /// The object does not exist, or the token cannot see it (404).
     Missing(Error),
-    /// It is not for this token, or elsewhere.
+    /// The token has no right to the object (401, 403), or the object is elsewhere (3xx).
     Refused(Error),
-    /// Anything else.
+    /// The request failed in another way.
     Failed(Error),
 }
 
@@ -223,7 +224,7 @@ impl From<Fault> for Error {
     }
 }
 
-/// An answer of the API, good or bad, but not of a server that fails.
+/// An answer of the API, good or bad. A fault of the server is no answer.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
@@ -236,7 +237,7 @@ struct Complaint {
 }
 
 impl Answer {
-    /// Says what the API said, and what would help.
+    /// Returns an error with the API's own words and a hint.
     pub(super) fn explain(&self, what: &str) -> Error {
         let mut said = format!("cannot {what}: the GitHub API answered {}", self.status);
         if let Ok(Complaint { message }) = serde_json::from_slice(&self.body) {
@@ -266,12 +267,13 @@ impl Answer {
         }
     }
 
-    /// Whether the token may ask for nothing more for a while.
+    /// Returns whether the token has no requests left for a while.
     fn is_exhausted(&self) -> bool {
         self.headers.contains_key("retry-after") || self.number("x-ratelimit-remaining") == Some(0)
     }
 
-    /// Returns how long the server wants to be left alone.
+    /// Returns the pause that the server demands. Source: "Rate limits for the REST API" of
+    /// GitHub's documentation.
     fn pause(&self) -> Option<Duration> {
         if self.headers.contains_key("retry-after") {
             return self.number("retry-after").map(Duration::from_secs);

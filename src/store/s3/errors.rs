@@ -1,4 +1,4 @@
-//! What the SDK's errors mean for callers and for people.
+//! Translates the SDK's errors for callers and for people.
 
 use std::error::Error as StdError;
 
@@ -9,7 +9,7 @@ use super::super::{Key, StoreError, StoreErrorKind as Kind};
 use crate::error::Error;
 use crate::sanitize;
 
-/// Turns any SDK error into a store error with a reason and, where one is known, a hint.
+/// Turns an SDK error into a store error with a reason and, if a remedy is known, a hint.
 pub(super) fn translate<E>(
     action: &'static str,
     key: &Key,
@@ -55,17 +55,17 @@ fn answered(
     match (status, code) {
         (_, "NoSuchBucket") => make(Kind::NoStore, format!("the bucket `{bucket}` does not exist"))
             .hint("check the bucket's name in `store`, and `region` or `endpoint-url`"),
-        // If-Match on a key that is gone; a plain read of a missing key has the same code.
+        // `If-Match` on a missing key. A read of a missing key has the same code.
         (404, "NoSuchKey") if action == "write" => {
             make(Kind::Changed, "the object is gone".to_owned())
         }
-        // The answer to HEAD has no body, and so no code; whoever sends one has read something
-        // before.
+        // An answer to HEAD has no body, so it has no code. An answer with the code belongs to a
+        // read.
         (404, "NoSuchKey") => make(Kind::NotFound, "there is no such object".to_owned()),
         (404, _) if action == "look up" => {
             make(Kind::NotFound, "there is no such object".to_owned())
         }
-        // Any web server answers 404; only S3 says what is missing.
+        // Any web server answers 404, but only S3 gives a code.
         (404, _) => {
             make(Kind::Other, format!("{}, which is not the answer of an S3 server", in_words()))
                 .hint(REACH)
@@ -105,7 +105,7 @@ fn answered(
         (403, _) => {
             let right = match action {
                 "write" => "s3:PutObject",
-                // Without s3:ListBucket, S3 answers 403 for a missing object.
+                // Without `s3:ListBucket`, S3 answers 403 for a missing object.
                 _ => "s3:GetObject on the objects and s3:ListBucket",
             };
             make(Kind::Denied, in_words()).hint(format!(
@@ -134,14 +134,13 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         return if own.hints().is_empty() { refused } else { refused.hint(own.hints().join("; ")) };
     }
     if all.contains("custom endpoint") {
-        // Not with the reason: it repeats the URL, and with it the credentials that do not belong
-        // there.
+        // The SDK's own reason quotes the URL, which may wrongly hold credentials.
         return StoreError::new(Kind::Other, action, key, "the endpoint is not a base URL").hint(
             "check `endpoint-url`, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3, and `endpoint_url` in \
              the AWS configuration",
         );
     }
-    // A metadata service that is there and refuses is one way to have none.
+    // The instance metadata service may refuse. Then there simply are no credentials.
     if all.contains("an error occurred while loading credentials") && !all.contains("imds") {
         let reason = format!("the AWS credentials could not be loaded: {}", root_cause(error));
         return StoreError::new(Kind::Unauthenticated, action, key, reason).hint(
@@ -166,18 +165,18 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
     StoreError::new(Kind::Unreachable, action, key, reason).hint(REACH)
 }
 
-/// Returns the error of a role's credentials, where there is one among the causes.
+/// Returns the error of [`crate::github::oidc`] among the causes, if a role's credentials failed.
 fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     causes(error).into_iter().find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns the innermost cause, which is the one that says what happened; a server may have worded
-/// it.
+/// Returns the innermost cause, which has the actual reason. A server may have worded that reason,
+/// so this removes secrets and control characters.
 pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     causes(error).pop().map(|cause| sanitize::message(&cause.to_string())).unwrap_or_default()
 }
 
-/// Returns the error and its causes, the innermost last.
+/// Returns the error and its causes, innermost last.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut causes = Vec::new();
     let mut next = Some(error);

@@ -1,4 +1,5 @@
-//! The directory that a restore goes into: one restore at a time, and nothing in its way.
+//! The destination of a restore: only one restore at a time writes there, and no path is in its
+//! way.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,10 +9,10 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::Manifest;
 use crate::ownership::Owner;
 
-/// Names of stages begin so.
+/// The beginning of every stage's name.
 pub(super) const PREFIX: &str = ".ml-cache-tmp-";
 
-/// The right to restore into a directory; held by one process at a time.
+/// The right to restore into a directory. One process at a time holds it.
 #[derive(Debug)]
 pub struct Destination {
     pub(super) path: PathBuf,
@@ -20,11 +21,12 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Makes the directory if need be, waits for other restores into it, and removes what killed
-    /// ones have left.
+    /// Makes the directory if it is missing, and waits for other restores into it. Then removes
+    /// abandoned stages.
     ///
     /// # Errors
-    /// A directory that cannot be made or used.
+    /// - The path is not a directory.
+    /// - The directory cannot be made or locked.
     pub fn open(path: &Path) -> Result<Self> {
         let owner = Owner::of(path);
         if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
@@ -36,7 +38,7 @@ impl Destination {
         owner.make_directories(path).on("cannot make the directory", path)?;
         let lock = File::open(path).on("cannot open", path)?;
         match lock.lock() {
-            // Some network file systems have no locks; there, restores are only kept apart by luck.
+            // Some network file systems have no locks. There, nothing keeps two restores apart.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => {
                 return Err(Error::io("cannot lock", path, &error));
             }
@@ -47,7 +49,7 @@ impl Destination {
     }
 }
 
-/// Removes the stages that killed restores have left, unless a restore is at work there.
+/// Removes abandoned stages, unless a restore holds the lock of the directory.
 pub fn tidy(path: &Path) {
     if let Ok(lock) = File::open(path)
         && lock.try_lock().is_ok()
@@ -62,17 +64,16 @@ fn sweep(path: &Path) {
         if entry.file_name().to_string_lossy().starts_with(PREFIX)
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
         {
-            // What cannot be removed is only in the way of tidiness.
+            // A stage that stays does no harm.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Refuses a destination where a link would lead away or something is in the way, before a byte
-/// is fetched.
+/// Checks before the transfer that no link leads away and that nothing is in the model's way.
 ///
 /// # Errors
-/// The first such path.
+/// Returns an error about the first path that breaks this rule.
 pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
     let in_the_way = |path: &Path, wanted: &str| {
         Err(Error::failed(format!(

@@ -1,4 +1,4 @@
-//! Putting files in place one by one, where a directory cannot be exchanged as a whole.
+//! Moves files into place one by one, if the directory cannot be exchanged as a whole.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,10 @@ use super::destination::PREFIX;
 use crate::error::{IoContext as _, Result};
 use crate::ownership::Owner;
 
-/// Moves everything below `from` to `to`, replacing files. What is a hard link to its own target,
-/// which an exchange that failed may have left, stays behind.
+/// Moves everything below `from` to `to`, and replaces files.
+///
+/// A failed exchange may have left hard links to files of `to`. A rename leaves such links in
+/// `from`.
 pub(super) fn merge(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).on("cannot read the directory", from)? {
         let entry = entry.on("cannot read the directory", from)?;
@@ -29,8 +31,8 @@ pub(super) fn merge(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a file on another file system, such as a volume mounted inside the workspace: copies
-/// beside it, then renames.
+/// Replaces a file on another file system, such as a volume inside the workspace. Copies to a
+/// temporary name beside the file, then renames.
 fn copy_across(source: &Path, target: &Path) -> Result<()> {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let beside = target.with_file_name(format!("{PREFIX}{name}"));

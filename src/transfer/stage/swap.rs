@@ -1,4 +1,4 @@
-//! Replacing a directory as a whole, so that nobody sees new files beside old ones.
+//! Replaces a directory as a whole, so that no process sees new files beside old files.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -9,23 +9,26 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::ownership::Owner;
 
-/// Exchanges `new` and `old` in one step, after giving `new` everything of `old` that it lacks.
+/// Exchanges `new` and `old` in one step, after `new` got every file of `old` that it lacks.
 ///
-/// Files are shared by hard links, so this costs no space and little time. Afterwards the old
-/// directory lies at `new`, for the caller to remove.
+/// The directories share files by hard links, so this takes no space and little time. Afterwards
+/// `new` is the old directory, and the caller removes it.
 ///
 /// # Errors
-/// A file system that cannot exchange or link, or special files in `old`: then `old` is as it was.
+/// `old` stays as it was in these cases:
+/// - The file system cannot exchange directories or link files.
+/// - `old` holds a special file, such as a socket.
 pub(super) fn swap(new: &Path, old: &Path) -> io::Result<()> {
     complete(new, old)?;
     renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE)?;
-    // What somebody made between the two lines above is in the wrong directory now. The exchange
-    // has happened, so a failure here must not look like one of it.
+    // A file that another process made between the two calls above is in the wrong directory now.
+    // The exchange itself succeeded, so an error here must not report its failure.
     let _ = salvage(new, old);
     Ok(())
 }
 
-/// Gives `new` everything of `old` that it lacks, and its directories the same mode and owner.
+/// Gives `new` every file of `old` that it lacks. Its directories get the modes and owners of
+/// `old`.
 fn complete(new: &Path, old: &Path) -> io::Result<()> {
     let found = fs::metadata(old)?;
     fs::set_permissions(new, Permissions::from_mode(found.mode() & 0o7777))?;
@@ -43,7 +46,7 @@ fn complete(new: &Path, old: &Path) -> io::Result<()> {
             }
             complete(&ours, &theirs)?;
         } else if present.is_ok() {
-            // The new one replaces it.
+            // The new file replaces the old file.
         } else if kind.is_symlink() {
             symlink(fs::read_link(&theirs)?, &ours)?;
             Owner::of(old).adopt(&ours)?;
@@ -56,7 +59,7 @@ fn complete(new: &Path, old: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves what is only in `from` to `to`.
+/// Moves files that exist only in `from` to `to`.
 fn salvage(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -1,5 +1,5 @@
-//! Pointers as artifacts: uploaded after a save, resolved by other jobs and other repositories,
-//! refused where the store or the run that made them says otherwise.
+//! Pointers as artifacts: a save uploads them, and other jobs and repositories resolve them. A
+//! reader refuses them if the store or the run that made them says otherwise.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::lab;
 
 pub(super) const REPOSITORY: &str = "acme/fraud-detection";
 
-/// A double, and a runner whose job may use it.
+/// Returns a double of GitHub, and a runner whose job knows it.
 pub(super) fn job() -> (Double, Runner) {
     let double = Double::start();
     let runner = in_job(&double, Runner::new(), json!({}));
@@ -27,7 +27,7 @@ pub(super) fn in_job(double: &Double, mut runner: Runner, more: Value) -> Runner
     runner
 }
 
-/// Trains and saves in one job, and returns what the save said.
+/// Trains and saves in one job, and returns the step that saved.
 pub(super) fn saved(runner: &Runner) -> Step {
     runner.train("weights");
     let save = runner.step("save");
@@ -35,7 +35,7 @@ pub(super) fn saved(runner: &Runner) -> Step {
     save
 }
 
-/// A later job with nothing of the repository's files, so that only what it is told can lead it.
+/// A later job without the repository's files, so that only its inputs can name the model.
 pub(super) fn deployment(runner: &Runner) -> Runner {
     let deploy = runner.next_job();
     fs::remove_dir_all(deploy.path("data")).unwrap();
@@ -62,7 +62,7 @@ pub(super) fn refuses(deploy: &Runner, more: &[(&str, &str)], needles: &[&str]) 
     assert!(!deploy.path("models").exists(), "nothing was restored");
 }
 
-/// Lets the API know the run, and a token that may read it.
+/// Tells the double about the run, and about a token that may read the run.
 pub(super) fn known(double: &Double, token: &str) {
     double.control(
         "state",
@@ -76,8 +76,7 @@ pub(super) fn known(double: &Double, token: &str) {
     );
 }
 
-/// A later job, after one that uploaded an artifact of this name in a run that the API knows and
-/// the token may read.
+/// A later job, after a job that uploaded an artifact. Returns the artifact's name too.
 pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
     let (double, runner) = job();
     let name = saved(&runner).output("artifact-name").to_owned();
@@ -85,7 +84,7 @@ pub(super) fn later_job(token: &str) -> (Double, Runner, String) {
     (double, deployment(&runner), name)
 }
 
-/// The inputs that name this run and nothing else.
+/// The inputs that name only this run.
 pub(super) fn by_run(token: &str) -> Vec<(&str, &str)> {
     [&NO_PATHS[..], &[("run-id", "1001"), ("repository", REPOSITORY), ("github-token", token)]]
         .concat()
@@ -103,7 +102,7 @@ fn a_save_uploads_its_pointer_and_a_job_of_the_run_finds_it() {
 
     let deploy = deployment(&runner);
     restores(&deploy, &[("pointer", &format!("artifact:{name}"))]);
-    // The name without attempt and suffix is known beforehand.
+    // A workflow knows this prefix beforehand, but not the attempt and the suffix.
     restores(&deployment(&runner), &[("pointer", "artifact:ml-cache-fraud")]);
     let resolve = deployment(&runner).step_with(
         "resolve",
@@ -119,7 +118,7 @@ fn a_save_uploads_its_pointer_and_a_job_of_the_run_finds_it() {
     );
 }
 
-/// GitHub's own client, with a runner's environment.
+/// Runs GitHub's own client with a runner's environment.
 fn official(job: &[(String, String)], arguments: &[&str]) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/double/official.mjs");
     let output = Command::new("node")
@@ -136,7 +135,8 @@ fn official(job: &[(String, String)], arguments: &[&str]) -> Value {
 
 #[test]
 fn an_artifact_expires_after_the_days_that_were_asked_for_and_the_repository_allows() {
-    // What is asked for, what the repository allows, and what comes of it; nonsense limits nothing.
+    // The days in the input, the repository's limit, and the resulting days. A limit that is not a
+    // positive number limits nothing.
     for (asked, allowed, wanted) in
         [("20", "", 20), ("20", "5", 5), ("400", "0", 400), ("3", "soon", 3), ("3", "-1", 3)]
     {
@@ -241,7 +241,8 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
         &[("pointer", &pointer.to_string()), ("fingerprint", &other)],
         &["fingerprint"],
     );
-    // The same as artifacts, with zips that are none, too large, or hold something else.
+    // The same pointers as artifacts. Their archives are not a zip, are too large, or hold another
+    // file.
     let seed = |name: &str, files: Value| {
         json!({
             "repository": REPOSITORY, "run_id": 1001, "name": name, "files": files,
@@ -281,7 +282,7 @@ fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
     };
     for more in [
         &[("github-token", "reader")][..],
-        // Without a token, the usual names of a default branch are tried.
+        // Without a token, the step tries the usual names of a default branch.
         &[("github-token", "")],
         &[("ref", "main"), ("github-token", "")],
         &[("github-token", "reader"), ("run-id", "1001")],
@@ -306,7 +307,7 @@ fn a_repository_in_other_capitals_is_the_own_one_at_home_and_has_no_model_elsewh
     saved(&runner);
     let spelled = [("repository", "Acme/Fraud-Detection"), ("github-token", "")];
     restores(&deployment(&runner), &spelled);
-    // At home the own branch is looked at first, as it is without the input.
+    // In the own repository, the step looks at the own branch first, with and without the input.
     let mut branch = runner.next_job();
     branch.env("GITHUB_REF", "refs/heads/feature");
     branch.write("data/a.csv", "changed");
@@ -331,7 +332,7 @@ pub(super) fn run(more: Value) -> Value {
     run
 }
 
-/// The API may say null instead, and nothing here asks for it.
+/// The API may say `null`, and a restore by run number does not need the value.
 #[test]
 fn a_run_by_number_need_not_say_what_it_calls() {
     let (double, deploy, _) = later_job("reader");
@@ -465,7 +466,8 @@ fn answers_that_break_off_or_are_not_of_the_known_form_are_asked_for_again() {
 
 #[test]
 fn an_artifact_whose_answer_was_lost_is_made_all_the_same() {
-    // What was done, and is not done again under the same name.
+    // The service did the work, but its answer was lost. It refuses to do it again under the same
+    // name.
     for method in ["CreateArtifact", "FinalizeArtifact"] {
         let (double, mut runner) = job();
         runner.input("artifact-name", "fraud-model");
@@ -496,7 +498,7 @@ fn a_used_up_quota_is_told_at_once() {
 
 #[test]
 fn an_artifact_that_cannot_be_finalized_is_tried_as_long_as_it_may_help_and_the_reason_is_told() {
-    // How it is refused, and how often it is then announced and finalized.
+    // The status of the refusal, and how often the step then announces and finalizes the artifact.
     for (status, announced, finalized) in [(401, 1, 1), (404, 3, 3), (503, 1, 5)] {
         let (double, runner) = job();
         let body = json!({"msg": "not this time"});

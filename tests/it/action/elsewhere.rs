@@ -1,5 +1,5 @@
-//! Models of other runs and repositories: what names them, and what is said where they are not
-//! there.
+//! Models of other runs and repositories: how inputs name them, and the messages if they are
+//! missing.
 
 use serde_json::json;
 
@@ -70,7 +70,7 @@ fn a_run_of_the_merge_queue_is_trusted_as_far_as_what_it_is_merged_into() {
     }
 }
 
-/// Its models are in a scope that it reads anyway.
+/// The job reads the scope of its branch anyway, so the run's model is no risk for it.
 #[test]
 fn a_job_of_a_branch_may_name_a_run_of_that_branch() {
     let (double, mut runner) = job();
@@ -150,8 +150,8 @@ fn an_api_that_fails_does_not_choose_the_branch() {
         step.fails(1, &[&format!("answered {status}"), "hint:", "`ref`"]);
         assert!(!deploy.path("models").exists());
     }
-    // One that does not know the repository is what every job's own token meets; the others will
-    // not get better either.
+    // A job's own token does not know another repository. A repetition helps against none of these
+    // answers.
     for status in [404, 403, 401, 301] {
         double.control("faults", &json!([{"path": "/repos/", "action": {"status": status}}]));
         let step = restore(&deploy, &[("github-token", "reader")]);

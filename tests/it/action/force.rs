@@ -1,4 +1,4 @@
-//! Every way to force a training, and who did it.
+//! Every way to force a training, and the record of the account that did.
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ fn does_not_force(runner: &Runner) {
 #[test]
 fn the_input_forces_and_an_empty_one_does_not() {
     let mut runner = later();
-    // What `${{ inputs.force_retrain }}` is on a push.
+    // `${{ inputs.force_retrain }}` is empty on a push.
     runner.input("force-retrain", "");
     does_not_force(&runner);
     runner.input("force-retrain", "false");
@@ -142,7 +142,7 @@ fn the_message_of_a_pull_request_is_asked_for() {
     forces(&runner, &runner.main(), "commit-message", "[retrain]");
 }
 
-/// Hours may lie between the two steps.
+/// Hours may pass between the main step and the post step, and a label may vanish meanwhile.
 #[test]
 fn what_forced_the_training_is_not_asked_for_again_when_it_is_over() {
     let mut runner = request(&json!([{"name": "retrain"}]));

@@ -1,6 +1,7 @@
-//! Pointers from outside that say more or something else than the store: whatever way they come,
-//! they are refused with one message, nothing is fetched or written for them, and no other host
-//! hears of it.
+//! Pointers from outside that contradict the store, or say more than the store.
+//!
+//! Every way to hand over such a pointer ends in a refusal with one message. The step fetches and
+//! writes nothing, and contacts no other host.
 
 use std::process::Command;
 
@@ -17,7 +18,7 @@ use crate::support::double::Double;
 use crate::support::listener::{Listener, Manner};
 use crate::support::s3::Server;
 
-/// How a pointer comes.
+/// The way to hand over a pointer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Means {
     Text,
@@ -26,8 +27,8 @@ pub(super) enum Means {
     Run,
 }
 
-/// A store with a model, the job that trained it, and two hosts that nobody may speak to: the one
-/// that pointers name, and a proxy that every other host is behind.
+/// A stored model, the job that trained it, and two hosts that no step may contact. Pointers name
+/// the first host. The second is the proxy for all other hosts.
 pub(super) struct Scene {
     double: Double,
     server: Server,
@@ -74,7 +75,7 @@ impl Scene {
         Self { double, server, runner, pointer, other, named, proxy }
     }
 
-    /// A URL that stands in pointers.
+    /// A URL of the forbidden host, for fields of a pointer.
     pub fn url(&self) -> String {
         format!("{}/bucket", self.named.url)
     }
@@ -85,8 +86,8 @@ impl Scene {
         pointer.to_string().into_bytes()
     }
 
-    /// Hands over a pointer; as an artifact, these are all its bytes. Returns a job and the inputs
-    /// that name it.
+    /// Hands over a pointer, and returns a job and the inputs that name the pointer. As an
+    /// artifact, `bytes` are the whole archive.
     fn hand_over(&self, means: Means, bytes: &[u8]) -> (Runner, Vec<(&'static str, String)>) {
         let deploy = deployment(&self.runner);
         let name = format!("ml-cache-fraud-{:08x}", rand::random::<u32>());
@@ -97,7 +98,7 @@ impl Scene {
                 vec![("pointer", "pointer.json".to_owned())]
             }
             Means::Artifact => vec![("pointer", format!("artifact:{name}"))],
-            // By its name, since the run has others.
+            // The artifact needs its own name, because the run has other artifacts.
             Means::Run => {
                 let run =
                     [("run-id", "1001"), ("repository", REPOSITORY), ("github-token", "reader")];
@@ -115,7 +116,7 @@ impl Scene {
         (deploy, inputs)
     }
 
-    /// Runs an action with these inputs, and demands that nobody else hears of it.
+    /// Runs an action with these inputs, and demands that it contacts no other host.
     fn step(&self, verb: &str, deploy: &Runner, inputs: &[(&'static str, String)]) -> Step {
         let inputs: Vec<_> = inputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.server.reset();
@@ -125,7 +126,8 @@ impl Scene {
         step
     }
 
-    /// Demands that every action that takes it refuses it, for one of these reasons, at no cost.
+    /// Demands that every action with an input `pointer` refuses it for one of these reasons, and
+    /// fetches nothing.
     #[track_caller]
     pub fn refuses(&self, means: Means, bytes: &[u8], needles: &[&str]) {
         let (deploy, inputs) = self.hand_over(means, bytes);
@@ -178,7 +180,7 @@ impl Runner {
     }
 }
 
-/// Two halves of all ways, for cases that differ little.
+/// The ways in two halves, so that similar cases alternate between the halves.
 const HALVES: [[Means; 2]; 2] = [[Means::Text, Means::Run], [Means::File, Means::Artifact]];
 const EVERY: [Means; 4] = [Means::Text, Means::File, Means::Artifact, Means::Run];
 
@@ -200,7 +202,7 @@ fn pointers_to_something_else_are_refused() {
             "the store has no pointer for this scope and fingerprint",
         ),
         (scene.edited(|p| p["manifest"]["digest"] = json!(digest)), "names no manifest"),
-        // A manifest that exists, of a model that this reader has not asked for.
+        // This manifest exists, but it belongs to another model.
         (scene.edited(|p| p["manifest"] = scene.other["manifest"].clone()), "names no manifest"),
         (
             scene.edited(|p| {
@@ -268,7 +270,7 @@ fn names_in_a_pointer_are_told_and_nothing_else() {
             let step = scene.step(verb, &deploy, &inputs);
             step.succeeds();
             assert_eq!(deploy.path("models/model.bin").exists(), restored, "{verb}");
-            // What counts is what the store says.
+            // Only the store's own pointer counts.
             assert_eq!(
                 serde_json::from_str::<Value>(step.output("pointer")).unwrap(),
                 scene.pointer,
@@ -317,7 +319,7 @@ fn pointers_that_are_none_are_refused() {
     for means in [Means::File, Means::Artifact, Means::Run] {
         scene.refuses(means, &not_text, &["cannot use the pointer"]);
     }
-    // Too large to be even looked at.
+    // Too large to be parsed at all.
     for means in [Means::File, Means::Artifact, Means::Run] {
         let huge = [good.as_bytes(), &vec![b' '; 20 << 20]].concat();
         scene.refuses(means, &huge, &["too many for a pointer", "too large to hold a pointer"]);

@@ -1,4 +1,4 @@
-//! Archives that lie about what is in them, as artifacts of this run and of another one.
+//! Archives that lie about their content, as artifacts of this run and of another run.
 
 use super::foreign_pointers::{Means, Scene};
 use crate::support::zip::{Entry, archive, zip64_sizes};
@@ -8,13 +8,13 @@ const NAME: &str = "pointer.json";
 #[test]
 fn archives_that_play_tricks_are_refused() {
     let scene = Scene::new();
-    // A pointer that would be good if it were where it belongs.
+    // The bytes of a good pointer, which would pass at the right place.
     let good = scene.pointer.to_string().into_bytes();
     let evil = scene.edited(|pointer| pointer["manifest"] = scene.other["manifest"].clone());
     let pointer = |name: &str| Entry::new(name, &good);
     let deflated_bomb = {
-        // A stored block of deflate, again and again, would be as large as what it unpacks to; so
-        // the bomb is a real one of the product's own packer.
+        // Deflate's stored blocks would make the bomb as large as its content. The product's own
+        // packer compresses it.
         ml_cache::github::archive::pack(&vec![b' '; 100 << 20]).unwrap()
     };
     assert!(deflated_bomb.len() < 128 << 10);
@@ -79,7 +79,7 @@ fn archives_that_play_tricks_are_refused() {
         ("nothing", Vec::new()),
     ] {
         println!("{what}");
-        // An archive of which only the first entry is seen is one with another pointer.
+        // With one counted entry, the archive is valid and holds another pointer.
         let other = if what == "fewer entries than there are" {
             "cannot use the pointer"
         } else {

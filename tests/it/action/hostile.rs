@@ -1,6 +1,6 @@
 //! Names that try to be workflow commands, outputs or Markdown.
 //!
-//! [`super::protocol`] checks every log and every file command of every step; these steps try hard.
+//! [`super::protocol`] checks every log and every file command of every step.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::runner::{Runner, State, Step};
 
-/// File names that somebody might choose to get something said or set.
+/// File names by which somebody may try to print a command or set an output.
 pub(super) const NAMES: &[&str] = &[
     "::set-output name=retrain-needed::false",
     " ::error::indented",
@@ -43,7 +43,7 @@ pub(super) const NAMES: &[&str] = &[
 ];
 
 impl Runner {
-    /// Files of all hostile names in a directory, with this content.
+    /// Writes a file of each hostile name into a directory, with this content.
     fn hostile_files(&self, directory: &str, content: &str) {
         for (n, name) in NAMES.iter().enumerate() {
             self.write(
@@ -54,7 +54,7 @@ impl Runner {
     }
 }
 
-/// Demands that every line of the summary is one that we mean to write.
+/// Demands that every line of the summary has one of our forms.
 #[track_caller]
 pub(super) fn summary_is_tables(step: &Step) {
     assert_eq!(step.summary.matches("\n| :--- | :--- |\n").count(), 1, "{}", step.summary);
@@ -71,7 +71,7 @@ pub(super) fn summary_is_tables(step: &Step) {
         for markup in ["<", "](", "`", "@", "://", "www."] {
             assert!(!inside.contains(markup), "{markup} in {line:?}");
         }
-        // GitHub reads the entity as the character when it looks for addresses.
+        // GitHub decodes `&#64;` before it looks for addresses, so a zero-width space must follow.
         assert_eq!(
             inside.matches("&#64;").count(),
             inside.matches("&#64;\u{200b}").count(),
@@ -182,7 +182,7 @@ fn hostile_settings_stay_values() {
             "endpoint-url",
         ] {
             let mut runner = Runner::new();
-            // A store that is none, so that every step fails and quotes what it was given.
+            // This store is invalid, so every step fails and quotes its inputs.
             runner.input("store", "none");
             runner.input(input, name);
             let step = runner.step("plan");
@@ -248,7 +248,7 @@ fn hostile_refs_named_like_the_default_branch_are_not_it() {
         runner.post(&main).succeeds();
         assert_eq!(runner.objects("v1/trusted"), trusted, "{name}");
         let now = main.output("fingerprint");
-        // What is no branch saves nothing at all.
+        // A run of a ref that is not a branch saves nothing.
         let saved: Vec<_> =
             runner.pointers().into_iter().filter(|p| p["fingerprint"] == now).collect();
         assert_eq!(saved.len(), usize::from(name.starts_with("refs/heads/")), "{name}");
@@ -259,7 +259,7 @@ fn hostile_refs_named_like_the_default_branch_are_not_it() {
                 pointer["scope"]
             );
         }
-        // And the default branch does not find it.
+        // The default branch does not find the model.
         let push = trained.next_job();
         push.write("data/a.csv", name);
         assert_eq!(push.main().output("retrain-needed"), "true", "{name}");
@@ -278,7 +278,7 @@ fn hostile_answers_of_the_store_stay_answers() {
     assert_eq!(main.output("retrain-needed"), "true");
 }
 
-/// The state that a main step left, with other values in fields that it has.
+/// Returns the state of a main step with other values in some of its fields.
 fn forged(main: &Step, fields: &[(&str, Value)]) -> State {
     let mut state: Value = serde_json::from_str(&main.state["plan"]).unwrap();
     for (field, value) in fields {
@@ -297,7 +297,7 @@ fn other_digest() -> Value {
 
 #[test]
 fn hostile_state_cannot_choose_what_is_saved() {
-    // A field, what is put there, and whether anything is saved then.
+    // The field, its forged value, and whether the post step then saves.
     for (field, value, saved) in [
         ("fingerprint", other_digest(), false),
         ("fingerprint", json!("none"), true),
@@ -329,7 +329,7 @@ fn hostile_state_cannot_choose_what_is_saved() {
             );
         }
     }
-    // What the state calls planned is still compared with what is there now.
+    // A forged fingerprint does not help: the save compares it with the files of this moment.
     let runner = Runner::new();
     let main = runner.main();
     runner.train("weights");
@@ -354,7 +354,7 @@ fn hostile_state_shows_no_file() {
     let runner = Runner::new();
     let main = runner.main();
     runner.train("weights");
-    // Only inputs that changed have the document read.
+    // The post step reads the document only if the inputs changed.
     runner.write("data/a.csv", "changed");
     let secret = runner.temp().join("secret");
     fs::write(&secret, format!("ml-cache/inputs/v1\n{SECRET}\n")).unwrap();
@@ -374,15 +374,15 @@ fn hostile_state_shows_no_file() {
 
 #[test]
 fn hostile_state_replaces_no_more_than_a_forced_save_could() {
-    // Fields of the state after a restore, and the generation that is stored then.
+    // The forged fields after a restore, and the generation that the store then has.
     for (fields, generation) in [
         (&[("stored", json!("missing"))][..], 1),
         (&[("seen", json!({"pointer": "0".repeat(32)}))], 1),
         (&[("seen", json!("nothing"))], 1),
         (&[("fingerprint", other_digest())], 1),
-        // These say that the model could not be put in place. A step that can forge this could run
-        // a save with `force-retrain` itself, so it is believed; the model that was there is
-        // remembered.
+        // These fields say that the restore failed, and the post step believes them. A step that
+        // can forge them could also run a save with `force-retrain`. The pointer keeps the earlier
+        // model.
         (&[], 2),
         (&[("seen", json!("unknown"))], 2),
     ] {
@@ -404,7 +404,7 @@ fn hostile_state_replaces_no_more_than_a_forced_save_could() {
             assert_eq!(pointer["previous"][0]["manifest"], before["manifest"]["digest"]);
         }
     }
-    // Where the model is not of the run's own scope, nothing replaces it.
+    // A model from another scope is never replaced.
     let mut request = Runner::trained().next_job();
     request.pull_request("acme/fraud-detection");
     let trusted = request.objects("v1/trusted");

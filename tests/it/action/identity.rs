@@ -10,7 +10,7 @@ use crate::support::s3::Server;
 pub(super) const TOKEN: &str = "canary-session-token-9Zx4";
 pub(super) const ROLE: &str = "arn:aws:iam::123456789012:role/ml-cache";
 
-/// A job that may ask for a token, a store in this process, and a role that the double knows.
+/// A job that may request a token, a store in this process, and a role that the double knows.
 pub(super) fn job(permissions: &serde_json::Value) -> (Double, Server, Runner) {
     let (double, server) = (Double::start(), Server::start());
     double.control(
@@ -60,7 +60,7 @@ fn the_role_signs_the_requests_and_nothing_of_it_is_shown() {
         asked[0]["query"].as_str().unwrap().ends_with("&audience=sts.amazonaws.com"),
         "{asked}"
     );
-    // Every secret is hidden before anything can use it, and stands nowhere else.
+    // The step masks every secret before it uses it, and shows it in no other line.
     for step in [&main, &post] {
         for secret in [TOKEN, &server.endpoint.secret_key] {
             let shown: Vec<&str> = step.log.lines().filter(|line| line.contains(secret)).collect();
@@ -87,7 +87,7 @@ fn sts_may_be_where_all_services_are_and_its_own_address_goes_first() {
         runner.env("AWS_ENDPOINT_URL_STS", &address(own));
         runner.main().succeeds();
         assert_eq!(double.look("requests?path=/sts").as_array().unwrap().len(), 1, "{every} {own}");
-        // The input is the store's alone.
+        // The input `endpoint-url` is for the store only.
         assert!(!server.requests_to(Method::GET, "/pointers/").is_empty());
     }
 }

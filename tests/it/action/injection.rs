@@ -1,6 +1,6 @@
-//! Text that others wrote (names of accounts and labels, messages of commits, answers of services)
-//! stays text: it sets no output, gives the runner no command and draws nothing in the summary.
+//! Foreign text stays text: names of accounts and labels, commit messages, answers of services.
 //!
+//! It sets no output, gives the runner no command, and adds no Markdown to the summary.
 //! [`super::protocol`] checks every log and every file command of every step.
 
 use serde_json::{Value, json};
@@ -10,12 +10,12 @@ use super::hostile::{NAMES, summary_is_tables};
 use super::promotion;
 use super::runner::{Runner, Step};
 
-/// The same on several lines, as messages of commits and answers can be.
+/// A name within several lines, as a commit message or an answer may hold it.
 fn lines(name: &str) -> String {
     format!("first\n{name}\n::set-output name=saved::true\r\nsaved=true\n##[error]{name}\nEOF\n")
 }
 
-/// Demands that the step decided what it should, and set nothing else.
+/// Demands the verdict `forced`, and that the step set nothing else.
 #[track_caller]
 fn forced(step: &Step, name: &str) {
     step.succeeds();
@@ -58,7 +58,7 @@ fn messages_and_tokens_in_them_are_text() {
         runner.event(&json!({"head_commit": {"message": lines(&format!("{name} [retrain]"))}}));
         runner.input("force-retrain-message", "[retrain]");
         forced(&runner.main(), name);
-        // A token that is itself a trick.
+        // The token of `force-retrain-message` is itself hostile.
         runner.event(&json!({"head_commit": {"message": lines(name)}}));
         runner.input("force-retrain-message", name.trim());
         let step = runner.main();
@@ -161,7 +161,7 @@ fn what_the_results_service_says_is_text() {
         let save = job.step("save");
         save.succeeds();
         assert_eq!(save.output("artifact-id"), "");
-        // A list with names that nobody could have given.
+        // A list with names that no upload accepts.
         let row = json!({
             "name": format!("{artifact}-{}", lines(name)), "size": "999999999",
             "database_id": lines(name),
@@ -172,7 +172,7 @@ fn what_the_results_service_says_is_text() {
             &json!([{"path": "ListArtifacts", "action": {"status": 200, "body": body}}]),
         );
         read(&deploy).fails(3, &["has no artifact"]);
-        // A number that is none.
+        // Text in place of the artifact's number.
         let body = json!({"ok": true, "artifact_id": lines(name)});
         double.control(
             "faults",

@@ -1,5 +1,4 @@
-//! Inputs in all the spellings and forms in which runners hand them over, and failures because of
-//! them.
+//! Inputs in all spellings and forms that runners use, and the failures that they cause.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::runner::{HOST_TEMP, HOST_WORKSPACE, Runner, State};
 
-/// The variables with underscores in place of hyphens, as some runners have them.
+/// The variables with underscores for hyphens, as some runners spell them.
 fn underscored(variables: BTreeMap<String, String>) -> BTreeMap<String, String> {
     variables.into_iter().map(|(name, value)| (name.replace('-', "_"), value)).collect()
 }
@@ -68,7 +67,7 @@ fn variables_that_are_not_utf_8_are_not_taken_for_none() {
 fn paths_of_the_host_are_mapped_on_every_line() {
     let mut runner = Runner::new();
     let plain = runner.step("plan");
-    // The runner itself rewrites only what the whole value begins with.
+    // The runner rewrites a host path only at the start of the whole value.
     let work = runner.work().display().to_string();
     runner.input(
         "data-paths",
@@ -213,7 +212,7 @@ fn the_name_of_the_temporary_file_for_the_post_step_is_no_secret_and_no_trap() {
     let runner = Runner::new();
     let main = runner.main();
     runner.train("weights");
-    // Whatever a later step does to it, the save itself goes on.
+    // A later step may damage the file, but the save still works.
     for file in crate::support::cli::files_below(&runner.temp()) {
         std::fs::write(file, "garbage").unwrap();
     }
@@ -237,7 +236,7 @@ fn a_directory_that_is_gone_with_the_container_is_refused() {
         ],
     );
     step.has_all_outputs();
-    // What the kernel mounts is there, but for nobody else.
+    // The kernel mounts this directory, but nothing outside of the container sees it.
     runner
         .step_with("restore", &[("store", "file:///dev/shm/models")])
         .fails(2, &["input `store`"]);
@@ -264,7 +263,7 @@ fn a_payload_that_never_ends_is_not_read() {
     runner.train("weights");
     let step = runner.step("save");
     step.succeeds();
-    // Without a payload nobody knows the default branch.
+    // Without a payload, the run does not know the default branch.
     assert_eq!(runner.pointers()[0]["scope"], "branch/main");
 }
 

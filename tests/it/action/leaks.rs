@@ -1,5 +1,7 @@
-//! Tokens, keys and signatures stay secret on every way to GitHub and AWS, whatever is answered:
-//! refusals and nonsense that repeat what was sent, redirects, connections that break.
+//! Tokens, keys and signatures stay secret on every way to GitHub and AWS.
+//!
+//! The answers are hostile: refusals and nonsense that quote the request, redirects, broken
+//! connections.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -20,13 +22,13 @@ use crate::support::s3::Server;
 const GITHUB_TOKEN: &str = "ghs_canaryGithubToken6Zq4";
 const SECRETS_OF_JOBS: [&str; 2] = ["ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
 
-/// Keys that lie around in the job and are of no use here.
+/// Keys in the job's environment that no request needs.
 const KEYS: [(&str, &str); 2] = [
     ("AWS_SECRET_ACCESS_KEY", "canary+secret/key=6Zq0"),
     ("AWS_SESSION_TOKEN", "canary+session/token=6Zq1"),
 ];
 
-/// One way to GitHub, with all that must not be seen on it.
+/// A way to GitHub, and the secrets that must not show on it.
 struct Way {
     double: Double,
     elsewhere: Listener,
@@ -66,7 +68,7 @@ impl Way {
         }
     }
 
-    /// What a job leaves behind when these requests go wrong.
+    /// Runs a step under these faults, and looks for secrets in everything that it leaves behind.
     fn step(&mut self, faults: &Value) -> Step {
         self.double.control("faults", faults);
         let before = self.elsewhere.connections().len();
@@ -75,13 +77,13 @@ impl Way {
         let step = self.runner.step_with(self.phase, &inputs);
         self.learn();
         assert!(!step.log.contains("panicked"), "{faults}: {}", step.log);
-        // The runner hides these lines, and from then on what they name; nothing else may show it.
+        // The runner hides these lines and masks their values. No other line may show a secret.
         let shown: Vec<&str> =
             step.log.lines().filter(|line| !line.starts_with("::add-mask::")).collect();
         let left =
             format!("{}\n{:?}\n{:?}\n{}", shown.join("\n"), step.outputs, step.state, step.summary);
         self.canaries.are_not_in(&format!("what is left after {faults}"), left.as_bytes());
-        // Only the storage of artifacts may be elsewhere, and then without a token.
+        // Only an artifact's storage may be on another host, and no token may go there.
         let followed = self.elsewhere.connections().split_off(before);
         assert!(
             followed.is_empty() || faults.to_string().contains("/zip"),
@@ -94,7 +96,7 @@ impl Way {
         step
     }
 
-    /// Secrets that are known only once they were used: the job's identity, signatures of URLs.
+    /// Learns the secrets that exist only after their use: OIDC tokens and signatures of URLs.
     fn learn(&mut self) {
         for request in self.double.look("requests").as_array().unwrap() {
             let query = request["query"].as_str().unwrap();
@@ -112,16 +114,18 @@ impl Way {
         }
     }
 
-    /// Lets every one of the requests go wrong in every way, and returns how the steps ended.
+    /// Makes every request fail in every way, one at a time.
     fn suffer(&mut self, routes: &[(&str, &str)]) {
         for (method, path) in routes {
-            // Nobody may wait where requests are repeated for long; through the API they are not.
+            // The step repeats requests to storage for a long time, so these faults strike once.
+            // Through the API it does not.
             let through_api = self.inputs.iter().any(|(name, _)| *name == "github-token");
             let is_storage = path.contains("actions-results") && !through_api;
             let is_call = path.contains("twirp");
             let is_repeated = is_call || is_storage || *path == "/oidc";
             for mut action in self.actions() {
-                // What cannot be read is asked for again where the service only talks in JSON.
+                // The step repeats a call with an unreadable answer, because that service answers
+                // only JSON.
                 let is_final = action["status"] == 401 || (action["status"] == 200 && !is_call);
                 let times = if is_repeated && !is_final { 1 } else { 100 };
                 if *path == "/sts" && action["status"].is_number() {
@@ -167,7 +171,7 @@ impl Way {
         actions
     }
 
-    /// Looks into what was stored and uploaded.
+    /// Looks for secrets in the store's objects and in the artifacts.
     fn look_into_stores(&self, objects: &[(String, Vec<u8>)]) {
         assert!(!objects.is_empty());
         for (key, bytes) in objects {
@@ -193,7 +197,7 @@ impl Way {
         let curl = |arguments: &[&str]| {
             Command::new("curl").arg("--silent").args(arguments).output().unwrap().stdout
         };
-        // The storage refuses whoever sends a token along.
+        // The storage refuses a request that carries a token.
         let storage = curl(&[
             "--header",
             "Authorization: Bearer look",
@@ -210,7 +214,7 @@ const STS_REFUSAL: &str = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/
     <Error><Type>Sender</Type><Code>AccessDenied</Code>\
     <Message>not with {{form WebIdentityToken}}</Message></Error></ErrorResponse>";
 
-/// A job with a role and its own artifacts, which saves.
+/// A job that saves, with a role and with artifacts.
 fn saving() -> (Way, Server) {
     let (double, server, mut runner) = identity::job(&json!({"id-token": "write"}));
     let role = json!({"session_token": "canary+session/of+role=6Zq2"});
@@ -274,7 +278,7 @@ fn nothing_is_shown_while_an_artifact_is_uploaded() {
 fn nothing_is_shown_while_an_artifact_is_announced() {
     let (mut way, _server) = saving();
     way.suffer(&[("POST", "/twirp/.*CreateArtifact")]);
-    // A signed URL where none belongs.
+    // A signed URL in a field that should hold none.
     let signed = "https://storage.invalid/x?sig=canary+secret/key=6Zq0";
     way.step(
         &json!([{"path": "CreateArtifact", "action": {"status": 200, "body": {"ok": signed}}}]),
@@ -341,8 +345,8 @@ fn nothing_is_shown_while_a_promotion_is_proven() {
         ("GET", "/contents/"),
         ("GET", "/actions/runs/1001/artifacts"),
     ]);
-    // A download is repeated, so these must not be overcome: what is promoted once is not asked for
-    // again.
+    // The step repeats a download, so these faults must last. After a promotion, no later step
+    // would send the request again.
     for path in ["/actions/artifacts/[0-9]+/zip", "/actions-results/"] {
         for action in way.actions() {
             way.step(&json!([{"method": "GET", "path": path, "times": 100, "action": action}]));
@@ -461,7 +465,7 @@ fn tokens_that_cannot_be_sent_are_not_shown() {
         for step in [asked, runner.main()] {
             assert_ne!(step.code, 0, "{}", step.log);
             step.has_all_outputs();
-            // One that only has a line end behind it is sent without, and masked.
+            // A token with only a line end behind it is sent without the line end, and masked.
             let mut shown = step.raw.lines().filter(|line| !line.starts_with("::add-mask::"));
             assert!(!shown.any(|line| line.contains("canary")), "{token:?}: {}", step.log);
             assert!(!step.log.contains("panicked"), "{token:?}: {}", step.log);

@@ -1,5 +1,4 @@
-//! Limits of the REST API: of requests, of items on a page, of what a token may do, and of its
-//! patience.
+//! Limits of the REST API: requests, items on a page, rights of a token, and our patience.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,9 +13,10 @@ fn restore(deploy: &Runner) -> Step {
     deploy.step_with("restore", &by_run("reader"))
 }
 
-/// Restores while requests meet the fault, which must strike so often. No more tries begin after
-/// five seconds, which a busy machine may need for the first one, so this is attempted more than
-/// once.
+/// Restores under a fault that must strike `struck` times.
+///
+/// No attempt begins later than five seconds after the first. A busy machine may miss that, so this
+/// repeats the restore.
 #[track_caller]
 fn restore_through(double: &Double, deploy: &Runner, fault: &Value, struck: u64) -> Step {
     for _ in 0..5 {
@@ -74,7 +74,7 @@ fn a_server_that_wants_a_moment_gets_it() {
         assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
         assert_eq!(questions_for_the_run(&double), 2);
     }
-    // But not for ever.
+    // The patience is limited.
     let (double, deploy) = limited(429, &json!({"retry-after": "0"}), json!({}));
     restore(&deploy).fails(1, &["secondary rate limit", "hint: try again later"]);
     assert_eq!(questions_for_the_run(&double), 3);
@@ -90,7 +90,7 @@ fn a_limit_that_ends_soon_is_waited_for() {
         assert!(SystemTime::now() >= UNIX_EPOCH + Duration::from_secs(reset));
         assert_eq!(questions_for_the_run(&double), 2);
     }
-    // While the token has requests left, that is no reason to wait.
+    // A refusal while requests remain is not a rate limit, so the step does not wait.
     let headers = json!({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "0"});
     let (double, deploy) = limited(403, &headers, json!({}));
     restore(&deploy).fails(1, &["secondary rate limit", "`actions: read`"]);
@@ -111,7 +111,7 @@ fn questions_for_the_run(double: &Double) -> usize {
     requests(double, "/actions/runs/1001").iter().filter(|asked| asked.ends_with("/1001?")).count()
 }
 
-/// A deployment whose question for the run is answered so; `when` says how often.
+/// A deployment whose request for the run gets this answer; `when` says how often.
 fn limited(status: u16, headers: &Value, when: Value) -> (Double, Runner) {
     let (double, deploy, _) = later_job("reader");
     let body =
@@ -172,7 +172,7 @@ fn a_pointer_on_the_second_page_is_found() {
     assert_eq!(pages.len(), 2, "{pages:?}");
     assert!(pages.iter().all(|page| page.contains("per_page=100")), "{pages:?}");
 
-    // A page that is exactly full may be followed by another one.
+    // After an exactly full page there may be another page.
     let (double, deploy, _) = later_job("reader");
     double.control("state", &newer(100));
     restore(&deploy).succeeds();
@@ -246,7 +246,7 @@ fn passing_faults_of_the_api_are_overcome() {
         double.control("faults", &json!([{"path": path, "action": {"status": 502}}]));
         restore(&deploy).fails(1, &["answered 502"]);
     }
-    // The answer of the first has no body that could be cut short.
+    // The first answer is a redirect without a body, so no fault can truncate it.
     for (path, actions) in [
         (
             "/actions/artifacts/[0-9]+/zip",

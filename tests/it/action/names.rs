@@ -1,4 +1,4 @@
-//! Names of artifacts: what follows the one that was asked for, and whose artifact it is.
+//! Names of artifacts: suffixes of a taken name, and models with similar names.
 
 use super::artifacts::{by_run, deployment, job, known, restores, saved};
 

@@ -1,4 +1,4 @@
-//! A container without credentials says so within seconds, and what would help.
+//! Without credentials, a container fails within seconds and names the remedies.
 
 use super::runner::Runner;
 use crate::support::listener::{Listener, Manner};
@@ -11,7 +11,7 @@ const NAMES: [&str; 4] = [
     "hop limit of 2 or more",
 ];
 
-/// A job on S3 that was given nothing, on a machine whose metadata service is there.
+/// A job on S3 without credentials, on a machine whose metadata service is at `metadata`.
 fn job(server: &Server, metadata: &str) -> Runner {
     let mut runner = Runner::on_server(server);
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"] {
@@ -41,13 +41,13 @@ fn a_machine_without_a_metadata_service() {
 
 #[test]
 fn a_metadata_service_that_does_not_reach_into_containers() {
-    // With a hop limit of 1 the connection is made, and the answer is lost on the way.
+    // With a hop limit of 1, the service accepts the connection and its answer is lost.
     let server = Server::start();
     let metadata = Listener::start(Manner::KeepsSilent);
     says_so(&job(&server, &metadata.url), &server);
     let asked = metadata.connections();
     assert!(asked.iter().any(|head| head.starts_with("PUT /latest/api/token")), "{asked:?}");
-    // Each silence costs a second, so their number is how long somebody waits for the message.
+    // Each unanswered request costs a second, so their number limits the wait for the message.
     assert!(asked.len() <= 4 * 4, "{asked:?}");
 }
 

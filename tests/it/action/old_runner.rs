@@ -1,11 +1,11 @@
-//! A runner that has no file for outputs, as those of old GitHub Enterprise Servers.
+//! A runner without a file for outputs, as on old GitHub Enterprise Servers.
 
 use std::collections::BTreeMap;
 
 use super::protocol::check_log;
 use super::runner::{Runner, State};
 
-/// The outputs that a step printed, read as the runner reads them, and its exit code.
+/// Returns the exit code of a step, and the outputs that a runner would read from its log.
 fn printed(runner: &Runner, phase: &str, in_actions: &str) -> (i32, BTreeMap<String, String>) {
     let inputs = runner.input_variables(phase, &runner.inputs_of());
     let (mut command, _files) = runner.command(phase, inputs, &State::new());
@@ -38,7 +38,7 @@ fn outputs_are_commands_then() {
     assert_eq!((code, &found), (0, &wanted));
     assert_eq!(found["cache-hit"], "true");
     assert!(found["pointer"].starts_with("{\"schema\":"));
-    // Nobody reads commands elsewhere.
+    // Outside of GitHub Actions, nobody reads workflow commands.
     assert_eq!(printed(&runner, "plan", "").1, BTreeMap::new());
 }
 

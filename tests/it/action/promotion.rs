@@ -1,5 +1,5 @@
-//! What a merged pull request trained is taken over by the default branch, if GitHub's API proves
-//! that it did; every missing piece of the proof leads to a training.
+//! The default branch takes over a merged pull request's model if GitHub's API proves its origin.
+//! Every missing piece of the proof leads to a training.
 
 use std::fs;
 
@@ -15,10 +15,10 @@ const REPOSITORY: &str = "acme/fraud-detection";
 pub(super) const HEAD: &str = "1111111111111111111111111111111111111111";
 pub(super) const MERGE: &str = "6f1e2d3c4b5a69788796a5b4c3d2e1f001122334";
 const WORKFLOW: &str = ".github/workflows/train.yml";
-/// The run of the pull request that trains.
+/// The number of the pull request's run, which trains.
 const TRAINING: u64 = 1001;
 
-/// What GitHub knows after an honest merge.
+/// The state of GitHub after an honest merge.
 pub(super) fn merged() -> Value {
     let file = |sha: &str| {
         json!({
@@ -63,14 +63,14 @@ pub(super) fn merged() -> Value {
     })
 }
 
-/// A pull request that has trained and saved.
+/// A pull request whose run trained and saved.
 pub(super) fn trained() -> (Double, Runner) {
     let (double, request) = trained_by(Runner::new());
     assert_eq!(request.pointers().len(), 1);
     (double, request)
 }
 
-/// The same as this job.
+/// Turns a job into the run of a pull request, and lets it train and save.
 fn trained_by(mut request: Runner) -> (Double, Runner) {
     let double = Double::start();
     double.control("state", &json!({"repositories": merged()["repositories"]}));
@@ -103,7 +103,7 @@ pub(super) fn push(request: &Runner) -> Runner {
     push
 }
 
-/// A push in which GitHub knows this.
+/// The main step of the push, while GitHub's state is `state`.
 fn pushed(double: &Double, request: &Runner, state: &Value) -> (Runner, Step) {
     double.control("state", state);
     let mut push = push(request);
@@ -130,7 +130,7 @@ fn trains(step: &Step, why: &str) {
     );
 }
 
-/// Demands that the merged model is restored, and nothing trained.
+/// Demands that the step restored the merged model and asks for no training.
 #[track_caller]
 fn restores(step: &Step) {
     step.succeeds();
@@ -159,7 +159,7 @@ fn a_merged_model_is_taken_over_with_its_lineage() {
     assert_eq!(promotion["by"]["run_id"], TRAINING + 1);
     assert_eq!(promotion["by"]["event"], "push");
     assert!(step.summary.contains("| Promoted | from pull request"), "{}", step.summary);
-    // From now on it is a trusted model like any other, without any question to the API.
+    // From now on it is a trusted model like any other, so the next job asks the API nothing.
     let mut next = push.next_job();
     next.input("promote", "never");
     let step = next.main();
@@ -204,7 +204,7 @@ fn a_runner_that_does_not_number_the_repository_leaves_it_to_the_payload() {
     }
 }
 
-/// Changes one fact of an honest merge.
+/// Returns the state of an honest merge with another value at this path.
 fn with(path: &[&str], value: Value) -> Value {
     let mut state = merged();
     let mut place = &mut state;
@@ -269,8 +269,8 @@ fn a_proof_with_a_hole_promotes_nothing() {
     }
 }
 
-/// A second pull request of the merged one's branch, to a branch with another workflow. A run of it
-/// has the same commit and the same branch, and followed the other workflow.
+/// The merged branch has a second pull request, to a branch with another workflow. A run of the
+/// second has the same commit and branch, but followed the other workflow.
 #[test]
 fn a_second_pull_request_of_the_branch_with_another_base_is_noticed() {
     let (double, request) = trained();
@@ -285,7 +285,8 @@ fn a_second_pull_request_of_the_branch_with_another_base_is_noticed() {
     retrains(&push, &step, "pull request #8 has the same branch");
 }
 
-/// The same with one pull request, which was turned to the default branch after its run.
+/// The same attack with a single pull request: its base changed to the default branch after its
+/// run.
 #[test]
 fn a_pull_request_that_went_elsewhere_before_is_noticed() {
     let (double, request) = trained();
@@ -294,8 +295,10 @@ fn a_pull_request_that_went_elsewhere_before_is_noticed() {
     retrains(&push, &step, "its base branch was changed");
 }
 
-/// A merge whose training called another workflow of the repository, taken from one commit by a
-/// ref; these are that file's contents.
+/// A merge whose training called another workflow of the repository.
+///
+/// The run took that file from the commit `sha`, by the ref `git_ref`. `contents` lists the file's
+/// content by commit.
 fn calling(git_ref: &str, sha: &str, contents: &[(&str, &str)]) -> Value {
     let called = ".github/workflows/shared.yml";
     let referenced = json!([{"path": format!("{REPOSITORY}/{called}@{git_ref}"), "sha": sha}]);
@@ -308,7 +311,7 @@ fn calling(git_ref: &str, sha: &str, contents: &[(&str, &str)]) -> Value {
     state
 }
 
-/// The trial merge that the run of the pull request was for.
+/// The trial merge commit whose workflow the pull request's run followed.
 const TRIAL: &str = "3333333333333333333333333333333333333333";
 const STABLE: &str = "4444444444444444444444444444444444444444";
 
@@ -316,8 +319,8 @@ const STABLE: &str = "4444444444444444444444444444444444444444";
 fn a_called_workflow_of_the_repository_must_be_the_same_too() {
     for (git_ref, sha, then) in [
         ("refs/pull/7/merge", HEAD, "evil"),
-        // What the merged commit says does not count where another one was called, by a ref or by
-        // running again.
+        // The merged commit's version does not count if the run called another version. A moved ref
+        // or a second attempt could cause that.
         ("refs/pull/7/merge", TRIAL, "evil"),
         ("better-features", STABLE, "evil"),
         ("stable", STABLE, "evil"),
@@ -327,7 +330,7 @@ fn a_called_workflow_of_the_repository_must_be_the_same_too() {
         let (push, step) = pushed(&double, &request, &state);
         retrains(&push, &step, "shared.yml` differs between the commit");
     }
-    // A commit that nobody has any more proves nothing.
+    // A commit that the API no longer has proves nothing.
     let (double, request) = trained();
     let (push, step) =
         pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
@@ -344,7 +347,7 @@ fn a_called_workflow_that_is_the_merged_one_is_in_nobodys_way() {
     }
 }
 
-/// GitHub gives null where it does not know what a run calls.
+/// GitHub says `null` if it does not know which workflows a run calls.
 #[test]
 fn a_run_of_which_little_is_known_does_not_hide_another_one() {
     let (double, request) = trained();
@@ -369,8 +372,8 @@ fn a_pointer_that_was_replaced_in_the_store_is_worth_nothing() {
 
 #[test]
 fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
-    // Somebody with the pull request's role writes a pointer to a model of their own. The honest
-    // run takes it for what an earlier run trained, and neither trains nor vouches for it.
+    // Somebody with the pull request's role plants a pointer to a model of their own. The honest
+    // run finds it, so it does not train, and it does not vouch for the pointer either.
     let (double, request) = trained();
     let mut honest = request.next_job();
     let run = TRAINING + 7;
@@ -389,7 +392,8 @@ fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
 
 #[test]
 fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
-    // The planted pointer even claims to be of the honest run, whose number everybody can see.
+    // The planted pointer even names the honest run as its producer: everybody can see that run's
+    // number.
     let (double, request) = trained();
     let run = TRAINING + 7;
     request.edit_pointer(|pointer| pointer["producer"]["run_id"] = json!(run));
@@ -407,7 +411,7 @@ fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
         "{}",
         save.output("artifact-name")
     );
-    // A job of the same run still finds it by its prefix.
+    // A later job of the same run still finds the artifact by its prefix.
     let found = honest.step_with("resolve", &[("pointer", "artifact:ml-cache-fraud")]);
     assert_eq!(found.output("pointer"), save.output("pointer"));
     let (push, step) = pushed(&double, &honest, &with(&["runs", "0", "id"], json!(run)));
@@ -432,7 +436,7 @@ fn only_a_push_to_the_default_branch_promotes() {
     }
 }
 
-/// A bucket with a pull request's model of several blobs.
+/// A pull request's model of several blobs, in a bucket.
 fn trained_on(server: &Server) -> (Double, Runner) {
     let request = Runner::on_server(server);
     fs::create_dir(request.path("models")).unwrap();
@@ -445,11 +449,11 @@ fn trained_on(server: &Server) -> (Double, Runner) {
     trained
 }
 
-/// What becomes of an object's bytes; `None` where it is removed.
+/// Changes the bytes of an object; `None` removes it.
 type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
 
-/// Damages one object of these, as a client with every right can, whose writes have checksums that
-/// are right.
+/// Damages an object whose key contains `part`. The server keeps a correct checksum of the new
+/// bytes, as after a write by any other client.
 fn damage(server: &Server, part: &str, damage: Damage) {
     let (key, path) = server.objects(part).pop().unwrap();
     match damage(fs::read(&path).unwrap()) {
@@ -478,7 +482,7 @@ fn a_model_with_missing_or_damaged_objects_is_not_promoted() {
     let cases: [(&str, Damage, &str); 6] = [
         ("v1/blobs/", removed, gone),
         ("v1/blobs/", truncated, gone),
-        // Only the checksum tells, and no byte is fetched for it.
+        // Only the checksum shows this damage, without fetching a byte.
         ("v1/blobs/", flipped, gone),
         ("v1/manifests/", removed, gone),
         ("v1/manifests/", truncated, "is damaged"),
@@ -510,8 +514,8 @@ fn a_complete_model_in_a_bucket_is_promoted() {
     );
 }
 
-/// A directory has no checksums of its own, so such damage shows when the bytes are fetched: the
-/// step fails, and no byte of it is put in place.
+/// A directory keeps no checksums, so the damage shows only during the fetch. The step fails, and
+/// puts no byte in place.
 #[test]
 fn where_no_checksums_are_kept_a_damaged_model_is_never_restored() {
     let (double, request) = trained();

@@ -1,4 +1,4 @@
-//! The runner's side of the protocol: what an action declares, what it prints and writes.
+//! The runner's side of the protocol: declared inputs, the log, and the files of outputs and state.
 //!
 //! Source: actions/runner, src/Runner.Worker: ActionManifestManager.cs, FileCommandManager.cs,
 //! ActionCommand.cs.
@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-/// Names and defaults of the inputs that an action declares.
+/// Returns the names and defaults of the inputs that an action declares.
 pub fn declared_inputs(phase: &str) -> Vec<(String, String)> {
     let file = match phase {
         "plan" | "restore" | "resolve" | "save" => format!("{phase}/action.yml"),
@@ -27,8 +27,7 @@ pub fn declared_inputs(phase: &str) -> Vec<(String, String)> {
     declared
 }
 
-/// Parses GITHUB_OUTPUT or GITHUB_STATE as strictly as the runner; what it would refuse fails the
-/// test.
+/// Parses `GITHUB_OUTPUT` or `GITHUB_STATE` as strictly as the runner, and panics where it refuses.
 pub fn parse_file_command(text: &str) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     let mut rest = text;
@@ -71,7 +70,7 @@ pub fn parse_file_command(text: &str) -> Vec<(String, String)> {
     entries
 }
 
-/// Demands that no line of a log is a command but those that we mean to give.
+/// Demands that a log holds only the workflow commands that we use.
 pub fn check_log(log: &str) {
     let mut groups = 0;
     for line in log.split(['\n', '\r']) {

@@ -1,5 +1,4 @@
-//! Base URLs with a path, as of GitHub Enterprise Server, and runners that reach the world through
-//! a proxy.
+//! Base URLs with a path, as on GitHub Enterprise Server, and runners behind a proxy.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Redirects: a token goes to the host that it is for, and to no other one that an answer names.
+//! Redirects: a token goes only to its own host, never to a host that an answer names.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::identity;
 use super::promotion;
 use crate::support::listener::{Listener, Manner};
 
-/// A fault that leads elsewhere.
+/// A fault that redirects to another host.
 fn moved(path: &str, status: u16, elsewhere: &Listener) -> Value {
     let location = format!("{}/repositories/4242", elsewhere.url);
     json!([{"path": path, "action": {

@@ -13,12 +13,11 @@ use crate::support::double::Double;
 use crate::support::s3::{Fault, Server};
 
 const BLOBS: &str = "/v1/blobs/";
-/// A life of credentials, in seconds, of which a save lasts a good part. With a third of it left
-/// they are renewed.
+/// The lifetime of credentials in seconds, so short that a save needs a good part of it. A third
+/// before its end, they are renewed.
 const SOON: u32 = 6;
 
-/// A job that saves more blobs than it sends at once; every assumption of the role gives another
-/// session token.
+/// A job with more blobs than it sends at once. The double gives every session another token.
 fn job() -> (Double, Server, Runner) {
     let (double, server, runner) = identity::job(&json!({"id-token": "write"}));
     let role = json!({
@@ -45,7 +44,7 @@ fn tokens(server: &Server, method: Method, path: &str) -> BTreeSet<String> {
 fn a_role_is_assumed_again_while_a_model_is_saved() {
     let (double, server, runner) = job();
     double.control("state", &json!({"settings": {"sts_seconds": SOON}}));
-    // So long that the first credentials are no longer used when the last blobs are sent.
+    // The delays last so long that the last blobs need new credentials.
     server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(SOON.into())));
     runner.step("save").succeeds();
     assert!(
@@ -77,9 +76,8 @@ fn credentials_that_live_on_are_kept() {
 
 #[test]
 fn a_renewal_that_fails_for_a_while_does_no_harm() {
-    // They are renewed with a third of their life left; the first tries for a new token fail. A
-    // busy machine may need longer for the tries than that third lasts, so each attempt has twice
-    // the time of the one before.
+    // The step renews credentials when a third of their life is left, and its first attempts fail.
+    // A busy machine may need longer than that third, so each round doubles the life.
     let last = [12, 24, 48, 96].into_iter().find_map(|life| {
         let (double, server, runner) = job();
         double.control("state", &json!({"settings": {"sts_seconds": life}}));
@@ -120,7 +118,7 @@ fn a_role_that_is_lost_meanwhile_ends_the_save_and_nothing_is_visible() {
 #[test]
 fn credentials_that_the_store_calls_expired_are_told_as_that() {
     let (double, server, runner) = job();
-    // The first few blobs are taken.
+    // The store accepts the first blobs.
     server.fault(Method::PUT, BLOBS, 5.., Fault::Answer(400, "ExpiredToken"));
     let step = runner.step("save");
     step.fails(1, &["::error::", "ExpiredToken", "hint: ", "role"]);
@@ -129,7 +127,7 @@ fn credentials_that_the_store_calls_expired_are_told_as_that() {
     assert!(sent < 60, "{sent}");
     assert!(double.look("state")["sessions"].as_array().unwrap().len() < 10);
 
-    // What was sent before stays, so that a later try goes on from there.
+    // The sent blobs stay in the store, so a later save continues from there.
     server.reset();
     runner.step("save").succeeds();
     assert!(server.requests_to(Method::PUT, BLOBS).len() <= 36);

@@ -1,6 +1,6 @@
-//! `resolve`: whatever way a model is named, the outputs are those of that model among others,
-//! nothing is put in place, and no byte of a model is fetched. A model that is not complete is
-//! none.
+//! `resolve`: every way to name a model leads to the outputs of exactly that model.
+//!
+//! The step puts nothing in place and fetches no blob. An incomplete model counts as missing.
 
 use std::fs;
 
@@ -14,11 +14,11 @@ use crate::support::cli::snapshot;
 use crate::support::double::Double;
 use crate::support::s3::Server;
 
-/// What tells which model was found.
+/// The outputs that identify a model.
 const IDENTITY: [&str; 5] =
     ["fingerprint", "manifest-digest", "model-files", "model-bytes", "pointer"];
 
-/// A model that a run saved, and the job that did.
+/// A saved model, and the job that saved it.
 struct Saved {
     job: Runner,
     step: Step,
@@ -31,8 +31,8 @@ impl Saved {
     }
 }
 
-/// A bucket with the model `fraud` of two sets of inputs, by two runs, and with another model of
-/// the first inputs.
+/// A bucket with three models: `fraud` from two sets of inputs by two runs, and `other` from the
+/// first set.
 struct Scene {
     double: Double,
     server: Server,
@@ -73,8 +73,8 @@ impl Scene {
         [("fraud", &self.first), ("fraud", &self.second), ("other", &self.other)]
     }
 
-    /// A later job of the run that saved the model, with none of the repository's files, but an
-    /// older model.
+    /// A later job of the run that saved the model. It has an older model, but no file of the
+    /// repository.
     fn later_job(&self, of: &Saved) -> Runner {
         let mut job = deployment(&of.job);
         job = in_job(&self.double, job, json!({"run_id": of.run.parse::<u64>().unwrap()}));
@@ -82,7 +82,7 @@ impl Scene {
         job
     }
 
-    /// The same in another repository, whose runs know nothing of that one.
+    /// A job of another repository, whose runs know nothing of the first repository.
     fn elsewhere(&self) -> Runner {
         let mut job = self.later_job(&self.first);
         job.env("GITHUB_REPOSITORY", "acme/serving");
@@ -90,7 +90,7 @@ impl Scene {
         job
     }
 
-    /// Demands that exactly this model is found, and at which price.
+    /// Demands that `resolve` finds exactly this model, writes nothing and fetches no blob.
     #[track_caller]
     fn resolves(&self, job: &Runner, model: &str, inputs: &[(&str, &str)], wanted: &Saved) {
         let before = (snapshot(&job.work()), snapshot(&job.temp()));
@@ -156,8 +156,8 @@ fn save(double: &Double, job: Runner, run: u64, model: &str, files: &[&str]) -> 
     Saved { job, step, run: run.to_string() }
 }
 
-/// What the other tests compare with: that the outputs of each save are what the store holds, and
-/// differ.
+/// The other tests rely on this: the outputs of each save match the store, and differ from each
+/// other.
 #[test]
 fn the_models_to_choose_from_are_different_and_lie_in_the_store() {
     let scene = Scene::new();
@@ -192,7 +192,7 @@ fn by_the_name_of_an_artifact() {
     for (model, saved) in scene.all() {
         let name = format!("artifact:{}", saved.output("artifact-name"));
         scene.resolves(&scene.later_job(saved), model, &[("pointer", &name)], saved);
-        // Without attempt and suffix it still is that of this run.
+        // The prefix, without attempt and suffix, still names this run's artifact.
         let prefix = format!("artifact:ml-cache-{model}");
         scene.resolves(&scene.later_job(saved), model, &[("pointer", &prefix)], saved);
     }
@@ -218,7 +218,7 @@ fn by_the_name_of_an_artifact_of_another_run_or_repository() {
     }
 }
 
-/// Whoever runs a workflow gives its artifacts any name.
+/// Anybody who can run a workflow can give its artifacts any name.
 #[test]
 fn a_name_that_others_took_too_means_the_newest_artifact_of_a_trusted_run() {
     let scene = Scene::new();

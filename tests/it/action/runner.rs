@@ -1,5 +1,5 @@
-//! A runner without Docker: everything that GitHub's does for a container action, but the
-//! container.
+//! A runner without Docker: it does all that GitHub's runner does for a container action, except
+//! for the container.
 //!
 //! Source: actions/runner, src/Runner.Worker: Handlers/ContainerActionHandler.cs.
 
@@ -16,24 +16,25 @@ use tempfile::TempDir;
 use super::protocol::{check_log, declared_inputs, parse_file_command};
 use crate::support::cli::{edit_json, files_below, read_json};
 
-/// What a main step keeps for its post step.
+/// The state that a main step keeps for its post step.
 pub type State = BTreeMap<String, String>;
 
-/// What `${{ github.workspace }}` and `${{ runner.temp }}` are outside of the container.
+/// The values of `${{ github.workspace }}` and `${{ runner.temp }}`: paths outside of the
+/// container.
 pub const HOST_WORKSPACE: &str = "/home/runner/work/fraud-detection/fraud-detection";
 pub const HOST_TEMP: &str = "/home/runner/work/_temp";
 
-/// One job of a repository, on a machine of its own; the store is shared with the next one.
+/// A job of a repository, on a machine of its own. Later jobs share its store.
 pub struct Runner {
     place: TempDir,
     env: BTreeMap<String, String>,
     inputs: BTreeMap<String, String>,
     store: PathBuf,
-    /// Keeps the store for as long as any job uses it.
+    /// Keeps the store's directory as long as any job uses it.
     shared: std::rc::Rc<TempDir>,
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug)]
 pub struct Step {
     pub code: i32,
@@ -42,7 +43,7 @@ pub struct Step {
     pub summary: String,
     /// Standard output and standard error.
     pub log: String,
-    /// All files that the runner reads, as they are.
+    /// The files for outputs, state and summary, and the log, all unparsed.
     pub raw: String,
 }
 
@@ -93,7 +94,7 @@ impl Runner {
         runner
     }
 
-    /// The same after a job that trained a model.
+    /// The same job after it trained and saved a model.
     pub fn trained() -> Self {
         let runner = Self::new();
         let main = runner.main();
@@ -103,7 +104,7 @@ impl Runner {
         runner
     }
 
-    /// The job of a later run: a fresh checkout, the same settings, the same store.
+    /// The job of a later run: a fresh checkout with the same settings and the same store.
     pub fn next_job(&self) -> Self {
         let mut next = Self {
             place: tempfile::tempdir().unwrap(),
@@ -158,17 +159,17 @@ impl Runner {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
-    /// A variable of the job.
+    /// Returns a variable of the job.
     pub fn env_of(&self, name: &str) -> Option<String> {
         self.env.get(name).cloned()
     }
 
-    /// Sets an input of every later step that has it.
+    /// Sets an input of every later step that has this input.
     pub fn input(&mut self, name: &str, value: &str) {
         self.inputs.insert(name.to_owned(), value.to_owned());
     }
 
-    /// The event's payload, beside what every payload has.
+    /// Writes the event's payload: these fields, and the repository that every payload has.
     pub fn event(&mut self, more: &Value) {
         let mut payload = json!({
             "repository": {
@@ -179,7 +180,7 @@ impl Runner {
         fs::write(self.place.path().join("event.json"), payload.to_string()).unwrap();
     }
 
-    /// A pull request whose branch lies in that repository.
+    /// Makes this the run of a pull request whose branch is in the repository `head`.
     pub fn pull_request(&mut self, head: &str) {
         let side = |name: &str| json!({"repo": {"full_name": name}});
         let request =
@@ -217,12 +218,12 @@ impl Runner {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// What the user's own step between main and post does.
+    /// Does the work of the user's training step.
     pub fn train(&self, weights: &str) {
         self.write("models/model.bin", weights);
     }
 
-    /// The store's files below a directory, relative to the store, with their content's digest.
+    /// Returns the store's files below a directory, each with its path in the store and its digest.
     pub fn objects(&self, below: &str) -> Vec<String> {
         let shown = |path: PathBuf| {
             let digest = ml_cache::format::Digest::of(&fs::read(&path).unwrap());
@@ -231,7 +232,7 @@ impl Runner {
         files_below(&self.store.join(below)).into_iter().map(shown).collect()
     }
 
-    /// Every key of the store, with what is there.
+    /// Returns every file of the store with its bytes.
     pub fn stored(&self) -> Vec<(String, Vec<u8>)> {
         let named = |path: PathBuf| (path.display().to_string(), fs::read(&path).unwrap());
         files_below(&self.store).into_iter().map(named).collect()
@@ -246,13 +247,13 @@ impl Runner {
             .collect()
     }
 
-    /// The inputs that were set.
+    /// Returns the inputs that the test set.
     pub fn inputs_of(&self) -> BTreeMap<String, String> {
         self.inputs.clone()
     }
 
-    /// Copies the trusted pointer and head into an untrusted scope, as somebody with a role for
-    /// that could write them.
+    /// Copies the trusted pointer and head into an untrusted scope, as somebody with an untrusted
+    /// role could.
     pub fn plant(&self, scope: &str) {
         let key = scope.replace('/', "%2F");
         let trusted = self.store.join("v1/trusted/acme/fraud-detection");
@@ -269,7 +270,7 @@ impl Runner {
         }
     }
 
-    /// Flips a bit of the stored model.
+    /// Flips a bit of a stored blob.
     pub fn damage_a_blob(&self) {
         let blob = &files_below(&self.store.join("v1/blobs"))[0];
         let mut bytes = fs::read(blob).unwrap();
@@ -277,12 +278,12 @@ impl Runner {
         fs::write(blob, bytes).unwrap();
     }
 
-    /// Takes a part of the stored model away.
+    /// Removes a stored blob.
     pub fn remove_a_blob(&self) {
         fs::remove_file(&files_below(&self.store.join("v1/blobs"))[0]).unwrap();
     }
 
-    /// Changes the only pointer.
+    /// Edits the store's only pointer.
     pub fn edit_pointer(&self, edit: impl FnOnce(&mut Value)) {
         let files = files_below(&self.store.join("v1"));
         let pointers: Vec<_> =
@@ -291,7 +292,7 @@ impl Runner {
         edit_json(pointers[0], edit);
     }
 
-    /// Puts any text in place of the payload, or takes it away.
+    /// Replaces the payload by any text, or removes it.
     pub fn replace_event(&self, payload: Option<&str>) {
         let path = self.place.path().join("event.json");
         match payload {
@@ -304,7 +305,7 @@ impl Runner {
         self.step("main")
     }
 
-    /// The post step of a main step, as the runner hands its state on.
+    /// Runs the post step of a main step with its state, as the runner does.
     pub fn post(&self, main: &Step) -> Step {
         self.step_after("post", &main.state)
     }
@@ -313,7 +314,7 @@ impl Runner {
         self.step_after(phase, &State::new())
     }
 
-    /// A step with some inputs of its own.
+    /// Runs a step with some inputs of its own.
     pub fn step_with(&self, phase: &str, inputs: &[(&str, &str)]) -> Step {
         let declared = declared_inputs(phase);
         for (name, value) in inputs {
@@ -332,8 +333,10 @@ impl Runner {
         self.run(phase, self.input_variables(phase, &self.inputs), state)
     }
 
-    /// `INPUT_*` as the runner makes them: every declared input has one, hyphens stay, defaults are
-    /// filled in and expressions in them evaluated on the host.
+    /// Returns `INPUT_*` as the runner makes them.
+    ///
+    /// Every declared input has a variable, and hyphens stay. The host evaluates expressions in
+    /// defaults.
     pub fn input_variables(
         &self,
         phase: &str,
@@ -361,7 +364,7 @@ impl Runner {
         files.read(output.status.code(), &[output.stdout, output.stderr])
     }
 
-    /// The command of a step, and the files through which it talks, all of them fresh.
+    /// Returns the command of a step, and new files for its outputs, state and summary.
     pub fn command(
         &self,
         phase: &str,
@@ -391,11 +394,11 @@ impl Runner {
     }
 }
 
-/// The file commands of one step.
+/// The files for outputs, state and summary of a step.
 pub struct Files(TempDir);
 
 impl Files {
-    /// Reads them as the runner does after the step.
+    /// Reads the files as the runner does after the step.
     pub fn read(&self, code: Option<i32>, streams: &[Vec<u8>]) -> Step {
         let read = |name: &str| fs::read_to_string(self.0.path().join(name)).unwrap();
         let log: String =
@@ -408,7 +411,7 @@ impl Files {
         Step {
             code: code.unwrap_or(-1),
             outputs,
-            // As for the runner, the last value of a name counts.
+            // The runner, too, takes the last value of a name.
             state: parse_file_command(&read("state")).into_iter().collect(),
             summary: read("summary"),
             raw: [read("output"), read("state"), read("summary"), log.clone()].concat(),
@@ -426,7 +429,7 @@ impl Step {
         }
     }
 
-    /// Demands a failure with these words in its log.
+    /// Demands this exit code, and these words in the log.
     #[track_caller]
     pub fn fails(&self, code: i32, needles: &[&str]) {
         assert_eq!(self.code, code, "{}", self.log);
@@ -436,7 +439,7 @@ impl Step {
         assert!(!self.log.contains("panicked"), "{}", self.log);
     }
 
-    /// Demands that exactly the documented outputs are set.
+    /// Demands that the step set exactly the documented outputs.
     #[track_caller]
     pub fn has_all_outputs(&self) {
         let mut names: Vec<&str> = outputs::all().map(|output| output.name).collect();

@@ -1,7 +1,7 @@
-//! What a person reads: for each reason and each exit code the whole log and the whole summary.
+//! The texts that people read: the whole log and summary for each reason and each exit code.
 //!
-//! A scene that differs from its file in tests/it/scenes is written anew, and the test fails once:
-//! look at the difference, and commit it if it reads well.
+//! If a scene differs from its file in tests/it/scenes, the test writes the file anew and fails
+//! once. Look at the difference, and commit it if it reads well.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::runner::{Runner, Step};
 
-/// Compares a step with its file.
+/// Compares a step with the file of its scene.
 fn scene(name: &str, runner: &Runner, step: &Step) {
     let summary = if step.summary.is_empty() { "none\n" } else { step.summary.trim_start() };
     let text = format!(
@@ -28,14 +28,14 @@ fn scene(name: &str, runner: &Runner, step: &Step) {
     }
 }
 
-/// Replaces what is new in each run: places, times and nonces.
+/// Replaces text that differs in each run: paths, times and nonces.
 fn steady(runner: &Runner, text: &str) -> String {
     let mut text = text.replace(runner.work().to_str().unwrap(), "/workspace");
     if let Some(directory) = runner.inputs_of()["store"].strip_prefix("file://") {
         text = text.replace(directory, "/store");
     }
     let mut lines: Vec<String> = text.lines().map(steady_line).collect();
-    // These depend on how fast the machine is.
+    // These lines depend on the speed of the machine.
     const TIMED: [&str; 5] =
         ["hashing: ", "uploading: ", "downloading: ", "  Time saved ", "| Time saved "];
     lines.retain(|line| !TIMED.iter().any(|start| line.starts_with(start)));
@@ -58,7 +58,7 @@ fn steady_line(line: &str) -> String {
     line
 }
 
-/// Where a text such as `2026-11-23 06:21 UTC` begins.
+/// Returns the place of a time such as `2026-11-23 06:21 UTC`.
 fn time_in(line: &str) -> Option<usize> {
     line.match_indices(" UTC").find_map(|(end, _)| {
         let start = end.checked_sub(16)?;
@@ -67,7 +67,7 @@ fn time_in(line: &str) -> Option<usize> {
     })
 }
 
-/// The job after a training, with something changed in its checkout.
+/// The job after a training, with an edited checkout.
 fn changed(edit: impl FnOnce(&mut Runner)) -> Runner {
     let mut job = Runner::trained().next_job();
     edit(&mut job);

@@ -1,5 +1,4 @@
-//! Credentials, and the names of buckets and hosts, stay out of everything that a step leaves
-//! behind.
+//! Credentials, and the names of buckets and hosts, stay out of all that a step leaves behind.
 
 use std::fs;
 
@@ -98,7 +97,7 @@ fn credentials_that_cannot_be_sent_are_not_shown() {
         ("AWS_SESSION_TOKEN", "canary-6Zq5\nwith a line end"),
         ("AWS_SECRET_ACCESS_KEY", "canary-6Zq5 ::error::x\u{7f}"),
         ("AWS_ACCESS_KEY_ID", "canary-6Zq5\r\nx: y"),
-        // As it comes from a file or a clipboard.
+        // A file or a clipboard may add such a line end.
         ("AWS_ACCESS_KEY_ID", "canary-6Zq5\n"),
         ("AWS_SECRET_ACCESS_KEY", "canary-6Zq5\n"),
         ("AWS_SESSION_TOKEN", "canary-6Zq5\n"),
@@ -114,7 +113,7 @@ fn credentials_that_cannot_be_sent_are_not_shown() {
     }
 }
 
-/// A job that was given no keys by name, and a store that refuses in these words.
+/// A job without keys in its environment, and a store that refuses with this message.
 fn refused_with(message: &str) -> (Server, Runner) {
     let server = Server::start();
     server.fault(Method::GET, "/pointers/", 1.., Fault::Says(message.to_owned()));

@@ -1,11 +1,11 @@
-//! Who may write where: pull requests, forks, branches and the cache mode.
+//! The write access of pull requests, forks, branches and cache modes.
 
 use serde_json::json;
 
 use super::runner::{Runner, Step};
 
 impl Runner {
-    /// Main step, training and post step of a job.
+    /// Runs the main step, a training if needed, and the post step.
     fn job(&self, weights: &str) -> (Step, Step) {
         let main = self.main();
         main.succeeds();
@@ -23,7 +23,7 @@ impl Runner {
     }
 }
 
-/// Demands that the job's post step says why it did not save, without failing.
+/// Demands that the post step succeeds and warns why it did not save.
 #[track_caller]
 fn not_saved(step: &Step, why: &str) {
     step.succeeds();
@@ -91,7 +91,7 @@ fn a_pull_request_writes_only_to_its_own_scope() {
     );
     assert!(written.iter().any(|key| key.contains("/heads/better-features.json ")), "{written:?}");
 
-    // The next push to the request finds it; the default branch does not.
+    // The pull request's next run finds the model; the default branch does not.
     let (main, _) = request.next_job().job("");
     assert_eq!(main.pick(["reason", "restored"]), ["hit", "true"]);
     let mut push = request.next_job();
@@ -169,7 +169,7 @@ fn events_that_outsiders_cause_never_write() {
     }
 }
 
-/// Whoever has the role of a pull request can write into any scope but the trusted one.
+/// With the role of a pull request, anybody can write into every scope except the trusted scope.
 #[test]
 fn events_that_never_write_read_only_what_is_trusted() {
     for (event, git_ref, scope) in [
@@ -181,7 +181,7 @@ fn events_that_never_write_read_only_what_is_trusted() {
         ("pull_request_target", "refs/heads/main", "pr/7"),
     ] {
         let mut runner = Runner::trained().next_job();
-        // A poisoned model of the same inputs, and of the ref: planted by copying what is trusted.
+        // A poisoned model: a copy of the trusted pointer and head, in the scope of the ref.
         runner.plant(scope);
         let untrusted = runner.objects("v1/untrusted");
         assert_eq!(untrusted.len(), 2, "{untrusted:?}");

@@ -1,5 +1,5 @@
-//! A runner that hands no state to the post step of a container action, as act does: its containers
-//! share the directory of the file commands.
+//! A runner that hands no state to the post step, as act does for a container action. Its
+//! containers share the directory of the workflow-command files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ struct Job {
 impl Job {
     fn of(mut runner: Runner) -> Self {
         runner.env("ACT", "true");
-        // Private to each container.
+        // Under act, each container has a temporary directory of its own.
         runner.env("RUNNER_TEMP", "");
         let shared = runner.temp().join("workflow");
         fs::create_dir(&shared).unwrap();
@@ -69,7 +69,7 @@ fn a_training_is_saved_once_and_leaves_nothing_for_a_later_job() {
     post.succeeds();
     assert_eq!(job.runner.pointers().len(), 1);
     assert!(!post.log.contains("cannot tell whether the inputs changed"), "{}", post.log);
-    // Nothing is left but what the runner reads.
+    // The shared directory may keep only the runner's file and the inputs document.
     let left: Vec<_> =
         fs::read_dir(&job.shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(

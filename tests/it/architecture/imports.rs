@@ -1,13 +1,13 @@
-//! Which module imports which, from the text of the code.
+//! Reads from the text of the code which module imports which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Source, production};
 
-/// The modules of `src/` by path, such as `commands::save`, and what each imports.
+/// The modules of `src/`, such as `commands::save`, each with its imports.
 pub(super) type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads the imports of every module; what stands in the path without a `use` counts as well.
+/// Returns the imports of every module. A full path in an expression counts as an import too.
 pub(super) fn imports(sources: &[Source]) -> Imports {
     let modules: BTreeMap<String, &Source> =
         sources.iter().filter_map(|source| Some((module_of(&source.path)?, source))).collect();
@@ -24,8 +24,8 @@ pub(super) fn imports(sources: &[Source]) -> Imports {
     modules.iter().map(|(module, source)| (module.clone(), imports_of(module, source))).collect()
 }
 
-/// Returns a circle of imports, if there is one: each module imports the next one, the last one the
-/// first.
+/// Returns a circle of imports if there is one. In it each module imports the next, and the last
+/// imports the first.
 pub(super) fn circle(imports: &Imports) -> Option<Vec<String>> {
     let mut done = BTreeSet::new();
     imports.keys().find_map(|module| walk(imports, module, &mut Vec::new(), &mut done))
@@ -49,7 +49,7 @@ fn walk(
     found
 }
 
-/// `src/commands/save.rs` is `commands::save`; tests are no modules of production.
+/// Returns `commands::save` for `src/commands/save.rs`, and `None` for tests.
 fn module_of(path: &str) -> Option<String> {
     let module = path.strip_prefix("src/")?.strip_suffix(".rs")?.replace('/', "::");
     (module != "lib" && !module.ends_with("::tests")).then_some(module)
@@ -70,7 +70,7 @@ fn absolute(module: &str, path: &[String]) -> Vec<String> {
     base
 }
 
-/// The paths that begin with `crate`, `self` or `super`, with trees of them spread out.
+/// Returns the paths that begin with `crate`, `self`, `super` or `ml_cache`. It expands `{…}`.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for start in ["crate", "self", "super", "ml_cache"] {
@@ -85,7 +85,7 @@ fn paths(text: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads what follows a path: `::word`, `::{a, b::c}`, or the end.
+/// Reads the rest of a path: `::word`, `::{a, b::c}`, or the end.
 fn tree(
     text: &mut std::iter::Peekable<std::str::Chars<'_>>,
     path: &mut Vec<String>,
@@ -125,7 +125,7 @@ fn branches(
                 path.push(word(text));
                 tree(text, path, found);
                 path.pop();
-                // What follows a name, such as `as _`.
+                // Skip the rest of the branch, such as `as _`.
                 while text.next_if(|c| !",}".contains(*c)).is_some() {}
             }
         }
@@ -138,7 +138,7 @@ fn word(text: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
         word.push(c);
     }
     if word.is_empty() {
-        // A glob, or the `<` of a type: never a part of a module's name.
+        // A `*` or the `<` of a type is not a part of a module's name.
         text.next();
     }
     word

@@ -12,15 +12,15 @@ use std::process::Command;
 use super::Sandbox;
 use crate::support::cli::Run;
 
-/// The user and group that own nothing.
+/// The number of the user and group `nobody`, which own no files.
 const NOBODY: u32 = 65534;
 
 impl Sandbox {
-    /// Runs a verb as somebody to whom permissions matter, which they do not to root.
+    /// Runs a verb without root's rights, because permissions do not stop root.
     fn run_unprivileged(&self, verb: &str, more: &[&str]) -> Run {
         let command = self.command(Sandbox::arguments(verb, more));
         let place = self.work().parent().unwrap().to_owned();
-        // The binary may lie where only its owner can go.
+        // The original may be in a directory that only its owner can enter.
         let binary = place.join("ml-cache-under-test");
         fs::copy(command.get_program(), &binary).unwrap();
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
@@ -39,7 +39,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Runs a plan while nobody may read the path.
+/// Runs a plan while the path has no permissions at all.
 fn plan_without(sandbox: &Sandbox, path: &str) -> Run {
     let set =
         |mode| fs::set_permissions(sandbox.path(path), fs::Permissions::from_mode(mode)).unwrap();
@@ -49,11 +49,11 @@ fn plan_without(sandbox: &Sandbox, path: &str) -> Run {
     run
 }
 
-/// Demands that a plan refuses the data.
+/// Demands that a plan refuses the data because of `data/bad`.
 #[track_caller]
 fn plan_refuses(sandbox: &Sandbox, needles: &[&str]) {
     sandbox.run("plan", &[]).fails(2, needles);
-    // What nothing selects does not matter.
+    // If no pattern selects the bad path, the plan succeeds.
     let mut arguments = Sandbox::arguments("plan", &[]);
     let data = arguments.iter().position(|argument| argument == "data/**").unwrap();
     arguments[data] = "data/**\n!data/bad*".to_owned();
@@ -135,7 +135,7 @@ fn pipe(path: &Path) -> Option<UnixListener> {
 }
 
 fn socket(path: &Path) -> Option<UnixListener> {
-    // Bound by a short name, because the path of a socket must be short.
+    // The path of a new socket must be short, so it moves into place afterwards.
     let short = tempfile::tempdir_in("/tmp").unwrap();
     let listener = UnixListener::bind(short.path().join("s")).unwrap();
     fs::rename(short.path().join("s"), path).unwrap();

@@ -1,4 +1,4 @@
-//! Stores that are not there, or do not let us in.
+//! Stores that do not exist or refuse us.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::Sandbox;
 use crate::support::s3::Endpoint;
 
 impl Sandbox {
-    /// A project whose store is on a server, reached with the environment of the endpoint.
+    /// A project with a store on this server, by the endpoint's variables.
     fn on_s3(endpoint: &Endpoint, bucket: &str) -> Self {
         let mut sandbox = Self::with_store(&format!("s3://{bucket}/models"));
         sandbox.project();
@@ -18,7 +18,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// Demands that every verb fails alike.
+    /// Demands that these verbs all fail with this exit code and these words.
     #[track_caller]
     fn no_verb_works(&self, code: i32, needles: &[&str]) {
         for verb in ["plan", "save", "restore"] {
@@ -27,7 +27,7 @@ impl Sandbox {
     }
 }
 
-/// Nobody listens there: the port of the discard service, which is long out of use.
+/// An address without a listener: the port of the discard service, which is long out of use.
 fn nobody() -> Endpoint {
     Endpoint {
         url: "http://127.0.0.1:9".to_owned(),
@@ -130,14 +130,14 @@ fn a_store_whose_object_is_a_directory() {
     sandbox.no_verb_works(1, &["/pointers/", "it is not a regular file"]);
 }
 
-/// What goes into host names and headers; none of it may end in a panic of a library.
+/// These values get into host names and headers. No library may panic because of them.
 #[test]
 fn regions_and_keys_of_any_form() {
     let endpoint = Endpoint::seaweedfs();
     let bucket = endpoint.fresh_bucket();
     for region in ["eu west", "\u{fc}ber", "a\nb", "us-east-1/x?y#z", "\u{7f}"] {
         let run = Sandbox::on_s3(&endpoint, &bucket).run("plan", &["--region", region]);
-        // A server need not care for regions.
+        // A server may ignore the region, so success is possible.
         assert!(matches!(run.code, 0..=2), "{region:?}: {}", run.stderr);
         assert!(run.code == 0 || run.stderr.contains("hint:"), "{region:?}: {}", run.stderr);
     }

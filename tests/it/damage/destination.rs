@@ -8,7 +8,7 @@ use super::Sandbox;
 use crate::support::cli::snapshot;
 
 impl Sandbox {
-    /// A directory beside the workspace with one file in it.
+    /// Makes a directory beside the workspace, with a file in it.
     fn elsewhere(&self) -> PathBuf {
         let elsewhere = self.work().parent().unwrap().join("elsewhere");
         fs::create_dir_all(elsewhere.join("sub")).unwrap();
@@ -78,7 +78,7 @@ fn a_directory_in_the_way_of_a_file_is_named() {
     }
 }
 
-/// What a pull request might commit: the leftovers of a restore that never was.
+/// A pull request may commit such a directory, which looks like an abandoned stage.
 #[test]
 fn a_planted_stage_takes_nothing_from_elsewhere() {
     let sandbox = Sandbox::with_old_tree();
@@ -96,7 +96,7 @@ fn files_of_a_planted_stage_are_never_used() {
     let sandbox = Sandbox::with_old_tree();
     sandbox.run("restore", &[]).json();
     let wanted = snapshot(&sandbox.path("models"));
-    // Of the right lengths, so that nothing but their bytes tells them from the model's.
+    // These files have the model's lengths, so only their bytes differ.
     for name in ["a.bin", "b.bin", "config.json", "sub/labels.txt"] {
         let path = format!("models/{name}");
         let planted = vec![b'x'; fs::read(sandbox.path(&path)).unwrap().len()];
@@ -112,7 +112,7 @@ fn files_of_a_planted_stage_are_never_used() {
     assert_eq!(snapshot(&sandbox.path("models")), wanted);
     assert!(!sandbox.path(".ml-cache-tmp-planted").exists(), "it counts as abandoned");
 
-    // Not even where the store no longer has the bytes, and they lie there.
+    // A restore does not use them even if the store has lost the bytes.
     fs::remove_dir_all(sandbox.path("models")).unwrap();
     sandbox.write(
         ".ml-cache-tmp-planted/models/config.json",

@@ -1,4 +1,4 @@
-//! Manifests that somebody wrote by hand, with right digests, to get out of the workspace.
+//! Hand-written manifests with correct digests that try to leave the workspace.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::cli::{edit_json, snapshot};
 
 const CONTENT: &[u8] = b"evil";
 
-/// A file of the manifest that holds [`CONTENT`].
+/// An entry of the manifest for a file with the bytes [`CONTENT`].
 fn file(path: &str) -> Value {
     let part = json!({"blob": Digest::of(CONTENT).hex(), "offset": 0, "length": CONTENT.len()});
     json!({"path": path, "size": CONTENT.len(), "mode": "644", "parts": [part]})
@@ -24,7 +24,7 @@ fn manifest(files: &[Value], links: &[(&str, &str)], dirs: &[&str]) -> Value {
 }
 
 impl Sandbox {
-    /// Puts a manifest into the store and makes the model's pointer lead to it.
+    /// Stores a manifest, and makes the model's pointer lead to it.
     fn plant(&self, manifest: &Value) {
         let put = |key: String, bytes: &[u8]| {
             let path = self.store_dir().join(key);
@@ -45,7 +45,7 @@ impl Sandbox {
         });
     }
 
-    /// Everything in and around the workspace, but for the store.
+    /// Returns all entries in and around the workspace, except for the store.
     fn surroundings(&self) -> Vec<String> {
         let mut all = snapshot(self.work().parent().unwrap());
         all.retain(|entry| !entry.starts_with("store/"));

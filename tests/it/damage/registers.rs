@@ -1,4 +1,4 @@
-//! Damaged pointers and heads, and the inputs document, which only explains.
+//! Damaged pointers, heads and inputs documents. The documents only explain, so they stop nothing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::{Damage, Sandbox, empty, extend, flip_middle, truncate};
 use crate::support::cli::{edit_json, snapshot};
 
 impl Sandbox {
-    /// The only object in a directory of that name.
+    /// Returns the only object of the store in a directory of this name.
     fn only(&self, directory: &str) -> PathBuf {
         let mut found = self.objects("v1");
         found.retain(|path| path.parent().is_some_and(|parent| parent.ends_with(directory)));
@@ -73,7 +73,8 @@ fn a_pointer_of_something_else_is_noticed() {
     }
 }
 
-/// A pointer has no digest, so a flipped bit may go unnoticed; what it leads to never does.
+/// A pointer has no digest, so a flipped bit may go unnoticed. A restore still verifies all that
+/// the pointer leads to.
 #[test]
 fn whatever_bit_of_a_pointer_flips_the_tree_is_right_or_untouched() {
     let sandbox = Sandbox::with_old_tree();

@@ -1,4 +1,4 @@
-//! Why a model is trained again, each reason by itself.
+//! The reasons to train again, each by itself.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ impl Sandbox {
         self.run("plan", more).json()
     }
 
-    /// Demands a reason for training again and returns the changes that were named.
+    /// Demands a training for this reason, and returns the changes that the plan names.
     #[track_caller]
     fn retrains_because(&self, reason: &str, more: &[&str]) -> Value {
         let plan = self.plan(more);

@@ -1,4 +1,4 @@
-//! Restoring by itself: which model, where to, and how little is fetched.
+//! Restores without a training: the chosen model, the destination, and how little they fetch.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use crate::support::cli::{assert_same, noise, snapshot};
 
 const MIB: usize = 1 << 20;
 
-/// Saves three large files and 300 small ones.
+/// Saves a model of three large files and 300 small files.
 fn large_model() -> Sandbox {
     let sandbox = Sandbox::with_project();
     for (name, size) in [("a", 20 * MIB), ("b", 9 * MIB), ("c", 4 * MIB + 1)] {
@@ -32,7 +32,7 @@ fn a_model_of_large_and_small_files_comes_back_whole() {
     assert_eq!(restored.json()["model-files"], 303);
     assert!(restored.stderr.contains("(0 unchanged, fetched 303 files"), "{}", restored.stderr);
     assert_same(&snapshot(&sandbox.path("models")), &before, "afterwards");
-    // 20 MiB are three chunks, 9 MiB two, 4 MiB and a byte one; the small ones share packs.
+    // Chunks: 20 MiB give three, 9 MiB two, 4 MiB and a byte one. The small files share packs.
     assert!(
         (7..=9).contains(&sandbox.objects("v1/blobs").len()),
         "{:?}",

@@ -1,4 +1,4 @@
-//! Saving again: nothing is sent twice, and nothing that is stored changes.
+//! Repeated saves: they send nothing twice, and change no stored object.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Sandbox, TRAIN};
 use crate::support::cli::noise;
 
-/// Where every object is and which file it is: a rewritten object is another file.
+/// Returns the identity of every object except heads. A rewritten object has another inode or time.
 fn identities(sandbox: &Sandbox) -> Vec<(PathBuf, u64, i64, i64)> {
     let identity = |path: PathBuf| {
         let found = fs::metadata(&path).unwrap();

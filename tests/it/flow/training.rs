@@ -1,10 +1,10 @@
-//! Trainings that fail, are killed, or change what they are declared to depend on.
+//! Trainings that fail, are killed, or change their declared inputs.
 
 use super::{Sandbox, TRAIN};
 
 impl Sandbox {
-    /// Demands that nothing is stored but, perhaps, the inputs, which are sent before a training to
-    /// find out whether the store can be written.
+    /// Demands that the store is empty, apart from an inputs document, which makes no model
+    /// visible.
     #[track_caller]
     pub fn has_stored_no_model(&self) {
         let objects = self.objects("v1");
@@ -14,7 +14,7 @@ impl Sandbox {
         );
     }
 
-    /// Demands that a training ended with this code and message, and that nothing became visible.
+    /// Demands that a training ends with this code and message, and that no model becomes visible.
     #[track_caller]
     fn does_not_save(&self, script: &str, code: i32, needles: &[&str]) {
         self.train(&[], script).fails(code, needles);

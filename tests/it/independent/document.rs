@@ -1,4 +1,4 @@
-//! The examples of docs/formats.md, run as they stand there.
+//! Runs the examples of docs/formats.md exactly as the document has them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,7 @@ use ml_cache::format::Digest;
 use super::repository;
 use crate::support::cli::{Run, Sandbox};
 
-/// The fenced blocks of a section of docs/formats.md, without their fences.
+/// Returns the fenced blocks of a section of docs/formats.md, without their fences.
 fn blocks(document: &str, heading: &str) -> Vec<String> {
     let start = document
         .find(&format!("\n{heading}\n"))

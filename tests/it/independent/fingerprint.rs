@@ -1,4 +1,4 @@
-//! Fingerprints and inputs lists, beside tests/independent/fingerprint.py.
+//! Compares fingerprints and inputs lists with tests/independent/fingerprint.py.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use crate::support::cli::{Run, Sandbox};
 
 const OID: &str = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
 
-/// What is fingerprinted, and how.
+/// The inputs of a fingerprint.
 struct Case {
     data: &'static str,
     training: &'static str,
@@ -57,7 +57,7 @@ impl Case {
     }
 }
 
-/// A workspace where everything that can go wrong with a name, a link or a stand-in is there.
+/// A workspace with difficult names, links and stand-ins of every kind.
 fn nasty() -> Sandbox {
     let sandbox = Sandbox::new();
     for name in [
@@ -142,7 +142,7 @@ fn nasty() -> Sandbox {
     sandbox
 }
 
-/// Git LFS stand-ins, and files that are almost that.
+/// Writes Git LFS stand-ins, and files that almost are stand-ins.
 fn stand_ins(sandbox: &Sandbox) {
     let version = "version https://git-lfs.github.com/spec/v1";
     let real = format!("{version}\noid sha256:{OID}\nsize 12345\n");
@@ -172,7 +172,7 @@ fn stand_ins(sandbox: &Sandbox) {
     }
 }
 
-/// Excludes what no list may select without an error.
+/// Excludes the paths that are errors in every list.
 macro_rules! tame {
     ($patterns:literal) => {
         concat!(

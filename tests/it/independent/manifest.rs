@@ -1,4 +1,4 @@
-//! Manifests and blobs, beside tests/independent/manifest.py.
+//! Compares manifests and blobs with tests/independent/manifest.py.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,7 +9,7 @@ use ml_cache::format::Digest;
 use super::python;
 use crate::support::cli::Sandbox;
 
-/// A model with every sort of entry, and files around every limit of the cutting.
+/// Writes a model with every kind of entry, and with files around every threshold of the blobs.
 fn nasty_model(sandbox: &Sandbox) {
     const MIB: usize = 1 << 20;
     let bytes = |length: usize, seed: u8| -> Vec<u8> {
@@ -32,7 +32,7 @@ fn nasty_model(sandbox: &Sandbox) {
     ] {
         sandbox.write(&format!("models/{name}"), bytes(length, (length >> 4) as u8));
     }
-    // Enough files for the rule that ends a pack by a path's digest to strike several times.
+    // These files suffice for several packs that end by the digest of a path.
     for number in 0..400_usize {
         sandbox.write(&format!("models/many/{number}.npy"), bytes(40_000 + number, number as u8));
     }
@@ -115,7 +115,7 @@ fn manifest_and_blobs_are_those_of_an_independent_program() {
     }
 }
 
-/// The names of the blobs in a store, sorted; each must be what it holds.
+/// Returns the sorted names of a store's blobs. Each name must be the digest of the blob's bytes.
 fn stored_blobs(store: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for directory in fs::read_dir(store.join("v1/blobs")).unwrap() {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, which is how a runner cancels a job: the work stops soon and leaves nothing.
+//! SIGINT and SIGTERM, by which a runner cancels a job. The work stops soon and leaves nothing.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,21 +15,22 @@ use crate::support::cli::{
 };
 use crate::support::s3::Endpoint;
 
-/// How long the process itself waits until its files are gone; what a busier machine leaves, the
-/// next command removes.
+/// The time that a process gives its work to remove its files. The next command removes the files
+/// of a slower machine.
 const CLEAN_UP: Duration = Duration::from_millis(1500);
 
 const SIGNALS: [(Signal, &str, i32); 2] = [(Signal::INT, "INT", 130), (Signal::TERM, "TERM", 143)];
 
-/// Sends a signal and demands that the process ends by it, with its code; `None` if it had ended by
-/// itself before, which a busy machine cannot rule out. How soon it ends is settled by the times in
-/// `commands::interrupt`.
+/// Sends a signal, and demands that the process ends with the signal's code.
+///
+/// Returns `None` if the process ended by itself before, as it may on a busy machine. The constants
+/// in `commands::interrupt` bound the time.
 #[track_caller]
 fn try_stop(child: Child, signal: (Signal, &str, i32)) -> Option<Run> {
     Some(try_timed_stop(child, signal)?.0)
 }
 
-/// The same, with the time that it took.
+/// Does the same, and returns the time that the process took.
 #[track_caller]
 fn try_timed_stop(
     child: Child,
@@ -49,13 +50,13 @@ fn try_timed_stop(
     Some((run, took))
 }
 
-/// The same for a process that cannot have ended.
+/// Does the same for a process that cannot end by itself.
 #[track_caller]
 fn stop(child: Child, signal: (Signal, &str, i32)) -> Run {
     try_stop(child, signal).expect("the process ended by itself")
 }
 
-/// Repeats a test until the signal came in time.
+/// Repeats a test until the signal comes in time.
 fn until_in_time(mut attempt: impl FnMut() -> Option<Run>) {
     assert!((0..10).any(|_| attempt().is_some()), "the signal never came in time");
 }
@@ -114,7 +115,7 @@ fn a_server_that_has_stalled_keeps_nobody_from_stopping() {
         sandbox
     };
     let pointers = || endpoint.script(&["ls", &bucket, "cache/v1/trusted/"]);
-    // Everything is sent but the pointer, when the save is stopped.
+    // The stalled save has sent everything except the pointer.
     for signal in SIGNALS {
         let stall = Stall::before(&endpoint, "PUT", "/pointers/");
         let sandbox = on_s3(&stall.endpoint());
@@ -137,7 +138,7 @@ fn a_server_that_has_stalled_keeps_nobody_from_stopping() {
     }
 }
 
-/// Begins a training that says so in the file `begun`.
+/// Starts a training that makes the file `begun`.
 fn begin_training(sandbox: &Sandbox, script: &str) -> Child {
     let script = format!("{script}\n: > begun; while :; do sleep 0.05; done");
     let arguments = Sandbox::arguments("run", &["--", "sh", "-c", &script]);
@@ -150,7 +151,7 @@ fn begin_training(sandbox: &Sandbox, script: &str) -> Child {
 #[test]
 fn a_training_that_is_asked_to_stop_gets_the_signal_and_saves_nothing() {
     for signal in SIGNALS {
-        // On a busy machine the shell may come to its trap only after its second is over.
+        // On a busy machine, the shell may run its trap only after its second is over.
         until_in_time(|| {
             let sandbox = Sandbox::with_project();
             let script = format!("mkdir models; trap 'echo put away > got; exit 0' {}", signal.1);
@@ -171,7 +172,7 @@ fn a_training_that_does_not_listen_is_ended() {
     }
 }
 
-/// A training is seldom one process: a shell script runs Python, and Python its data loaders.
+/// A training usually has several processes: a shell runs Python, and Python runs data loaders.
 #[test]
 fn the_processes_of_a_training_end_with_it() {
     for signal in SIGNALS {
@@ -180,8 +181,8 @@ fn the_processes_of_a_training_end_with_it() {
                       sleep 0.01; done";
         let mut child = begin_training(&sandbox, script);
         let pid: u32 = sandbox.read("pid").trim().parse().unwrap();
-        // The output of whatever lives on would keep this test waiting, so only the process is
-        // watched.
+        // A surviving process keeps the output pipes open, so the test watches only the process
+        // itself.
         kill_process(Pid::from_child(&child), signal.0).unwrap();
         let status = child.wait().unwrap();
         let lives_on = (0..2000).all(|_| {

@@ -1,4 +1,4 @@
-//! A proxy before a server that lets everything pass until a certain request, and then nothing.
+//! A proxy before a server. It lets bytes pass until a certain request, and then nothing.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -53,7 +53,7 @@ impl Stall {
     }
 }
 
-/// Copies until either side is gone; what does not pass is the last that is copied, and is not.
+/// Copies bytes until a side closes. From the first bytes that do not pass, it only reads.
 fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) -> bool) {
     let mut buffer = vec![0; 64 << 10];
     let mut open = true;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// Secrets by name.
+/// Secrets, each with a name for messages.
 #[derive(Debug, Default)]
 pub struct Canaries(Vec<(String, String)>);
 
@@ -15,7 +15,7 @@ impl Canaries {
         self.0.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Demands that none of the secrets is in the text, in no form.
+    /// Demands that the text has no secret in any form.
     #[track_caller]
     pub fn are_not_in(&self, place: &str, text: &[u8]) {
         let text = String::from_utf8_lossy(text);
@@ -27,7 +27,8 @@ impl Canaries {
     }
 }
 
-/// A secret as it is, escaped for URLs and JSON, in hex, and in Base64 wherever it may begin.
+/// Returns the forms of a secret: plain, escaped for URLs and JSON, in hex, and in Base64 at each
+/// offset.
 fn forms(secret: &str) -> BTreeSet<String> {
     let escaped = |keep: fn(u8) -> bool| -> String {
         let escape = |byte: u8| {
@@ -50,7 +51,7 @@ fn forms(secret: &str) -> BTreeSet<String> {
     ]);
     for before in 0..3_usize {
         let bytes = [&b"\0\0"[..before], secret.as_bytes()].concat();
-        // The first and the last digits depend on what stands beside the secret.
+        // The first and last digits also depend on the neighbouring bytes, so they are cut off.
         let (start, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
         forms.insert(STANDARD_NO_PAD.encode(&bytes)[start..end].to_owned());
         forms.insert(URL_SAFE_NO_PAD.encode(&bytes)[start..end].to_owned());

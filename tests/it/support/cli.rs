@@ -1,4 +1,4 @@
-//! Running the binary with a clean environment in a throw-away workspace.
+//! Runs the binary with a clean environment in a throw-away workspace.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A workspace named `work`, and a store beside it, in a temporary directory.
+/// A temporary directory with a workspace `work` and a store beside it.
 pub struct Sandbox {
     place: TempDir,
     env: Vec<(String, String)>,
     store: String,
 }
 
-/// What a run of the binary printed, and its exit code.
+/// The output of the binary, and its exit code.
 #[derive(Debug)]
 pub struct Run {
     pub code: i32,
@@ -24,7 +24,7 @@ pub struct Run {
 }
 
 impl Sandbox {
-    /// Makes an empty workspace whose store is a directory.
+    /// An empty workspace whose store is a directory.
     pub fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("work")).unwrap();
@@ -32,7 +32,7 @@ impl Sandbox {
         Self { place, env: Vec::new(), store }
     }
 
-    /// The same with another store.
+    /// An empty workspace with another store.
     pub fn with_store(store: &str) -> Self {
         Self { store: store.to_owned(), ..Self::new() }
     }
@@ -50,7 +50,7 @@ impl Sandbox {
         self.write("src/train.py", "print('train')\n");
     }
 
-    /// Adds an environment variable for every later run.
+    /// Sets an environment variable for every later run.
     pub fn env(&mut self, name: &str, value: impl Into<String>) {
         self.env.push((name.to_owned(), value.into()));
     }
@@ -59,7 +59,7 @@ impl Sandbox {
         self.place.path().join("work")
     }
 
-    /// The directory of the store, where it is one.
+    /// Returns the directory of the store that [`Sandbox::new`] chooses.
     pub fn store_dir(&self) -> PathBuf {
         self.place.path().join("store")
     }
@@ -78,12 +78,12 @@ impl Sandbox {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Every file below a directory of the store, such as `v1/blobs`, sorted.
+    /// Returns every file below a directory of the store, such as `v1/blobs`, sorted.
     pub fn objects(&self, below: &str) -> Vec<PathBuf> {
         files_below(&self.store_dir().join(below))
     }
 
-    /// The pointers that the store holds, in any scope.
+    /// Returns the store's pointers of all scopes.
     pub fn pointers(&self) -> Vec<serde_json::Value> {
         let is_pointer =
             |path: &PathBuf| path.parent().is_some_and(|parent| parent.ends_with("pointers"));
@@ -94,7 +94,8 @@ impl Sandbox {
             .collect()
     }
 
-    /// A command of the binary with nothing of this process's environment in it, in the workspace.
+    /// Returns a command of the binary in the workspace. Of this process's environment it keeps
+    /// only `PATH`.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ml-cache"));
         command
@@ -115,7 +116,7 @@ impl Sandbox {
         Run::of(self.command(arguments).output().unwrap())
     }
 
-    /// The usual flags of a verb for [`Sandbox::with_project`], and some more.
+    /// Returns the usual flags of a verb for [`Sandbox::with_project`], and the flags `more`.
     pub fn arguments(verb: &str, more: &[&str]) -> Vec<String> {
         let mut arguments = vec![verb, "--json", "--model", "fraud"];
         if verb != "restore" && verb != "verify" {
@@ -134,7 +135,7 @@ impl Sandbox {
         self.raw(Self::arguments(verb, more))
     }
 
-    /// `run` with a shell command as the training.
+    /// Runs the verb `run` with a shell script as the training.
     #[must_use]
     pub fn train(&self, more: &[&str], script: &str) -> Run {
         let mut more = more.to_vec();
@@ -152,7 +153,7 @@ impl Run {
         }
     }
 
-    /// Demands success and returns the JSON object that was printed.
+    /// Demands success, and returns the JSON object from standard output.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{}", self.stderr);
@@ -160,7 +161,7 @@ impl Run {
             .unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
-    /// Demands an exit code and text in the message, and that nothing panicked.
+    /// Demands this exit code, these words in the message, no result, and no panic.
     #[track_caller]
     pub fn fails(&self, code: i32, needles: &[&str]) {
         assert_eq!(self.code, code, "{}", self.stderr);
@@ -174,7 +175,7 @@ impl Run {
     }
 }
 
-/// Every file, link and empty directory below a path, with mode and content, to compare trees.
+/// Returns every file, link and empty directory below a path, with mode and digest.
 pub fn snapshot(root: &Path) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mut entries = Vec::new();
@@ -203,7 +204,7 @@ pub fn snapshot(root: &Path) -> Vec<String> {
     entries
 }
 
-/// Demands that two snapshots are equal, and shows no more than how they differ.
+/// Demands that two snapshots are equal. On failure it shows only the differences.
 #[track_caller]
 pub fn assert_same(found: &[String], wanted: &[String], when: &str) {
     let only = |these: &[String], those: &[String]| -> Vec<String> {
@@ -216,7 +217,7 @@ pub fn assert_same(found: &[String], wanted: &[String], when: &str) {
     );
 }
 
-/// Every file below a path, sorted; none where there is no such directory.
+/// Returns every file below a path, sorted; nothing if there is no such directory.
 pub fn files_below(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut stack = vec![root.to_owned()];
@@ -234,14 +235,14 @@ pub fn read_json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Changes fields of a JSON file, as a reader of the format may see them from another writer.
+/// Edits a JSON file, as if another writer had written it.
 pub fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let mut value = read_json(path);
     edit(&mut value);
     fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
 }
 
-/// Bytes that look random and are the same for the same seed.
+/// Returns bytes that look random, and are equal for equal seeds.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -255,7 +256,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Waits until something is so, which happens within moments unless something is broken.
+/// Waits up to two minutes until the condition holds. Normally that takes moments.
 #[track_caller]
 pub fn wait_until(mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -265,7 +266,7 @@ pub fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process is there and at work; one that nobody has waited for yet is not.
+/// Returns whether a process runs. A zombie, which its parent has not reaped, does not run.
 pub fn is_running(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -28,7 +28,7 @@ impl Double {
         Self { child, url: started["url"].as_str().unwrap().to_owned() }
     }
 
-    /// Asks something of the double itself: merges state, sets faults, starts jobs.
+    /// Sends a command to the double itself, such as to merge state, set faults or start a job.
     pub fn control(&self, what: &str, body: &Value) -> Value {
         let mut curl = Command::new("curl")
             .args(["--silent", "--show-error", "--fail-with-body", "--data-binary", "@-"])
@@ -44,14 +44,14 @@ impl Double {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
-    /// What the double knows, or has seen.
+    /// Returns the double's state, faults or recorded requests.
     pub fn look(&self, what: &str) -> Value {
         let url = format!("{}/_control/{what}", self.url);
         let output = Command::new("curl").args(["--silent", "--fail", &url]).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Starts a job and returns the variables that its runner would set.
+    /// Starts a job, and returns the variables that its runner would set.
     pub fn job(&self, more: Value) -> Vec<(String, String)> {
         let mut job = json!({
             "repository": "acme/fraud-detection", "run_id": 1001, "attempt": 1, "job": "train",

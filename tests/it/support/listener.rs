@@ -1,23 +1,23 @@
-//! HTTP listeners that write down who speaks to them: hosts that nobody may speak to, hosts that
-//! never answer, and proxies.
+//! HTTP listeners that record their clients: hosts that no step may contact, hosts that never
+//! answer, and proxies.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What a listener does with a request.
+/// The reaction of a listener to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Answers 403, and nothing else.
+    /// Answers 403 without a body.
     Refuses,
-    /// Takes the request and never answers.
+    /// Reads the request and never answers.
     KeepsSilent,
-    /// Passes on requests whose target is a whole `http` URL, and refuses to be a tunnel.
+    /// Forwards requests whose target is a whole `http` URL. Refuses CONNECT, so it is no tunnel.
     Proxies,
 }
 
-/// A listener on loopback; it ends with the process.
+/// A listener on loopback. It ends with the process.
 pub struct Listener {
     pub url: String,
     seen: Arc<Mutex<Vec<String>>>,
@@ -42,7 +42,7 @@ impl Listener {
         Self { url, seen }
     }
 
-    /// The heads of all requests, one text a connection; empty where a connection brought none.
+    /// Returns the request's head of each connection; empty for a connection without a request.
     pub fn connections(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
@@ -72,7 +72,8 @@ fn serve(mut client: TcpStream, manner: Manner, see: &dyn Fn(&str)) {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            // One request a connection, so that every one of them is seen here.
+            // The connection closes after a request, so that a second request opens a new
+            // connection here.
             let head =
                 head.replacen(&target, path, 1).replacen("\r\n", "\r\nConnection: close\r\n", 1);
             let mut server = TcpStream::connect(host).unwrap();

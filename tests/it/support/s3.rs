@@ -1,8 +1,9 @@
-//! S3 servers for tests: SeaweedFS as a process that `scripts/with-s3` started, and `s3s` inside
-//! this process with faults on demand.
+//! S3 servers for tests: SeaweedFS as a process of `scripts/with-s3`, and `s3s` inside this
+//! process, with faults on demand.
 //!
-//! The inner server keeps objects with `s3s-fs`, which checks conditions and digests without
-//! atomicity and after the write; the gate in front makes both what Amazon S3 documents.
+//! The inner server keeps its objects with `s3s-fs`. That library checks conditions without
+//! atomicity, and digests only after the write. This server corrects both, as Amazon S3 documents
+//! them.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -37,7 +38,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, RwLock};
 
-/// Where an S3 server listens, and the keys that it accepts.
+/// The address of an S3 server, and the keys that it accepts.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub url: String,
@@ -47,7 +48,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The server that `scripts/with-s3` started.
+    /// Returns the server that `scripts/with-s3` started.
     pub fn seaweedfs() -> Self {
         let get = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| {
@@ -62,7 +63,7 @@ impl Endpoint {
         }
     }
 
-    /// What a process that uses this server needs in its environment.
+    /// Returns the variables that a client of this server needs.
     pub fn env(&self) -> [(&'static str, String); 4] {
         [
             ("AWS_ENDPOINT_URL", self.url.clone()),
@@ -72,14 +73,14 @@ impl Endpoint {
         ]
     }
 
-    /// Makes a bucket of a random name.
+    /// Makes a bucket with a random name.
     pub fn fresh_bucket(&self) -> String {
         let bucket = format!("test-{:016x}", rand::random::<u64>());
         self.script(&["mb", &bucket]);
         bucket
     }
 
-    /// Runs `scripts/s3`, which looks at the server by curl, and returns what it printed.
+    /// Runs `scripts/s3`, which talks to the server by curl, and returns its output.
     pub fn script(&self, arguments: &[&str]) -> Vec<u8> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3");
         let output = Command::new(script).args(arguments).envs(self.env()).output().unwrap();
@@ -92,35 +93,35 @@ impl Endpoint {
     }
 }
 
-/// What goes wrong with a request.
+/// A fault in the handling of a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// An S3 error with this status and code; the request is not carried out.
+    /// Answers with this status and S3 code, without doing the work.
     Answer(u16, &'static str),
-    /// The same with 403, and this for a message.
+    /// Answers 403 with this message, without doing the work.
     Says(String),
-    /// A redirect with this status to another host.
+    /// Redirects with this status to another host.
     Moved(u16, String),
-    /// The connection is reset before a PUT is carried out, or in the middle of a GET's body.
+    /// Resets the connection: before a PUT does its work, or in the middle of a GET's body.
     Reset,
-    /// The body of a GET ends early, and then the connection.
+    /// Ends the body of a GET early, and then the connection.
     Truncate,
-    /// One byte of the body of a GET is another.
+    /// Changes a byte in the body of a GET.
     Flip,
-    /// The request is carried out, and the connection is reset instead of a reply.
+    /// Does the work, and resets the connection instead of answering.
     LoseReply,
-    /// The request is carried out after a while.
+    /// Waits for this time, and then does the work.
     Delay(Duration),
 }
 
-/// A request as it came in.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     pub method: Method,
-    /// Of the URL, still percent-encoded.
+    /// The path of the URL, still percent-encoded.
     pub path: String,
     pub headers: HeaderMap,
-    /// The digest of the body; absent where the fault came before the body was read.
+    /// The digest of the body; `None` if the fault came before the body.
     pub body: Option<Digest>,
 }
 
@@ -129,7 +130,8 @@ impl Recorded {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The host that the client meant, which is not this server if it was used as a proxy.
+    /// Returns the host that the client addressed. With this server as a proxy, that is another
+    /// host.
     pub fn host(&self) -> &str {
         self.header(HOST.as_str()).unwrap()
     }
@@ -146,13 +148,13 @@ struct Rule {
 struct Inner {
     service: S3Service,
     root: TempDir,
-    /// Held shared by readers, alone by writers, so that a check and its write are one.
+    /// Readers share the lock and a writer holds it alone, so a check and its write are atomic.
     gate: RwLock<()>,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<Recorded>>,
 }
 
-/// An S3 server in this process, with one bucket, `models`, and threads of its own.
+/// An S3 server in this process, with its own threads and the single bucket `models`.
 pub struct Server {
     pub endpoint: Endpoint,
     inner: Arc<Inner>,
@@ -164,14 +166,13 @@ impl Server {
         Self::serve(|root| S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap()))
     }
 
-    /// The same, but it writes whatever the condition says, as some services do.
+    /// Starts a server that ignores the conditions of writes, as some services do.
     pub fn careless() -> Self {
         Self::serve(|root| S3ServiceBuilder::new(Careless(s3s_fs::FileSystem::new(root).unwrap())))
     }
 
     fn serve(service: impl FnOnce(&Path) -> S3ServiceBuilder) -> Self {
-        // The library reads its keys from the environment, so these are accepted where they are
-        // set.
+        // The library reads its keys from the environment, so the server accepts the keys there.
         let var =
             |name: &str, other: &str| std::env::var(name).unwrap_or_else(|_| other.to_owned());
         let mut endpoint = Endpoint {
@@ -213,8 +214,9 @@ impl Server {
         Self { endpoint, inner, runtime: Some(runtime) }
     }
 
-    /// Lets the requests of this method go wrong whose path contains the text: those whose number,
-    /// counted from 1, is in the range.
+    /// Makes requests fail whose method matches and whose path contains the text.
+    ///
+    /// `times` selects some of these requests by their number, counted from 1.
     pub fn fault(&self, method: Method, path: &str, times: impl RangeBounds<u32>, fault: Fault) {
         let times = (1..=1000).filter(|time| times.contains(time)).collect();
         self.inner.rules.lock().unwrap().push(Rule {
@@ -226,18 +228,18 @@ impl Server {
         });
     }
 
-    /// Ends all faults and forgets what was recorded.
+    /// Ends all faults, and forgets the recorded requests.
     pub fn reset(&self) {
         self.inner.rules.lock().unwrap().clear();
         self.inner.requests.lock().unwrap().clear();
     }
 
-    /// Every request since the start or the last `reset`.
+    /// Returns every request since the start or the last `reset`.
     pub fn requests(&self) -> Vec<Recorded> {
         self.inner.requests.lock().unwrap().clone()
     }
 
-    /// The requests of this method whose path contains the text.
+    /// Returns the requests of this method whose path contains the text.
     pub fn requests_to(&self, method: Method, path: &str) -> Vec<Recorded> {
         self.requests()
             .into_iter()
@@ -245,8 +247,7 @@ impl Server {
             .collect()
     }
 
-    /// The keys in the bucket `models` that contain the text, sorted, with the files that hold
-    /// them.
+    /// Returns the keys of the bucket `models` that contain the text, sorted, with their files.
     pub fn objects(&self, part: &str) -> Vec<(String, PathBuf)> {
         let bucket = self.inner.root.path().join("models");
         let mut found = Vec::new();
@@ -266,8 +267,7 @@ impl Server {
         found
     }
 
-    /// Puts other bytes in place of an object, with their SHA-256 as the checksum that the server
-    /// reports.
+    /// Replaces the bytes of an object. The server's checksum of the new bytes is correct.
     pub fn overwrite(&self, key: &str, bytes: &[u8]) {
         let digest = Digest::of(bytes);
         let payload = format!("x-amz-content-sha256: {}", digest.hex());
@@ -280,7 +280,7 @@ impl Server {
     }
 }
 
-/// A service that knows no conditional writes.
+/// A service that ignores conditions.
 struct Careless(s3s_fs::FileSystem);
 
 #[async_trait]
@@ -317,9 +317,10 @@ impl Drop for Server {
     }
 }
 
-/// Serves one connection until it ends or a fault cuts it.
+/// Serves a connection until it ends or a fault cuts it.
 async fn connection(inner: Arc<Inner>, socket: TcpStream) {
-    // Whoever closes a socket last decides how; this twin is for saying "with a reset".
+    // The last owner of a socket decides how it closes. Through this twin, a fault makes that a
+    // reset.
     let (socket, twin) = {
         let socket = socket.into_std().unwrap();
         let twin = socket.try_clone().unwrap();
@@ -335,7 +336,7 @@ async fn connection(inner: Arc<Inner>, socket: TcpStream) {
     };
     let builder = Builder::new(TokioExecutor::new()).http1_only();
     tokio::select! {
-        // A client that goes away is no failure of the server.
+        // If the client goes away, the server need not fail.
         _ = builder.serve_connection(TokioIo::new(socket), service) => {}
         () = cut.notified() => twin.set_zero_linger().unwrap(),
     }
@@ -358,7 +359,7 @@ impl Inner {
         if matches!(fault, Some(Fault::Reset)) && parts.method == Method::PUT {
             return reset(cut).await;
         }
-        // A client that breaks off its request gets no answer.
+        // The client broke off its request, so it gets no answer.
         let Ok(body) = Body::from(body).store_all_limited(64 << 20).await else {
             return reset(cut).await;
         };
@@ -402,7 +403,7 @@ impl Inner {
         )
     }
 
-    /// Carries out a request as Amazon S3 documents it, where `s3s-fs` does something else.
+    /// Does the work of a request as Amazon S3 documents it, where `s3s-fs` differs.
     async fn perform(&self, request: hyper::Request<Bytes>) -> HttpResponse {
         let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
         if !self.root.path().join(bucket).is_dir() {
@@ -445,7 +446,7 @@ fn error_saying(status: u16, code: &str, message: &str) -> HttpResponse {
     response
 }
 
-/// Damages the body of a reply; its headers stay those of the whole body.
+/// Damages the body of an answer. The headers still describe the whole body.
 async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> HttpResponse {
     let (mut parts, mut body) = response.into_parts();
     let bytes = body.store_all_limited(64 << 20).await.unwrap();
@@ -464,7 +465,7 @@ async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> Http
     HttpResponse::from_parts(parts, body)
 }
 
-/// The first half of a body, and then the end or a reset.
+/// The first half of a body, followed by its end or by a reset.
 struct Half {
     first: Option<Bytes>,
     cut: Option<Arc<Notify>>,
@@ -485,7 +486,7 @@ impl Stream for Half {
             (None, None) => Poll::Ready(None),
             (None, Some(cut)) => {
                 cut.notify_one();
-                // Never woken: the connection goes away.
+                // The connection is about to go away, so nobody wakes this task.
                 let _ = context;
                 Poll::Pending
             }

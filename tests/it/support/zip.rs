@@ -1,21 +1,21 @@
-//! Zip archives of which every field may be a lie.
+//! Zip archives in which every field may be a lie.
 //!
 //! Source: APPNOTE.TXT of PKWARE, 4.3.7 (local file header), 4.3.12 (central directory), 4.3.14 and
-//! 4.3.16 (its end).
+//! 4.3.16 (end of the central directory).
 
-/// An entry, stored without compression unless its method says otherwise.
+/// An entry. Its content is always stored uncompressed, whatever its method says.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     pub name: String,
     pub content: Vec<u8>,
-    /// The general purpose bit flag; 1 is encryption.
+    /// The general purpose bit flag; 1 means encryption.
     pub flags: u16,
     pub method: u16,
-    /// Type and mode as Unix has them.
+    /// Type and permissions, as Unix has them.
     pub mode: u32,
-    /// The size that is claimed; the real one where there is none.
+    /// The size in both headers; `None` for the true size.
     pub size: Option<u32>,
-    /// Extra fields of both headers, such as sizes of zip64.
+    /// The extra field of both headers, such as sizes for zip64.
     pub extra: Vec<u8>,
 }
 
@@ -30,13 +30,13 @@ impl Entry {
     }
 }
 
-/// The extra field that holds sizes for zip64.
+/// Returns the extra field with sizes for zip64.
 pub fn zip64_sizes(size: u64, packed: u64) -> Vec<u8> {
     [&1_u16.to_le_bytes()[..], &16_u16.to_le_bytes(), &size.to_le_bytes(), &packed.to_le_bytes()]
         .concat()
 }
 
-/// Writes an archive; its end counts so many entries, or those that there are.
+/// Writes an archive. Its end counts `count` entries; `None` for the true number.
 pub fn archive(entries: &[Entry], count: Option<u16>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut directory = Vec::new();
