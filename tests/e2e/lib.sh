@@ -139,7 +139,7 @@ run_workflow() {
     act "$event" --directory "$repo" --eventpath "$work/event.json" --defaultbranch main --rm \
     --platform "ubuntu-latest=$runner_image" --pull=false --network host --container-daemon-socket - \
     --local-repository "org/ml-cache-action@v1=$work/action" \
-    --container-options '--cpu-shares 256' \
+    --container-options '--cpu-shares 64' \
     --env "GITHUB_RUN_NUMBER=$runs" --no-cache-server --artifact-server-path "$work/artifacts" --artifact-server-addr 127.0.0.1 \
     --artifact-server-port "$(free_ports 1)" "${job[@]/#/--env=}" \
     --var "BUCKET=$bucket" --var "ENDPOINT_URL=$AWS_ENDPOINT_URL" \

@@ -3,6 +3,7 @@
 
 # Python's environments and packages stay for the next run; deployments are of the case alone.
 pipeline=$lab/pipeline
+pointers=cache/v1/trusted/acme/fraud-detection/fraud-detector/pointers/
 deployments=$work/deployments
 mkdir -p "$pipeline" "$deployments"
 
@@ -83,7 +84,7 @@ manifest() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])["manife
 # The trusted pointer that was written last.
 newest_pointer() {
   local key
-  "$root/scripts/s3" ls "$bucket" cache/v1/trusted/acme/fraud-detection/fraud-detector/pointers/ |
+  "$root/scripts/s3" ls "$bucket" "$pointers" |
     while read -r key; do "$root/scripts/s3" cat "$bucket" "$key" && echo; done |
     python3 -c 'import json, sys; print(max(sys.stdin, key=lambda line: json.loads(line)["created_at"]), end="")'
 }
@@ -96,11 +97,10 @@ ask() {
   { read -r served && read -r answer; } <<<"$said"
 }
 
-# age DAYS: makes the only trusted pointer older, as if nothing had happened since.
+# age DAYS POINTER: makes a trusted pointer older, as if nothing had happened since.
 age() {
-  local key prefix=cache/v1/trusted/acme/fraud-detection/fraud-detector/pointers/
-  expect_objects "$prefix" 1
-  key=$("$root/scripts/s3" ls "$bucket" "$prefix")
+  local key
+  key=$pointers$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["fingerprint"].split(":")[1])' "$2").json
   "$root/scripts/s3" cat "$bucket" "$key" | python3 -c '
 import datetime, json, sys
 text = sys.stdin.read()
@@ -132,9 +132,9 @@ expect_served() {
   [ $# = 1 ] || expect_same "the answer" "$answer" "$2"
 }
 
-# expect_unchanged NEWEST SERVED ANSWER: neither the store's newest pointer nor production has changed.
+# expect_unchanged POINTERS SERVED ANSWER: neither the store's pointers nor production have changed.
 expect_unchanged() {
-  expect_same "the newest pointer" "$(newest_pointer)" "$1"
+  expect_same "the pointers" "$(contents "$pointers")" "$1"
   expect_served "$2" "$3"
 }
 

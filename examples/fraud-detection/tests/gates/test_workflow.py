@@ -83,6 +83,7 @@ def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
         steps("plan", "plan"),
         [step for step in steps("train-model", "save") if step.get("id") == "save"],
     )
+    assert plan["with"]["max-age"] == "${{ github.event_name == 'schedule' && '30d' || '' }}"
     for name in (
         "store",
         "model",
