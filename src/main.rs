@@ -34,13 +34,11 @@ fn main() -> ExitCode {
         Invocation::Command(arguments) => (None, arguments.verbose),
     };
     let report = Report { in_actions, verbose };
-    let mut result =
-        check_readable(&unreadable).and_then(|()| start(invocation, &environment, report));
+    let result = check_readable(&unreadable).and_then(|()| start(invocation, &environment, report));
     if let (Err(_), Some(phase)) = (&result, phase) {
         // Later steps read the outputs even after a failure. If the outputs cannot be set, the
-        // report shows only that error.
-        result =
-            result.or_else(|error| action::ensure_outputs(phase, &environment).and(Err(error)));
+        // report still shows the first error, which is the cause.
+        drop(action::ensure_outputs(phase, &environment));
     }
     match result {
         Ok(()) => ExitCode::SUCCESS,

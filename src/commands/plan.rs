@@ -34,7 +34,6 @@ pub struct Planned {
 /// # Errors
 /// - The inputs cannot be read.
 /// - The store cannot be read, and `on-error` is `fail`.
-/// - The store cannot be read again after a promotion.
 /// - The pointer or the manifest of these inputs is damaged.
 pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     let planned = observe(ctx).await?;
@@ -65,19 +64,13 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
     let inputs = measured.digests;
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {
         Ok(seen) => seen,
-        // Damage is no outage. A training would hide the damage.
-        Err(error) if error.kind() == Kind::Integrity => return Err(error),
-        Err(error) if ctx.settings.on_error == OnError::Retrain => {
-            ctx.report.warn_of("training anyway, because the store cannot be read", &error);
-            (Lookup::Failed(error.to_string()), None)
-        }
-        Err(error) => {
-            let hint = "set `on-error: retrain` to train whenever the store cannot be read";
-            return Err(error.hint(hint));
-        }
+        Err(error) => (unreadable(ctx, error)?, None),
     };
     if matches!(looked_up, Lookup::Absent) && promote::attempt(ctx, &document).await {
-        looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.fingerprint).await?;
+        looked_up = match ctx.catalog.model(&ctx.access.reads, &inputs.fingerprint).await {
+            Ok(promoted) => promoted,
+            Err(error) => unreadable(ctx, error)?,
+        };
     }
     let (baseline, before) = baseline.unzip();
     let old = before.as_ref().map(InputsDocument::digests);
@@ -92,6 +85,23 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Lookup::Found(_) | Lookup::Absent => Seen::Nothing,
     };
     Ok(Planned { document, inputs: measured, decision, seen, baseline, changes })
+}
+
+/// Turns an unreadable store into a reason to train, if `on-error` is `retrain`.
+///
+/// # Errors
+/// The error itself, if `on-error` is `fail`, or if stored bytes are damaged.
+fn unreadable(ctx: &Context, error: Error) -> Result<Lookup> {
+    // Damage is no outage. A training would hide the damage.
+    if error.kind() == Kind::Integrity {
+        return Err(error);
+    }
+    if ctx.settings.on_error != OnError::Retrain {
+        let hint = "set `on-error: retrain` to train whenever the store cannot be read";
+        return Err(error.hint(hint));
+    }
+    ctx.report.warn_of("training anyway, because the store cannot be read", &error);
+    Ok(Lookup::Failed(error.to_string()))
 }
 
 async fn look(

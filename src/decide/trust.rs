@@ -5,7 +5,7 @@
 
 use super::scope::{TRUSTED_EVENTS, is_named};
 use crate::format::Scope;
-use crate::workflow::facts::RunFacts;
+use crate::workflow::facts::{MERGE_QUEUE, RunFacts};
 
 /// Decides whether a reader may use the run's artifacts.
 ///
@@ -55,7 +55,7 @@ pub fn usable(
 ///
 /// GitHub names the entry's own branch `gh-readonly-queue/<base>/pr-<number>-<commit>`.
 fn merged_into(queued: &str) -> Option<&str> {
-    let (base, entry) = queued.strip_prefix("gh-readonly-queue/")?.rsplit_once('/')?;
+    let (base, entry) = queued.strip_prefix(MERGE_QUEUE)?.rsplit_once('/')?;
     let (number, sha) = entry.strip_prefix("pr-")?.split_once('-')?;
     let is_entry = number.parse::<u64>().is_ok()
         && sha.bytes().all(|byte| byte.is_ascii_hexdigit())

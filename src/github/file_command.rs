@@ -100,7 +100,8 @@ impl FileCommands {
         let Some(path) = &self.summary else { return Ok(()) };
         let present = path.metadata().map_or(0, |found| found.len() as usize);
         let note = "\n\n… the rest is in the step's log.\n";
-        let room = MAX_SUMMARY.saturating_sub(present + note.len());
+        // Another summary of this step may have filled the file.
+        let Some(room) = MAX_SUMMARY.checked_sub(present + note.len()) else { return Ok(()) };
         if markdown.len() <= room {
             return append(path, markdown);
         }
@@ -152,9 +153,11 @@ mod tests {
         let commands = FileCommands { summary: Some(path.clone()), ..FileCommands::default() };
         commands.add_summary("first\n").unwrap();
         commands.add_summary(&"é".repeat(MAX_SUMMARY)).unwrap();
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
         assert!(
             text.len() <= MAX_SUMMARY && text.starts_with("first\n") && text.ends_with("log.\n")
         );
+        commands.add_summary("no room\n").unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
     }
 }

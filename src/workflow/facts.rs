@@ -1,5 +1,8 @@
 //! GitHub's facts about runs and pull requests, with the fields that a decision needs.
 
+/// The beginning of the name of each branch that GitHub makes for an entry of a merge queue.
+pub const MERGE_QUEUE: &str = "gh-readonly-queue/";
+
 /// A run, as GitHub's API describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFacts {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::workflow::facts::RunFacts;
+use crate::workflow::facts::{MERGE_QUEUE, RunFacts};
 
 /// A repository that the token can see.
 #[derive(Clone, Debug, Deserialize)]
@@ -116,17 +116,19 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Returns the facts about the artifact's run that the list gives, and assumes a `push` that
-    /// succeeded. `None` if the list lacks a fact.
+    /// Returns the facts about the artifact's run that the list gives. It assumes success, and the
+    /// event that fits the branch best. `None` if the list lacks a fact.
     ///
     /// If trust refuses even these facts, the caller need not ask for the run.
     pub fn hopeful_facts(&self) -> Option<RunFacts> {
         let run = self.workflow_run.as_ref()?;
+        let branch = run.head_branch.clone()?;
+        let event = if branch.starts_with(MERGE_QUEUE) { "merge_group" } else { "push" };
         Some(RunFacts {
             repository_id: Some(run.repository_id?),
             head_repository_id: Some(run.head_repository_id?),
-            head_branch: Some(run.head_branch.clone()?),
-            event: "push".to_owned(),
+            head_branch: Some(branch),
+            event: event.to_owned(),
             conclusion: Some("success".to_owned()),
         })
     }
@@ -215,5 +217,23 @@ mod tests {
             artifacts.iter().map(|found| (found.size_in_bytes, found.expired)).collect::<Vec<_>>(),
             [(0, false); 2]
         );
+    }
+
+    #[test]
+    fn an_artifact_of_a_merge_queue_may_be_of_a_trusted_run() {
+        for (branch, may_be) in [
+            ("main", true),
+            ("gh-readonly-queue/main/pr-7-0a1b", true),
+            ("gh-readonly-queue/other/pr-7-0a1b", false),
+            ("topic", false),
+        ] {
+            let text = format!(
+                r#"{{"id":1,"name":"a","workflow_run":{{"id":2,"repository_id":42,
+                "head_repository_id":42,"head_branch":"{branch}"}}}}"#
+            );
+            let artifact: Artifact = serde_json::from_str(&text).unwrap();
+            let facts = artifact.hopeful_facts().unwrap();
+            assert_eq!(usable(&facts, "main", &[], &[]).is_ok(), may_be, "{branch}");
+        }
     }
 }

@@ -89,7 +89,7 @@ impl Rest {
         let found = self.pages(route, query, |answer| answer).await?;
         if found.len() >= MAX_ITEMS {
             return Err(Error::failed(format!(
-                "cannot read {route}: it has more than {MAX_ITEMS} items"
+                "cannot read {route}: it has {MAX_ITEMS} items or more"
             )));
         }
         Ok(found)

@@ -55,3 +55,16 @@ fn a_step_that_fails_sets_them_once() {
     let (code, found) = printed(&runner, "plan", "true");
     assert_eq!((code, found["retrain-needed"].as_str()), (2, "true"));
 }
+
+#[test]
+fn a_step_that_fails_tells_its_own_error_where_outputs_cannot_be_set() {
+    let mut runner = Runner::new();
+    runner.input("model", "");
+    let inputs = runner.input_variables("plan", &runner.inputs_of());
+    let (mut command, _files) = runner.command("plan", inputs, &State::new());
+    // A directory, which nobody can append to.
+    let output = command.env("GITHUB_OUTPUT", runner.work()).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{log}");
+    assert!(log.contains("`model`"), "{log}");
+}
