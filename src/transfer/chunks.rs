@@ -106,6 +106,7 @@ mod tests {
         // Large files do not close the pack of `a` and `d`. `f` does not fit into the pack.
         assert_eq!(sizes(&plan), [8 * MIB, 8 * MIB, 4 * MIB, 4 * MIB + 1, 4 * MIB + 1, 4 * MIB]);
         assert_eq!(plan[4].slices.iter().map(|slice| slice.file).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(sizes(&super::plan([("a", 4 * MIB), ("f", 4 * MIB)])), [8 * MIB], "a full pack");
     }
 
     #[test]
