@@ -24,6 +24,7 @@ use crate::retry::{Failure, Policy};
 
 /// For the names of an artifact. After a refused name, the next attempt begins at once.
 const NAMES: Policy = Policy { attempts: 3, pause: Duration::ZERO, ..RETRY };
+
 /// An artifact that the results service has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
