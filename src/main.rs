@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use ml_cache::action::{self, Phase};
 use ml_cache::cli::{self, Arguments};
 use ml_cache::commands::interrupt::Interrupt;
-use ml_cache::commands::{Context, begin, plan, resolve, restore, run, save, verify};
+use ml_cache::commands::{self, Context};
 use ml_cache::environment::Environment;
 use ml_cache::github::event;
 use ml_cache::report::{Report, outputs};
@@ -115,20 +115,7 @@ async fn command(
     let settings =
         settings::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
     let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
-    let outcome = match verb {
-        Verb::Run => run::execute(&ctx, &arguments.training, arguments.json, interrupt).await?,
-        Verb::Plan => {
-            let (_, outcome) = plan::execute(&ctx).await?;
-            plan::check_found(&ctx, &outcome)?;
-            outcome
-        }
-        Verb::Restore => restore::execute(&ctx).await?,
-        Verb::Save => save::execute(&ctx, None).await?,
-        Verb::Resolve => resolve::execute(&ctx).await?,
-        Verb::Verify => verify::execute(&ctx).await?,
-        // `cli::parse` never returns this verb. The arm runs the first half of `run`.
-        Verb::Auto => begin::execute(&ctx, |_| Ok(())).await?.0,
-    };
+    let outcome = commands::execute(&ctx, &arguments.training, arguments.json, interrupt).await?;
     let result = match (verb, outputs::pointer_text(&outcome)) {
         _ if arguments.json => outputs::json(&outcome).to_string(),
         (Verb::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),

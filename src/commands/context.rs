@@ -1,0 +1,300 @@
+//! The settings, rights and connections of a command.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::handover::Handover;
+use crate::catalog::{Catalog, Mover};
+use crate::decide::force::{self, ForceRules};
+use crate::decide::{Access, Policy, scope};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::fingerprint;
+use crate::format::{Fingerprint, InputsDocument, Pointer, Scope};
+use crate::github::artifact::ResultsService;
+use crate::github::oidc;
+use crate::github::rest::Rest;
+use crate::outcome::{Ending, Outcome};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::settings::{Secret, Settings, Target, Verb};
+use crate::store::{self, DynStore};
+use crate::transfer::stage;
+use crate::workflow::RunContext;
+
+/// The name of the ref for runs outside of GitHub Actions.
+const LOCAL_REF: &str = "local";
+
+/// Settings, rights and connections of a command.
+#[derive(Debug)]
+pub struct Context {
+    /// The verb that the command executes.
+    pub verb: Verb,
+    /// The settings, from the user's inputs.
+    pub settings: Settings,
+    /// The workflow run; `None` outside of GitHub Actions.
+    pub run: Option<RunContext>,
+    /// The scopes that this run may read and write.
+    pub access: Access,
+    /// The user's reasons to train although the inputs did not change.
+    pub policy: Policy,
+    /// The store, for the blobs of the model.
+    pub store: DynStore,
+    /// The stored documents of the model.
+    pub catalog: Catalog,
+    /// The results service, or the reason why this run has no artifacts.
+    pub results: std::result::Result<ResultsService, String>,
+    /// The client of GitHub's REST API; `None` without a token.
+    pub rest: Option<Rest>,
+    /// The heads that may name the latest model, in order. Each head is a scope and the short name
+    /// of a ref.
+    pub heads: Vec<(Scope, String)>,
+    /// The log and its annotations.
+    pub report: Report,
+    /// The display for the progress of hashing and transfers.
+    pub progress: Arc<Progress>,
+    /// The time at which the command began. Decisions take it as the present.
+    pub now: Timestamp,
+}
+
+impl Context {
+    /// Opens the store, and removes the stages of killed restores from the workspace.
+    ///
+    /// A `handover` of the plan says who forced the training. Without a handover, the run itself is
+    /// the source.
+    ///
+    /// # Errors
+    /// - The store cannot be opened.
+    /// - An HTTP client cannot start.
+    /// - `github-token` or GITHUB_API_URL is malformed.
+    /// - GitHub's API fails when it should name another repository's default branch.
+    pub async fn open(
+        verb: Verb,
+        settings: Settings,
+        run: Option<RunContext>,
+        handover: Option<&Handover>,
+        report: Report,
+        environment: &Environment,
+    ) -> Result<Self> {
+        // This comes before any hashing: a pattern such as `**` would take abandoned stages for
+        // inputs.
+        stage::tidy(&settings.workspace);
+        let role = settings.role.clone();
+        let credentials = role
+            .map(|role| oidc::credentials(role, store::http_client(), report.mask()))
+            .transpose()?;
+        let store = store::open(&settings.store, &settings.s3, credentials).await?;
+        let own = scope::access(run.as_ref(), &settings.trusted_refs);
+        let access = if settings.foreign.is_some() {
+            scope::foreign(own)
+        } else {
+            if let Some(doubt) = run.as_ref().and_then(|run| scope::doubt(run, &own)) {
+                report.warn(&doubt);
+            }
+            own
+        };
+        let results = ResultsService::from_environment(environment, report.mask())?;
+        let rest = match &settings.github_token {
+            Some(Secret(token)) => {
+                let url = environment.get("GITHUB_API_URL").unwrap_or("https://api.github.com");
+                let rest = Rest::new(url, token)?;
+                (report.mask())(token);
+                Some(rest)
+            }
+            None => None,
+        };
+        let force = match handover {
+            Some(handover) => handover.forced.clone(),
+            None => {
+                let message = message(&settings.force, run.as_ref(), rest.as_ref(), report).await;
+                force::forced(&settings.force, run.as_ref(), message.as_deref())
+            }
+        };
+        let policy = Policy { force, max_age: settings.max_age };
+        let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
+        report.detail(&format!("store {}, scope {}", store.describe(), access.own));
+        let progress = Arc::new(report.progress());
+        let catalog =
+            Catalog::new(store.clone(), settings.namespace.clone(), settings.model.clone());
+        Ok(Self {
+            verb,
+            settings,
+            run,
+            access,
+            policy,
+            store,
+            catalog,
+            results,
+            rest,
+            heads,
+            report,
+            progress,
+            now: Timestamp::now(),
+        })
+    }
+
+    /// Returns an outcome that has an ending and no other facts.
+    pub fn outcome(&self, ending: Ending) -> Outcome {
+        let Settings { namespace, model, .. } = &self.settings;
+        Outcome::new(self.verb.name(), namespace, model, ending)
+    }
+
+    /// Returns the short name of the ref whose head this run reads and moves.
+    pub fn ref_name(&self) -> &str {
+        self.run.as_ref().map_or(LOCAL_REF, RunContext::ref_name)
+    }
+
+    /// Returns the run's number; 0 outside of GitHub Actions.
+    pub fn run_id(&self) -> u64 {
+        self.run.as_ref().map_or(0, |run| run.run_id)
+    }
+
+    /// Returns the first pointer of this fingerprint in the scopes that this run reads.
+    ///
+    /// # Errors
+    /// - This run may not read any scope.
+    /// - The store cannot be read.
+    /// - The stored bytes are not the expected pointer.
+    pub async fn find_pointer(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
+        self.catalog.first_pointer(&self.access.reads, fingerprint).await
+    }
+
+    /// Returns the pointer of the first of [`Context::heads`] that leads to a pointer.
+    ///
+    /// # Errors
+    /// - This run may not read any scope.
+    /// - The store cannot be read.
+    /// - A head or a pointer is damaged.
+    pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
+        self.catalog.latest(&self.heads, &self.access.reads).await
+    }
+
+    /// Moves the ref's head to the model, if this run may write. A head is a convenience, so a
+    /// failure is only a warning.
+    pub async fn move_head(&self, pointer: &Pointer) {
+        if self.access.read_only.is_some() {
+            return;
+        }
+        let mover = Mover {
+            head: (self.access.own.clone(), self.ref_name().to_owned()),
+            run_id: self.run_id(),
+            sha: self.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
+        };
+        if let Err(error) = self.catalog.move_head(&mover, pointer).await {
+            self.report.warn_of(
+                &format!("cannot record the latest model of `{}` (its head)", self.ref_name()),
+                &error,
+            );
+        }
+    }
+
+    /// Reads and hashes the inputs, on a thread that does not serve the network.
+    ///
+    /// # Errors
+    /// Any error of [`fingerprint::observe`].
+    pub async fn observe_inputs(&self) -> Result<InputsDocument> {
+        let (settings, progress) = (self.settings.clone(), self.progress.clone());
+        let observed = tokio::task::spawn_blocking(move || {
+            fingerprint::observe(
+                &settings.workspace,
+                &settings.sources,
+                settings.when_empty,
+                &progress,
+            )
+        });
+        let (document, warnings) = observed.await.map_err(|error| {
+            Error::failed("cannot hash the inputs: the task was interrupted").caused_by(error)
+        })??;
+        for warning in warnings {
+            self.report.warn(&warning);
+        }
+        Ok(document)
+    }
+}
+
+/// Returns the heads that may name the latest model, in order.
+async fn heads(
+    verb: Verb,
+    settings: &Settings,
+    run: Option<&RunContext>,
+    access: &Access,
+    rest: Option<&Rest>,
+    report: Report,
+) -> Result<Vec<(Scope, String)>> {
+    if let Target::Latest { git_ref: Some(name) } = &settings.target {
+        return Ok(access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect());
+    }
+    let foreign = settings.foreign.as_deref();
+    if foreign.is_some() && !matches!(settings.target, Target::Latest { .. }) {
+        return Ok(Vec::new());
+    }
+    let mut heads = Vec::new();
+    let default = if let Some(name) = foreign {
+        let known = match rest {
+            // A failure in the API's answer ends the step, so that a fault cannot choose the branch
+            // of the newest model.
+            Some(rest) => rest.default_branch(name).await.map_err(|error| {
+                error.hint(
+                    "set `ref` to the branch of the model; ml-cache then need not know the default \
+                     branch",
+                )
+            })?,
+            None => Err(Error::failed("`github-token` is empty")),
+        };
+        let known = known.inspect_err(|error| {
+            report.info(&format!(
+                "the default branch of `{name}` is unknown, so this step tries `main` and \
+                 `master`; set `ref` to use another branch ({})",
+                error.explanation()
+            ));
+        });
+        known.ok()
+    } else {
+        heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
+        run.and_then(|run| run.default_branch.clone())
+    };
+    // A namespace does not name its repository or that repository's default branch. So a command
+    // that only reads a foreign namespace tries `main` and `master`, too.
+    let is_own = run.is_some_and(|run| run.is_of(&settings.namespace.to_string()));
+    let is_known = if foreign.is_some() { default.is_some() } else { is_own || !verb.only_reads() };
+    heads.extend(default.map(|name| (Scope::Trusted, name)));
+    if !is_known {
+        heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned())));
+    }
+    heads.retain(|(scope, _)| access.reads.contains(scope));
+    heads.dedup();
+    Ok(heads)
+}
+
+/// Returns the message of the commit that caused the run, if the user lets a message force a
+/// training.
+///
+/// The payload of a pull request does not contain this message, so GitHub's API must say it.
+async fn message(
+    rules: &ForceRules,
+    run: Option<&RunContext>,
+    rest: Option<&Rest>,
+    report: Report,
+) -> Option<String> {
+    rules.message.as_ref()?;
+    let run = run?;
+    let Some(request) = &run.pull_request else { return run.message.clone() };
+    let unknown = |error: &Error| {
+        report.warn_of(
+            "cannot look for `force-retrain-message` in the pull request's last commit",
+            error,
+        )
+    };
+    match rest {
+        Some(rest) => rest
+            .message_of_commit(&run.repository, &request.head_sha)
+            .await
+            .inspect_err(unknown)
+            .ok(),
+        None => {
+            unknown(&Error::failed("`github-token` is empty"));
+            None
+        }
+    }
+}
