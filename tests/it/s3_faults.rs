@@ -271,6 +271,15 @@ fn a_denied_write_fails_and_nothing_is_visible() {
 }
 
 #[test]
+fn a_denied_write_is_noticed_before_the_training() {
+    let scene = Scene::new();
+    scene.fault(Method::PUT, "/probe", 1.., Fault::Answer(403, "AccessDenied"));
+    let run = scene.sandbox.train(&[], "touch trained");
+    run.fails(1, &["cannot write", "AccessDenied", "it stopped before the training"]);
+    assert!(!scene.sandbox.path("trained").exists());
+}
+
+#[test]
 fn a_long_message_of_the_store_is_cut() {
     let scene = Scene::new();
     scene.fault(Method::GET, POINTERS, 1.., Fault::Says("no ".repeat(1 << 20)));

@@ -219,4 +219,13 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_innermost_cause_is_shown() {
+        let inner = std::io::Error::other("connection refused");
+        let outer = StoreError::new(Kind::Other, "read", &layout::blob(&BlobId::of(b"")), "outer");
+        assert_eq!(root_cause(&outer), outer.to_string());
+        let error = crate::error::Error::failed("middle").caused_by(inner);
+        assert_eq!(root_cause(&error), "connection refused");
+    }
 }

@@ -48,3 +48,29 @@ fn copy_across(source: &Path, target: &Path) -> Result<()> {
     fs::rename(&beside, target).on("cannot put in place", target)?;
     fs::remove_file(source).on("cannot remove", source)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn files_move_to_another_file_system() {
+        let from = tempfile::tempdir().unwrap();
+        // Linux keeps this directory in memory, so that it is a file system of its own.
+        let to = tempfile::tempdir_in("/dev/shm").unwrap();
+        let device = |path: &Path| fs::metadata(path).unwrap().dev();
+        assert_ne!(device(from.path()), device(to.path()), "set TMPDIR to another file system");
+        fs::create_dir(from.path().join("sub")).unwrap();
+        fs::create_dir(to.path().join("sub")).unwrap();
+        fs::write(from.path().join("sub/file"), "new").unwrap();
+        fs::write(to.path().join("sub/file"), "old").unwrap();
+        symlink("sub/file", from.path().join("link")).unwrap();
+        merge(from.path(), to.path()).unwrap();
+        assert_eq!(fs::read_to_string(to.path().join("link")).unwrap(), "new");
+        assert_eq!(fs::read_link(to.path().join("link")).unwrap(), Path::new("sub/file"));
+        assert_eq!(fs::read_dir(from.path().join("sub")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 2);
+    }
+}

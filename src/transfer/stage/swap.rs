@@ -120,4 +120,22 @@ mod tests {
         assert!(swap(&new, &old).is_err());
         assert_eq!(fs::read_to_string(old.join("a")).unwrap(), "old");
     }
+
+    #[test]
+    fn a_late_file_is_salvaged_and_no_present_entry_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let (from, to) = (place.path().join("from"), place.path().join("to"));
+        fs::create_dir_all(from.join("sub")).unwrap();
+        fs::create_dir_all(to.join("sub")).unwrap();
+        fs::create_dir(to.join("file-there")).unwrap();
+        for name in ["late", "sub/late", "sub/present", "file-there"] {
+            fs::write(from.join(name), "from").unwrap();
+        }
+        fs::write(to.join("sub/present"), "to").unwrap();
+        salvage(&from, &to).unwrap();
+        let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!((read("late"), read("sub/late")), ("from".to_owned(), "from".to_owned()));
+        assert_eq!(read("sub/present"), "to");
+        assert!(to.join("file-there").is_dir());
+    }
 }
