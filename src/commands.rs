@@ -5,6 +5,7 @@ mod claim;
 mod context;
 pub mod handover;
 pub mod interrupt;
+mod lookup;
 pub mod plan;
 pub mod promote;
 pub mod resolve;

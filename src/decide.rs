@@ -12,5 +12,5 @@ pub mod trust;
 pub mod verdict;
 
 pub use changes::{Change, ChangeKind, InputSet};
-pub use scope::Access;
+pub use scope::{Access, ReadScopes};
 pub use verdict::{Decision, Policy, Reason, Why};

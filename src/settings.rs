@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use jiff::SignedDuration;
 
+use crate::decide::ReadScopes;
 use crate::decide::force::ForceRules;
 use crate::fingerprint::patterns::trim;
 use crate::fingerprint::{Patterns, Sources, WhenEmpty};
@@ -82,6 +83,8 @@ pub struct Settings {
     pub max_age: Option<SignedDuration>,
     /// Whether a push may take over the model of a merged pull request.
     pub promote: bool,
+    /// The models of its own scope that the run may read.
+    pub read_scopes: ReadScopes,
     /// The reaction to a store that cannot be read.
     pub on_error: OnError,
     /// Whether a missing model is a failure.

@@ -37,6 +37,9 @@ pub struct RunContext {
     pub pull_request: Option<PullRequest>,
     /// The ref into which the merge queue merges this entry; `None` for other events.
     pub merge_base_ref: Option<String>,
+    /// The repository of this action, `owner/name` (GITHUB_ACTION_REPOSITORY); `None` if the runner
+    /// does not say it.
+    pub action: Option<String>,
     /// The rights to caches that the runner gives this run.
     pub cache_mode: CacheMode,
 }

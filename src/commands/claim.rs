@@ -180,33 +180,44 @@ pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     claimed
         .expect(&settings.namespace, &settings.model, &claimed.scope, &fingerprint)
         .map_err(|error| refuse(error.reason))?;
-    if !ctx.access.reads.contains(&claimed.scope) {
-        return Err(refuse(format!(
-            "this run may not read the pointer's scope `{}`",
-            claimed.scope
-        )));
+    if !ctx.may_read(&claimed).await? {
+        let scope = &claimed.scope;
+        return Err(refuse(match ctx.access.reads_this_run && *scope == ctx.access.own {
+            true => format!(
+                "`read-scopes` is `trusted`, and this run did not save this model of the scope \
+                 `{scope}` itself"
+            ),
+            false => format!("this run may not read the pointer's scope `{scope}`"),
+        }));
     }
     let Some((own, _)) = ctx.catalog.pointer(&claimed.scope, &claimed.fingerprint).await? else {
         return Err(refuse("the store has no pointer for this scope and fingerprint".to_owned()));
     };
+    generation_of(ctx, own, &claimed).await?.ok_or_else(|| {
+        refuse(format!("the pointer in the store names no manifest {}", claimed.manifest.digest))
+    })
+}
+
+/// Returns the stored pointer as of the generation that the claimed pointer names; `None` if the
+/// stored pointer never named that manifest.
+///
+/// # Errors
+/// - The manifest of an earlier generation is gone or damaged.
+/// - The store cannot be read.
+pub(super) async fn generation_of(
+    ctx: &Context,
+    own: Pointer,
+    claimed: &Pointer,
+) -> Result<Option<Pointer>> {
     if own.manifest == claimed.manifest {
-        return Ok(own);
+        return Ok(Some(own));
     }
-    let is_previous =
-        own.previous.iter().any(|previous| previous.manifest == claimed.manifest.digest);
-    if !is_previous {
-        return Err(refuse(format!(
-            "the pointer in the store names no manifest {}",
-            claimed.manifest.digest
-        )));
-    }
-    let generation = own
-        .previous
-        .iter()
-        .find(|previous| previous.manifest == claimed.manifest.digest)
-        .map(|p| p.generation);
+    let mut earlier = own.previous.iter();
+    let Some(previous) = earlier.find(|it| it.manifest == claimed.manifest.digest) else {
+        return Ok(None);
+    };
     let older = Pointer {
-        generation: generation.unwrap_or(own.generation),
+        generation: previous.generation,
         manifest: ctx.catalog.manifest_reference(&claimed.manifest.digest).await?,
         // The store keeps neither producer nor date of an earlier generation. That date is at most
         // the date of the successor.
@@ -219,5 +230,6 @@ pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
         ..own
     };
     let manifest = ctx.catalog.manifest(&older).await?;
-    Ok(Pointer { files: manifest.files.len() as u64, bytes: manifest.total_bytes(), ..older })
+    let (files, bytes) = (manifest.files.len() as u64, manifest.total_bytes());
+    Ok(Some(Pointer { files, bytes, ..older }))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::OnceCell;
 
 use super::handover::Handover;
 use crate::catalog::{Catalog, Mover};
@@ -11,7 +12,7 @@ use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::format::{Fingerprint, InputsDocument, Pointer, Scope};
+use crate::format::{InputsDocument, Pointer, Scope};
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
@@ -50,6 +51,8 @@ pub struct Context {
     /// The heads that may name the latest model, in order. Each head is a scope and the short name
     /// of a ref.
     pub heads: Vec<(Scope, String)>,
+    /// The pointers that this run saved, newest first. The first question about them reads them.
+    pub(super) saved_here: OnceCell<Vec<Pointer>>,
     /// The log and its annotations.
     pub report: Report,
     /// The display for the progress of hashing and transfers.
@@ -85,7 +88,7 @@ impl Context {
             .map(|role| oidc::credentials(role, store::http_client(), report.mask()))
             .transpose()?;
         let store = store::open(&settings.store, &settings.s3, credentials).await?;
-        let own = scope::access(run.as_ref(), &settings.trusted_refs);
+        let own = scope::access(run.as_ref(), &settings.trusted_refs, settings.read_scopes);
         let access = if settings.foreign.is_some() {
             scope::foreign(own)
         } else {
@@ -128,6 +131,7 @@ impl Context {
             results,
             rest,
             heads,
+            saved_here: OnceCell::new(),
             report,
             progress,
             now: Timestamp::now(),
@@ -148,26 +152,6 @@ impl Context {
     /// Returns the run's number; 0 outside of GitHub Actions.
     pub fn run_id(&self) -> u64 {
         self.run.as_ref().map_or(0, |run| run.run_id)
-    }
-
-    /// Returns the first pointer of this fingerprint in the scopes that this run reads.
-    ///
-    /// # Errors
-    /// - This run may not read any scope.
-    /// - The store cannot be read.
-    /// - The stored bytes are not the expected pointer.
-    pub async fn find_pointer(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
-        self.catalog.first_pointer(&self.access.reads, fingerprint).await
-    }
-
-    /// Returns the pointer of the first of [`Context::heads`] that leads to a pointer.
-    ///
-    /// # Errors
-    /// - This run may not read any scope.
-    /// - The store cannot be read.
-    /// - A head or a pointer is damaged.
-    pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
-        self.catalog.latest(&self.heads, &self.access.reads).await
     }
 
     /// Moves the ref's head to the model, if this run may write. A head is a convenience, so a

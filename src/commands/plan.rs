@@ -67,7 +67,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Err(error) => (unreadable(ctx, error)?, None),
     };
     if matches!(looked_up, Lookup::Absent) && promote::attempt(ctx, &document).await {
-        looked_up = match ctx.catalog.model(&ctx.access.reads, &inputs.fingerprint).await {
+        looked_up = match ctx.find_model(&inputs.fingerprint).await {
             Ok(promoted) => promoted,
             Err(error) => unreadable(ctx, error)?,
         };
@@ -108,7 +108,7 @@ async fn look(
     ctx: &Context,
     inputs: &InputDigests,
 ) -> Result<(Lookup, Option<(Pointer, InputsDocument)>)> {
-    let looked_up = ctx.catalog.model(&ctx.access.reads, &inputs.fingerprint).await?;
+    let looked_up = ctx.find_model(&inputs.fingerprint).await?;
     if !matches!(looked_up, Lookup::Absent) {
         return Ok((looked_up, None));
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::Context;
 use crate::catalog::{nonce, now};
 use crate::decide::promote::{
-    Followed, Here, Rivals, Wanted, is_due, merged_here, same_pointer, trained_there,
+    Followed, Here, Rivals, Wanted, is_due, merged_here, only_trusted, same_pointer, trained_there,
     without_rivals, workflow_files,
 };
 use crate::error::{Error, Result};
@@ -33,6 +33,13 @@ struct Proof {
 /// Returns whether the store now has a trusted pointer.
 pub async fn attempt(ctx: &Context, document: &InputsDocument) -> bool {
     let Some(run) = &ctx.run else { return false };
+    let vouches = matches!(ctx.access.own, Scope::PullRequest(_)) && ctx.access.read_only.is_none();
+    if ctx.settings.promote && vouches && !ctx.access.reads_this_run {
+        ctx.report.warn(
+            "the default branch will not take over the model of this run, because the step does \
+             not say `read-scopes: trusted`",
+        );
+    }
     if !ctx.settings.promote || !is_due(run, &ctx.access, &ctx.policy) {
         return false;
     }
@@ -93,6 +100,7 @@ async fn promote(ctx: &Context, run: &RunContext, document: &InputsDocument) -> 
         default_branch,
         sha: run.sha.clone(),
         workflow: workflow.to_owned(),
+        action: run.action.clone(),
     };
     let fingerprint = document.digests().fingerprint;
     let mut why = format!("the commit {} merged no pull request", run.sha);
@@ -139,7 +147,7 @@ async fn proof(
         "`{}` has no successful `pull_request` run for the commit {}",
         here.workflow, pull.head_sha
     );
-    let mut comparison = Comparison { rest, here, known: BTreeMap::new() };
+    let mut workflows = Workflows { rest, here, known: BTreeMap::new() };
     for run in rest.runs_of_commit(&here.repository, &pull.head_sha).await? {
         let training = training_run(run);
         let refused = |fact: String| format!("run {}: {fact}", training.id);
@@ -154,11 +162,8 @@ async fn proof(
                 continue;
             }
         };
-        if let Some(Followed { file, sha }) = comparison.changed(files).await? {
-            why = refused(format!(
-                "`{file}` differs between the commit that the run followed, {sha}, and {}",
-                here.sha
-            ));
+        if let Some(fact) = workflows.objection(files).await? {
+            why = refused(fact);
             continue;
         }
         match saved_by(ctx, rest, here, pull, &training, &stored, fingerprint).await {
@@ -206,36 +211,48 @@ async fn saved_by(
     Err(why.into())
 }
 
-/// Compares workflow files at the commit of a run with the same files at the merge commit.
-struct Comparison<'a> {
+/// Checks the workflow files that runs followed.
+struct Workflows<'a> {
     rest: &'a Rest,
     here: &'a Here,
-    /// Whether a file is the same in both commits. Most runs of a commit share their files, so this
-    /// map saves requests.
-    known: BTreeMap<Followed, bool>,
+    /// The fact that speaks against each file. Most runs of a commit share their files, so this map
+    /// saves requests.
+    known: BTreeMap<Followed, Option<String>>,
 }
 
-impl Comparison<'_> {
-    /// Returns the first file that differs from the merge commit.
-    async fn changed(&mut self, files: Vec<Followed>) -> Result<Option<Followed>> {
+impl Workflows<'_> {
+    /// Returns the first fact that speaks against the files, as a sentence without a full stop.
+    async fn objection(&mut self, files: Vec<Followed>) -> Result<Option<String>> {
         for followed in files {
-            let same = match self.known.get(&followed) {
-                Some(same) => *same,
-                None => self.is_same(&followed).await?,
+            let objection = match self.known.get(&followed) {
+                Some(objection) => objection.clone(),
+                None => self.objection_to(&followed).await?,
             };
-            self.known.insert(followed.clone(), same);
-            if !same {
-                return Ok(Some(followed));
+            self.known.insert(followed, objection.clone());
+            if objection.is_some() {
+                return Ok(objection);
             }
         }
         Ok(None)
     }
 
-    async fn is_same(&self, followed: &Followed) -> Result<bool> {
-        let repository = &self.here.repository;
-        let then = self.rest.file_id(repository, &followed.file, &followed.sha).await?;
-        Ok(then.is_some()
-            && then == self.rest.file_id(repository, &followed.file, &self.here.sha).await?)
+    async fn objection_to(&self, followed: &Followed) -> Result<Option<String>> {
+        let Followed { repository, file, sha } = followed;
+        let Some(then) = self.rest.file(repository, file, sha).await? else {
+            return Ok(Some(format!("`{file}` of `{repository}` cannot be read at {sha}")));
+        };
+        // A file of another repository is not part of the merge.
+        if *repository == self.here.repository {
+            let merged = self.rest.file(repository, file, &self.here.sha).await?;
+            if merged.is_none_or(|merged| merged.id != then.id) {
+                return Ok(Some(format!(
+                    "`{file}` differs between the commit that the run followed, {sha}, and {}",
+                    self.here.sha
+                )));
+            }
+        }
+        let read = only_trusted(&then.text, self.here.action.as_deref());
+        Ok(read.err().map(|why| format!("`{file}` lets the run read untrusted models: {why}")))
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Existing<'a> {
     pub is_base: bool,
     /// Whether this job tried to restore its model and failed.
     pub unusable: bool,
+    /// Whether this run must not use the model, because another run may have written it.
+    pub forbidden: bool,
 }
 
 /// The write that a save must do.
@@ -45,7 +47,8 @@ pub fn commit(
 ) -> Commit {
     let Some(existing) = existing else { return Commit::Create };
     let pointer = existing.pointer;
-    let asked_for = existing.is_base && (policy.force.is_some() || existing.unusable);
+    let asked_for =
+        existing.forbidden || existing.is_base && (policy.force.is_some() || existing.unusable);
     let outdated = expired(pointer, policy, now).is_some();
     let is_same = pointer.manifest.digest == *manifest;
     if !asked_for && !outdated && (is_same || existing.complete) {
@@ -89,7 +92,13 @@ mod tests {
             (true, true, &daily, false, false),
             (true, false, &daily, false, false),
         ] {
-            let existing = Existing { pointer: &pointer, complete, is_base, unusable: false };
+            let existing = Existing {
+                pointer: &pointer,
+                complete,
+                is_base,
+                unusable: false,
+                forbidden: false,
+            };
             let manifest = if same { pointer.manifest.digest } else { other };
             let commit = commit(Some(existing), &manifest, policy, now);
             assert_eq!(commit == Commit::Adopt, adopts, "{complete} {is_base} {policy:?} {same}");
@@ -104,9 +113,22 @@ mod tests {
         }
         // A save replaces a model that its job could not restore, unless another run replaced it
         // first.
+        let foreign = Existing {
+            pointer: &pointer,
+            complete: true,
+            is_base: false,
+            unusable: false,
+            forbidden: false,
+        };
         for (is_base, adopts) in [(true, false), (false, true)] {
-            let existing = Existing { pointer: &pointer, complete: true, is_base, unusable: true };
+            let existing = Existing { is_base, unusable: true, ..foreign };
             assert_eq!(commit(Some(existing), &other, &always, now) == Commit::Adopt, adopts);
+        }
+        // A run that must not use the stored model replaces even an equal one. Otherwise its own
+        // later jobs would find nothing.
+        let forbidden = Existing { forbidden: true, ..foreign };
+        for manifest in [other, pointer.manifest.digest] {
+            assert_ne!(commit(Some(forbidden), &manifest, &always, now), Commit::Adopt);
         }
     }
 }

@@ -4,7 +4,11 @@
 //! write its scope. So GitHub's API must confirm the merge, the run that trained, and the workflow
 //! of that run. docs/threat-model.md says why each question is needed.
 
+mod reads;
+
 use jiff::{SignedDuration, Timestamp};
+
+pub use self::reads::only_trusted;
 
 use super::scope::Access;
 use super::verdict::Policy;
@@ -29,11 +33,15 @@ pub struct Here {
     /// The path of the workflow file that is running. Only a run of the same file counts as a
     /// proof.
     pub workflow: String,
+    /// The repository of this action, `owner/name`; `None` if the runner does not say it.
+    pub action: Option<String>,
 }
 
-/// A workflow file of this repository that a run followed.
+/// A workflow file that a run followed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Followed {
+    /// The repository of the file, `owner/repo`.
+    pub repository: String,
     /// The path from the root of the repository.
     pub file: String,
     /// The commit whose version of the file counts. For the run's own workflow it is the head
@@ -167,16 +175,20 @@ pub fn trained_there(run: &TrainingRun, pull: &PullFacts, here: &Here) -> Result
     Ok(())
 }
 
-/// Returns the workflow files of this repository that the run followed.
+/// Returns the workflow files that the run followed: its own and all that it called.
 ///
-/// The caller must check that each file is the same in the merge.
+/// The caller must check that each file of this repository is the same in the merge, and that no
+/// file lets the run read untrusted models.
 ///
 /// # Errors
 /// Returns a sentence without a full stop if GitHub does not clearly name a called workflow.
 pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, String> {
     let called = run.called.as_ref().ok_or("GitHub does not say which workflows it calls")?;
-    let own = format!("{}/", here.repository);
-    let mut files = vec![Followed { file: here.workflow.clone(), sha: run.head_sha.clone() }];
+    let mut files = vec![Followed {
+        repository: here.repository.clone(),
+        file: here.workflow.clone(),
+        sha: run.head_sha.clone(),
+    }];
     for Called { path, sha } in called {
         let path = path.as_deref().unwrap_or_default();
         let unclear = || format!("`{path}` does not clearly name a file");
@@ -184,12 +196,14 @@ pub fn workflow_files(run: &TrainingRun, here: &Here) -> Result<Vec<Followed>, S
         if path.split('/').nth(2) != Some(".github") {
             return Err(unclear());
         }
+        let file = workflow_file(path).ok_or_else(unclear)?;
+        let start = file.find("/.github/").ok_or_else(unclear)?;
+        let (repository, file) = (&file[..start], file[start + 1..].to_owned());
+        let sha = sha.clone().filter(|sha| !sha.is_empty()).ok_or_else(unclear)?;
         // GitHub ignores case in the names of repositories.
-        if path.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(&own)) {
-            let file = workflow_file(path).ok_or_else(unclear)?[own.len()..].to_owned();
-            let sha = sha.clone().filter(|sha| !sha.is_empty()).ok_or_else(unclear)?;
-            files.push(Followed { file, sha });
-        }
+        let is_own = repository.eq_ignore_ascii_case(&here.repository);
+        let repository = if is_own { &here.repository } else { repository };
+        files.push(Followed { repository: repository.to_owned(), file, sha });
     }
     files.sort();
     files.dedup();

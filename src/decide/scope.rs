@@ -7,6 +7,17 @@ use crate::workflow::{CacheMode, RunContext, short_ref};
 pub(super) const TRUSTED_EVENTS: &[&str] =
     &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
 
+/// The models of an untrusted run's own scope that the run may read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadScopes {
+    /// All of them.
+    #[default]
+    Own,
+    /// Only those that this run saved itself. Everybody who can push to the branch can write the
+    /// others, so a run that reads them cannot vouch for a promotion.
+    Trusted,
+}
+
 /// The rights of a run over pointers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -14,29 +25,46 @@ pub struct Access {
     pub own: Scope,
     /// The scopes in which the run looks for a model, in order. Empty if the run may not read.
     pub reads: Vec<Scope>,
+    /// Whether the run also reads, before these scopes, the models that it saved itself in its own
+    /// scope.
+    pub reads_this_run: bool,
     /// The reason why the run may not write, as a sentence; `None` if it may.
     pub read_only: Option<String>,
 }
 
 /// Decides the rights of a run. Outside of GitHub Actions everything is trusted.
-pub fn access(run: Option<&RunContext>, trusted_refs: &[String]) -> Access {
+pub fn access(
+    run: Option<&RunContext>,
+    trusted_refs: &[String],
+    read_scopes: ReadScopes,
+) -> Access {
     let Some(run) = run else {
-        return Access { own: Scope::Trusted, reads: vec![Scope::Trusted], read_only: None };
+        return Access {
+            own: Scope::Trusted,
+            reads: vec![Scope::Trusted],
+            reads_this_run: false,
+            read_only: None,
+        };
     };
     let own = scope_of(run, trusted_refs);
     let stranger = stranger(run, &own);
     let reads = match run.cache_mode {
         CacheMode::None | CacheMode::WriteOnly => Vec::new(),
         _ if own == Scope::Trusted || stranger.is_some() => vec![Scope::Trusted],
+        _ if read_scopes == ReadScopes::Trusted => vec![Scope::Trusted],
         _ => vec![own.clone(), Scope::Trusted],
     };
+    let reads_this_run = read_scopes == ReadScopes::Trusted
+        && own != Scope::Trusted
+        && stranger.is_none()
+        && !reads.is_empty();
     let read_only = match run.cache_mode {
         CacheMode::Read | CacheMode::None => {
             Some("GitHub gives this run no right to write caches (ACTIONS_CACHE_MODE)".to_owned())
         }
         _ => stranger,
     };
-    Access { own, reads, read_only }
+    Access { own, reads, reads_this_run, read_only }
 }
 
 /// Narrows the rights for another repository's models: the run may only read the trusted models.
@@ -45,6 +73,7 @@ pub fn foreign(own: Access) -> Access {
     Access {
         own: Scope::Trusted,
         reads,
+        reads_this_run: false,
         read_only: Some("a run only reads the models of another repository".to_owned()),
     }
 }
@@ -186,7 +215,7 @@ mod tests {
         ] {
             let trusted =
                 ["release/1".to_owned(), "refs/tags/v1".to_owned(), "refs/tags/v2*".to_owned()];
-            let access = access(Some(&run), &trusted);
+            let access = access(Some(&run), &trusted, ReadScopes::Own);
             assert_eq!(
                 (access.own.to_string().as_str(), access.read_only.is_none()),
                 (scope, writes),
@@ -199,26 +228,48 @@ mod tests {
 
     #[test]
     fn a_trusted_run_reads_only_trusted() {
-        assert_eq!(access(Some(&run("push", "refs/heads/main")), &[]).reads, [Scope::Trusted]);
-        let reads = access(Some(&pull_request("pull_request", true)), &[]).reads;
+        assert_eq!(
+            access(Some(&run("push", "refs/heads/main")), &[], ReadScopes::Own).reads,
+            [Scope::Trusted]
+        );
+        let reads = access(Some(&pull_request("pull_request", true)), &[], ReadScopes::Own).reads;
         assert_eq!(reads, [Scope::PullRequest(7), Scope::Trusted]);
+    }
+
+    #[test]
+    fn with_trusted_read_scopes_only_this_run_is_read_beside_trusted() {
+        let read = |run: &RunContext| {
+            let access = access(Some(run), &[], ReadScopes::Trusted);
+            (access.reads, access.reads_this_run)
+        };
+        let trusted = vec![Scope::Trusted];
+        assert_eq!(read(&pull_request("pull_request", true)), (trusted.clone(), true));
+        assert_eq!(read(&run("push", "refs/heads/feature")), (trusted.clone(), true));
+        assert_eq!(read(&run("push", "refs/heads/main")), (trusted.clone(), false));
+        assert_eq!(read(&pull_request("pull_request", false)), (trusted, false));
+        let blind =
+            RunContext { cache_mode: CacheMode::WriteOnly, ..pull_request("pull_request", true) };
+        assert_eq!(read(&blind), (Vec::new(), false));
     }
 
     #[test]
     fn without_a_known_default_branch_nothing_is_trusted() {
         let unknown = |event| RunContext { default_branch: None, ..run(event, "refs/heads/main") };
         for event in ["push", "workflow_dispatch", "repository_dispatch"] {
-            assert_eq!(access(Some(&unknown(event)), &[]).own, Scope::Branch("main".into()));
+            assert_eq!(
+                access(Some(&unknown(event)), &[], ReadScopes::Own).own,
+                Scope::Branch("main".into())
+            );
         }
         // GitHub starts schedules on the default branch only.
-        assert_eq!(access(Some(&unknown("schedule")), &[]).own, Scope::Trusted);
+        assert_eq!(access(Some(&unknown("schedule")), &[], ReadScopes::Own).own, Scope::Trusted);
     }
 
     #[test]
     fn who_may_be_the_default_branch_and_is_not_trusted_is_told_so() {
         let unknown = |event, git_ref| RunContext { default_branch: None, ..run(event, git_ref) };
         let told = |run: &RunContext, trusted: &[String]| {
-            doubt(run, &access(Some(run), trusted)).is_some()
+            doubt(run, &access(Some(run), trusted, ReadScopes::Own)).is_some()
         };
         for (event, git_ref, wanted) in [
             ("push", "refs/heads/main", true),
@@ -241,8 +292,11 @@ mod tests {
             (CacheMode::WriteOnly, false, true),
             (CacheMode::None, false, false),
         ] {
-            let access =
-                access(Some(&RunContext { cache_mode, ..run("push", "refs/heads/main") }), &[]);
+            let access = access(
+                Some(&RunContext { cache_mode, ..run("push", "refs/heads/main") }),
+                &[],
+                ReadScopes::Own,
+            );
             assert_eq!(
                 (!access.reads.is_empty(), access.read_only.is_none()),
                 (reads, writes),

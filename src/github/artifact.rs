@@ -6,6 +6,7 @@
 
 mod service;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,7 +20,7 @@ use self::service::{FINALIZE, LIST, MAX_ANSWER, RETRY, Refusal, passes};
 use super::archive;
 use crate::error::{Error, Result};
 use crate::format::ZipId;
-use crate::format::artifact::is_of;
+use crate::format::artifact::{is_of, is_own};
 use crate::retry::{Failure, Policy};
 
 /// For the names of an artifact. After a refused name, the next attempt begins at once.
@@ -185,16 +186,39 @@ impl ResultsService {
         let Some(entry) = found.pop() else {
             return Err(Error::not_found(format!("this run has no artifact `{name}`")));
         };
+        self.fetch(&entry).await
+    }
+
+    /// Returns the pointers that this run saved itself, in any attempt, newest first.
+    ///
+    /// `prefix` begins the names of the model's artifacts. Pointers that the run only adopted are
+    /// left out.
+    ///
+    /// # Errors
+    /// - An artifact holds no pointer.
+    /// - The results service or its storage refuses, or cannot be reached.
+    pub async fn saved(&self, prefix: &str) -> Result<Vec<Vec<u8>>> {
+        let mut found = self.list(None).await?;
+        found.retain(|entry| is_own(&entry.name, prefix));
+        found.sort_by_key(|entry| Reverse(entry.database_id.parse::<u64>().unwrap_or(0)));
+        let mut pointers = Vec::new();
+        for entry in &found {
+            pointers.push(self.fetch(entry).await?);
+        }
+        Ok(pointers)
+    }
+
+    async fn fetch(&self, entry: &Entry) -> Result<Vec<u8>> {
+        let name = &entry.name;
         if entry.size.parse::<usize>().is_ok_and(|size| size > archive::MAX_BYTES) {
             return Err(Error::failed(format!(
-                "the artifact `{}` is too large to hold a pointer",
-                entry.name
+                "the artifact `{name}` is too large to hold a pointer"
             )));
         }
         let request = json!({
             "workflow_run_backend_id": entry.workflow_run_backend_id,
             "workflow_job_run_backend_id": entry.workflow_job_run_backend_id,
-            "name": entry.name,
+            "name": name,
         });
         let signed: Signed = self.call("GetSignedArtifactURL", request).await?;
         self.hide_signature(&signed.signed_url);

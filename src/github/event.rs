@@ -95,6 +95,7 @@ pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<RunCont
             .get("GITHUB_TRIGGERING_ACTOR")
             .map_or_else(|| text("GITHUB_ACTOR"), str::to_owned),
         head_ref: text("GITHUB_HEAD_REF"),
+        action: environment.get("GITHUB_ACTION_REPOSITORY").map(str::to_owned),
         cache_mode: match environment.get("ACTIONS_CACHE_MODE") {
             Some("none") => CacheMode::None,
             Some("read") => CacheMode::Read,

@@ -5,7 +5,9 @@ mod request;
 
 use reqwest::Url;
 
-pub use self::answers::{Artifact, PullRequest, ReferencedWorkflow, Repository, Run, Side};
+pub use self::answers::{
+    Artifact, PullRequest, ReferencedWorkflow, Repository, Run, Side, TextFile,
+};
 use self::answers::{Artifacts, Commit, Event, File, Runs};
 use self::request::{Attempt, Fault, RETRY};
 pub use self::request::{MAX_ITEMS, Rest};
@@ -140,16 +142,22 @@ impl Rest {
         Ok(answer.commit.message)
     }
 
-    /// Returns Git's id for the content of a file at a commit; `None` if the commit has no such
-    /// file.
+    /// Returns a text file at a commit; `None` if the commit has no such file, or if the token
+    /// cannot see it.
     ///
     /// # Errors
     /// - The token may not read the repository's files.
+    /// - The file is no text, or has more than 1 MB.
     /// - The API fails.
-    pub async fn file_id(&self, repository: &str, path: &str, sha: &str) -> Result<Option<String>> {
+    pub async fn file(&self, repository: &str, path: &str, sha: &str) -> Result<Option<TextFile>> {
         let route = format!("/repos/{repository}/contents/{}", escaped(path));
         match self.request::<File>(&route, &[("ref", sha)]).await {
-            Ok(file) => Ok(Some(file.sha)),
+            Ok(file) => match file.text() {
+                Some(text) => Ok(Some(TextFile { id: file.sha, text })),
+                None => Err(Error::failed(format!(
+                    "GitHub's API does not return the text of `{path}` in `{repository}`"
+                ))),
+            },
             Err(Fault::Missing(_)) => Ok(None),
             Err(fault) => Err(fault.into()),
         }

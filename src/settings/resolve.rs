@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::reader::Reader;
 use super::{OnError, RawInputs, Secret, Settings, Verb};
+use crate::decide::ReadScopes;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint::WhenEmpty;
@@ -14,6 +15,8 @@ use crate::workflow::RunContext;
 
 const WHEN_EMPTY: &[(&str, WhenEmpty)] =
     &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)];
+const READ_SCOPES: &[(&str, ReadScopes)] =
+    &[("own", ReadScopes::Own), ("trusted", ReadScopes::Trusted)];
 const ON_ERROR: &[(&str, OnError)] = &[("fail", OnError::Fail), ("retrain", OnError::Retrain)];
 
 /// Makes the settings of a verb from its inputs.
@@ -49,6 +52,7 @@ pub fn resolve(
     let force = reader.force();
     let max_age = reader.max_age();
     let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);
+    let read_scopes = reader.choice("read-scopes", READ_SCOPES);
     let fail_on_miss = reader.boolean("fail-on-miss");
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
@@ -85,6 +89,7 @@ pub fn resolve(
         force,
         max_age,
         promote: promote.unwrap_or(false),
+        read_scopes: read_scopes.unwrap_or_default(),
         on_error: on_error.unwrap_or(OnError::Fail),
         fail_on_miss: fail_on_miss.unwrap_or(false),
         trusted_refs,

@@ -250,6 +250,13 @@ pub const INPUTS: &[Input] = &[
          pull request's model of exactly these inputs, if GitHub's API confirms it.",
     ),
     text(
+        "read-scopes",
+        "own",
+        ALL,
+        "`own`, or `trusted`: a run of a pull request or branch then uses only trusted models and \
+         the models that this run saved. Without `trusted`, `promote` refuses the run's model.",
+    ),
+    text(
         "max-age",
         "",
         DECIDERS,

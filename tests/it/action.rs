@@ -17,6 +17,7 @@ mod old_runner;
 mod promotion;
 mod protocol;
 mod proxies;
+mod read_scopes;
 mod redirects;
 mod renewal;
 mod resolve;

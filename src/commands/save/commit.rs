@@ -37,11 +37,18 @@ async fn attempt(
         Some((found, _)) => ctx.catalog.gaps(found).await? == Gaps::default(),
         None => false,
     };
+    let forbidden = match &existing {
+        Some((found, _)) if ctx.access.reads_this_run => {
+            !ctx.saved_here().await?.iter().any(|saved| saved.nonce == found.nonce)
+        }
+        _ => false,
+    };
     let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
         pointer,
         complete,
         is_base: base == Some(&pointer.nonce),
         unusable,
+        forbidden,
     });
     let (generation, previous, condition) = match (
         commit::commit(in_the_way, &draft.manifest.digest, &ctx.policy, ctx.now),

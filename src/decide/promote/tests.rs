@@ -18,6 +18,7 @@ fn here() -> Here {
         default_branch: "main".into(),
         sha: SHA.into(),
         workflow: WORKFLOW.into(),
+        action: None,
     }
 }
 
@@ -77,7 +78,12 @@ fn only_a_push_to_the_default_branch_that_may_write_is_due() {
         default_branch: Some("main".into()),
         ..RunContext::default()
     };
-    let access = Access { own: Scope::Trusted, reads: vec![Scope::Trusted], read_only: None };
+    let access = Access {
+        own: Scope::Trusted,
+        reads: vec![Scope::Trusted],
+        reads_this_run: false,
+        read_only: None,
+    };
     let policy = Policy::default();
     assert!(is_due(&push, &access, &policy));
     for run in [
@@ -149,27 +155,29 @@ fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
 }
 
 #[test]
-fn called_workflows_of_the_repository_are_compared_where_they_were_taken_from() {
+fn called_workflows_are_looked_at_where_the_run_took_them_from() {
     let followed = |called: Option<Vec<Called>>| {
         let files = workflow_files(&TrainingRun { called, ..run() }, &here())?;
-        Ok::<_, String>(
-            files.into_iter().map(|followed| (followed.file, followed.sha)).collect::<Vec<_>>(),
-        )
+        let shown = |it: Followed| (it.repository, it.file, it.sha);
+        Ok::<_, String>(files.into_iter().map(shown).collect::<Vec<_>>())
     };
-    let own = (WORKFLOW.to_owned(), HEAD.to_owned());
-    let shared = |sha: &str| (".github/workflows/shared.yml".to_owned(), sha.to_owned());
-    assert_eq!(followed(run().called).unwrap(), [shared(TRIAL), own.clone()]);
+    let file = |repository: &str, file: &str, sha: &str| {
+        (repository.to_owned(), file.to_owned(), sha.to_owned())
+    };
+    let own = file("org/repo", WORKFLOW, HEAD);
+    let shared = |sha: &str| file("org/repo", ".github/workflows/shared.yml", sha);
+    let foreign = file("other/repo", ".github/workflows/shared.yml", TRIAL);
+    assert_eq!(followed(run().called).unwrap(), [shared(TRIAL), own.clone(), foreign.clone()]);
     // The same file called at two commits counts twice; the name of the ref does not matter.
     let stable =
         Called { sha: Some(SHA.into()), ..called("org/repo/.github/workflows/shared.yml@stable") };
     let twice = [run().called.unwrap(), vec![stable]].concat();
-    assert_eq!(followed(Some(twice)).unwrap(), [shared(TRIAL), shared(SHA), own.clone()]);
-    for foreign in [Vec::new(), vec![called("other/models/.github/workflows/a.yml@b.yml")]] {
-        assert_eq!(followed(Some(foreign)).unwrap(), std::slice::from_ref(&own));
-    }
+    assert_eq!(followed(Some(twice)).unwrap(), [shared(TRIAL), shared(SHA), own.clone(), foreign]);
+    assert_eq!(followed(Some(Vec::new())).unwrap(), [own]);
     let local = called("org/repo/.github/workflows/a.yml@main");
     for unclear in [
         called("org/repo/.github/workflows/a.yml@b.yml"),
+        called("other/models/.github/workflows/a.yml@b.yml"),
         called("./.github/workflows/a.yml"),
         called(".github/workflows/a.yml"),
         called(""),

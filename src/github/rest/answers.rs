@@ -3,6 +3,8 @@
 //! The types are our own. octocrab's types lack fields that trust depends on, and demand fields
 //! that may be null.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 
 use crate::workflow::facts::{MERGE_QUEUE, RunFacts};
@@ -162,6 +164,31 @@ pub(super) struct Runs {
 #[derive(Deserialize)]
 pub(super) struct File {
     pub(super) sha: String,
+    #[serde(default)]
+    content: String,
+    #[serde(default)]
+    encoding: String,
+}
+
+impl File {
+    /// Returns the content. GitHub sends it in Base64 with line breaks, and up to 1 MB.
+    pub(super) fn text(&self) -> Option<String> {
+        let packed: String = self.content.split_ascii_whitespace().collect();
+        let is_known = self.encoding == "base64";
+        is_known
+            .then(|| STANDARD.decode(packed).ok())
+            .flatten()
+            .and_then(|it| String::from_utf8(it).ok())
+    }
+}
+
+/// A text file of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextFile {
+    /// Git's id for the content.
+    pub id: String,
+    /// The content.
+    pub text: String,
 }
 
 #[derive(Deserialize)]

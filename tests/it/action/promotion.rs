@@ -18,11 +18,15 @@ const WORKFLOW: &str = ".github/workflows/train.yml";
 /// The number of the pull request's run, which trains.
 const TRAINING: u64 = 1001;
 
+/// A workflow file whose steps read nothing untrusted through this action.
+const PROVING: &str = "on: push\njobs: {train: {steps: [
+  {name: Plan, uses: org/ml-cache-action@v1, with: {read-scopes: trusted}}]}}\n";
+
 /// The state of GitHub after an honest merge.
 pub(super) fn merged() -> Value {
     let file = |sha: &str| {
         json!({
-            "repository": REPOSITORY, "ref": sha, "path": WORKFLOW, "content": "on: push\n",
+            "repository": REPOSITORY, "ref": sha, "path": WORKFLOW, "content": PROVING,
         })
     };
     json!({
@@ -260,13 +264,64 @@ fn a_proof_with_a_hole_promotes_nothing() {
             with(&["files", "1", "content"], json!("on: push # reviewed")),
             "differs between the commit that the run followed",
         ),
-        (with(&["files"], json!([])), "differs between the commit that the run followed"),
+        (with(&["files"], json!([])), "cannot be read at"),
         (with(&["tokens", "job", "permissions"], json!({"metadata": "read"})), "403"),
     ] {
         let (double, request) = trained();
         let (push, step) = pushed(&double, &request, &state);
         retrains(&push, &step, why);
     }
+}
+
+/// The run that vouches may have restored a poisoned checkpoint, or another model, from `pr/7`.
+#[test]
+fn a_workflow_that_may_read_untrusted_models_is_no_proof() {
+    let (double, request) = trained();
+    for (step, why) in [
+        (
+            "{name: Fetch, uses: org/ml-cache-action/restore@v1}",
+            "the step `Fetch` of the job `train`",
+        ),
+        (
+            "{name: Fetch, uses: org/ml-cache-action@v1, with: {read-scopes: '${{ vars.X }}'}}",
+            "by an expression",
+        ),
+        ("{name: Fetch, uses: ./.github/actions/fetch}", "an action of the checkout"),
+        ("{run: ml-cache restore --model checkpoints}", "calls the program"),
+    ] {
+        let text = PROVING.replace("[\n", &format!("[{step},\n"));
+        assert_ne!(text, PROVING);
+        let mut state = merged();
+        for file in [0, 1] {
+            state["files"][file]["content"] = json!(text);
+        }
+        let (push, step) = pushed(&double, &request, &state);
+        retrains(&push, &step, why);
+    }
+}
+
+/// A called workflow of another repository restores for the run that vouches.
+#[test]
+fn a_foreign_called_workflow_must_prove_it_too() {
+    let shared = "acme/shared/.github/workflows/train.yml";
+    let referenced = json!([{"path": format!("{shared}@v1"), "sha": STABLE}]);
+    let content = |text: &str| {
+        let mut state = with(&["runs", "0", "referenced_workflows"], referenced.clone());
+        state["repositories"]["acme/shared"] = json!({"id": 5, "default_branch": "main"});
+        state["files"].as_array_mut().unwrap().push(json!({
+            "repository": "acme/shared", "ref": STABLE, "path": ".github/workflows/train.yml",
+            "content": text,
+        }));
+        state
+    };
+    let (double, request) = trained();
+    let unseen = with(&["runs", "0", "referenced_workflows"], referenced.clone());
+    let (push, step) = pushed(&double, &request, &unseen);
+    retrains(&push, &step, "cannot be read at");
+    let (push, step) = pushed(&double, &request, &content(&PROVING.replace("trusted", "own")));
+    retrains(&push, &step, "lets the run read untrusted models");
+    let (_, step) = pushed(&double, &request, &content(PROVING));
+    restores(&step);
 }
 
 /// The merged branch has a second pull request, to a branch with another workflow. A run of the
@@ -304,6 +359,7 @@ fn calling(git_ref: &str, sha: &str, contents: &[(&str, &str)]) -> Value {
     let referenced = json!([{"path": format!("{REPOSITORY}/{called}@{git_ref}"), "sha": sha}]);
     let mut state = with(&["runs", "0", "referenced_workflows"], referenced);
     for (sha, content) in contents {
+        let content = format!("{PROVING}# {content}");
         let file =
             json!({"repository": REPOSITORY, "ref": sha, "path": called, "content": content});
         state["files"].as_array_mut().unwrap().push(file);
@@ -334,7 +390,7 @@ fn a_called_workflow_of_the_repository_must_be_the_same_too() {
     let (double, request) = trained();
     let (push, step) =
         pushed(&double, &request, &calling("stable", STABLE, &[(HEAD, "good"), (MERGE, "good")]));
-    retrains(&push, &step, "shared.yml` differs between the commit");
+    retrains(&push, &step, "shared.yml` of `acme/fraud-detection` cannot be read at");
 }
 
 #[test]

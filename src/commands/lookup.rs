@@ -1,0 +1,139 @@
+//! Looks for models in the scopes that this run may read.
+//!
+//! With `read-scopes: trusted`, a run reads its own scope only through its own artifacts. Everybody
+//! who can push to the branch can write that scope, but only this run's jobs own its artifacts.
+
+use super::Context;
+use super::claim;
+use crate::decide::verdict::{Found, Lookup};
+use crate::error::Result;
+use crate::format::{Fingerprint, Pointer};
+use crate::transfer::presence::Gaps;
+
+impl Context {
+    /// Returns the first pointer of this fingerprint in the scopes that this run reads.
+    ///
+    /// # Errors
+    /// - This run may not read any scope.
+    /// - The store or the artifacts of this run cannot be read.
+    /// - The stored bytes are not the expected pointer.
+    pub async fn find_pointer(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
+        match self.saved_of(fingerprint).await? {
+            Some(pointer) => Ok(Some(pointer)),
+            None => self.catalog.first_pointer(&self.access.reads, fingerprint).await,
+        }
+    }
+
+    /// Looks in the scopes that this run reads, in order, for a model whose objects are all in the
+    /// store.
+    ///
+    /// # Errors
+    /// - This run may not read any scope.
+    /// - The store or the artifacts of this run cannot be read.
+    /// - A pointer or a manifest is damaged.
+    pub async fn find_model(&self, fingerprint: &Fingerprint) -> Result<Lookup> {
+        let mut best = Lookup::Absent;
+        if let Some(pointer) = self.saved_of(fingerprint).await? {
+            let gaps = self.catalog.gaps(&pointer).await?;
+            best = Lookup::Found(Box::new(Found {
+                scope: pointer.scope.clone(),
+                pointer,
+                absent: gaps.absent,
+                wrong: gaps.wrong,
+            }));
+            if gaps == Gaps::default() {
+                return Ok(best);
+            }
+        }
+        match self.catalog.model(&self.access.reads, fingerprint).await? {
+            Lookup::Absent => Ok(best),
+            found => Ok(found),
+        }
+    }
+
+    /// Returns the model that this run saved last, or else the pointer of the first of
+    /// [`Context::heads`] that leads to a pointer.
+    ///
+    /// # Errors
+    /// - This run may not read any scope.
+    /// - The store or the artifacts of this run cannot be read.
+    /// - A head or a pointer is damaged.
+    pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
+        for saved in self.saved_here().await? {
+            if let Some(pointer) = self.confirmed(saved).await? {
+                return Ok(Some(pointer));
+            }
+        }
+        self.catalog.latest(&self.heads, &self.access.reads).await
+    }
+
+    /// Returns whether this run may use the pointer, which the store has confirmed.
+    ///
+    /// # Errors
+    /// The artifacts of this run cannot be read.
+    pub async fn may_read(&self, pointer: &Pointer) -> Result<bool> {
+        if self.access.reads.contains(&pointer.scope) {
+            return Ok(true);
+        }
+        let is_same = |saved: &Pointer| {
+            saved.scope == pointer.scope
+                && saved.fingerprint == pointer.fingerprint
+                && saved.manifest == pointer.manifest
+        };
+        Ok(self.saved_here().await?.iter().any(is_same))
+    }
+
+    /// Returns the pointers of the model that this run saved in its own scope, newest first. Empty
+    /// unless `read-scopes: trusted` narrows the run's own scope to them.
+    ///
+    /// # Errors
+    /// The artifacts of this run cannot be read.
+    pub async fn saved_here(&self) -> Result<&[Pointer]> {
+        if !self.access.reads_this_run {
+            return Ok(&[]);
+        }
+        self.saved_here.get_or_try_init(|| self.read_saved()).await.map(Vec::as_slice)
+    }
+
+    async fn read_saved(&self) -> Result<Vec<Pointer>> {
+        let service = match &self.results {
+            Ok(service) => service,
+            Err(why) => {
+                self.report.warn(&format!(
+                    "this run reads only trusted models, because its own artifacts cannot be \
+                     read: {why}"
+                ));
+                return Ok(Vec::new());
+            }
+        };
+        let saved = service.saved(&self.settings.artifact_prefix()).await?;
+        let pointers = saved.iter().filter_map(|bytes| Pointer::parse(bytes).ok());
+        let is_wanted = |pointer: &Pointer| {
+            let Pointer { scope, fingerprint, .. } = pointer;
+            let (namespace, model) = (&self.settings.namespace, &self.settings.model);
+            *scope == self.access.own
+                && pointer.expect(namespace, model, scope, fingerprint).is_ok()
+        };
+        Ok(pointers.filter(is_wanted).collect())
+    }
+
+    /// Returns the newest pointer of this fingerprint that this run saved and the store confirms.
+    async fn saved_of(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
+        for saved in self.saved_here().await? {
+            if saved.fingerprint == *fingerprint
+                && let Some(pointer) = self.confirmed(saved).await?
+            {
+                return Ok(Some(pointer));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn confirmed(&self, saved: &Pointer) -> Result<Option<Pointer>> {
+        let stored = self.catalog.pointer(&saved.scope, &saved.fingerprint).await?;
+        match stored {
+            Some((stored, _)) => claim::generation_of(self, stored, saved).await,
+            None => Ok(None),
+        }
+    }
+}
