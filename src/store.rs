@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn length_and_checksum_must_both_be_those_of_the_content_address() {
+    fn an_object_must_have_the_right_length_and_checksum() {
         let (good, other) = (Digest::of(b"good"), Digest::of(b"other"));
         for (size, digest, holds) in [
             (4, None, true),

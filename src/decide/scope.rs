@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn with_trusted_read_scopes_only_this_run_is_read_beside_trusted() {
+    fn trusted_read_scopes_add_only_the_models_of_this_run() {
         let read = |run: &RunContext| {
             let access = access(Some(run), &[], ReadScopes::Trusted);
             (access.reads, access.reads_this_run)

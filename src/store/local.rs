@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_objects_are_versioned_by_content_and_large_ones_by_file() {
+    fn small_objects_have_versions_by_content_large_ones_by_file() {
         let place = tempfile::tempdir().unwrap();
         let version = |name: &str, size: usize| {
             let path = place.path().join(name);

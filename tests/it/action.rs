@@ -163,7 +163,7 @@ fn a_post_step_does_not_believe_broken_state() {
 }
 
 #[test]
-fn inputs_that_changed_since_the_plan_are_named_and_nothing_is_saved() {
+fn inputs_that_changed_since_the_plan_prevent_the_save() {
     let runner = Runner::new();
     let main = runner.main();
     runner.train("weights");

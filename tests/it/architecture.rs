@@ -237,6 +237,7 @@ fn untidy(sources: &[Source]) -> Vec<String> {
         }
         if path.ends_with(".rs") {
             found.extend(wide(source));
+            found.extend(long_names(source));
         }
         if path.starts_with("src/") {
             found.extend(long_functions(source));
@@ -257,6 +258,19 @@ fn untidy(sources: &[Source]) -> Vec<String> {
 fn wide(Source { path, text }: &Source) -> Vec<String> {
     let wide = text.lines().enumerate().filter(|(_, line)| line.chars().count() > 100);
     wide.map(|(index, _)| format!("{path}:{}: over 100 columns", index + 1)).collect()
+}
+
+/// Returns every function whose name has more than 60 characters.
+fn long_names(Source { path, text }: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let Some((_, rest)) = line.split_once("fn ") else { continue };
+        let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
+        if name.len() > 60 {
+            found.push(format!("{path}:{}: `{name}` has over 60 characters", index + 1));
+        }
+    }
+    found
 }
 
 /// Returns every function of more than 70 lines, unless a comment `// Over 70 lines: …` gives a
@@ -489,9 +503,11 @@ fn an_untidy_file_is_found() {
     let ignored = format!("//! Planted.\n{}ignore]", "#[");
     let wide = format!("//! Planted.\n// {}", "x".repeat(98));
     let endless = format!("//! Planted.\nfn f() {{\n{}}}\n", "    x();\n".repeat(69));
+    let named = format!("//! Planted.\nfn {}() {{}}\n", "x".repeat(61));
     for (path, text) in [
         ("a.rs", long.as_str()),
         ("a.rs", "fn f() {}"),
+        ("a.rs", &named),
         ("a.rs", &unfinished),
         ("a.rs", &ignored),
         ("a.rs", &wide),

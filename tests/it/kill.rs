@@ -234,7 +234,7 @@ fn a_restore_that_is_killed_leaves_the_old_tree_or_the_new_one() {
 }
 
 #[test]
-fn a_restore_that_is_killed_where_nothing_was_shows_all_or_nothing() {
+fn a_killed_first_restore_shows_all_files_or_none() {
     let sandbox = Sandbox::with_project();
     sandbox.heavy_model(0);
     sandbox.run("save", &[]).json();

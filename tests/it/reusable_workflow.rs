@@ -110,7 +110,7 @@ fn jobs_begin_after_what_they_need_and_only_where_they_may() {
 }
 
 #[test]
-fn a_deployment_waits_for_its_reviewers_and_its_turn_and_takes_the_model_of_its_run() {
+fn a_deployment_waits_its_turn_and_takes_its_run_s_model() {
     for environment in ["staging", "production"] {
         let lines = &jobs()[&format!("deploy-{environment}")];
         for (name, expected) in [
@@ -128,7 +128,7 @@ fn a_deployment_waits_for_its_reviewers_and_its_turn_and_takes_the_model_of_its_
 }
 
 #[test]
-fn what_is_registered_is_trusted_and_what_was_cut_off_is_taken_back() {
+fn only_trusted_models_are_registered_and_cut_off_canaries_end() {
     let jobs = jobs();
     let conditions = values(&jobs["train-model"], "if");
     let registers = format!("inputs.register-command != '' && {TRUSTED}");

@@ -210,7 +210,7 @@ fn a_lost_reply_to_the_pointer_is_recognised_by_its_nonce() {
 }
 
 #[test]
-fn a_lost_reply_to_a_replacement_makes_one_generation_and_not_two() {
+fn a_lost_reply_to_a_replacement_makes_a_single_generation() {
     let scene = Scene::saved();
     write_model(&scene.sandbox.path("models"));
     scene.sandbox.write("models/small.bin", "trained anew");

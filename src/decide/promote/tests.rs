@@ -127,7 +127,7 @@ fn only_this_merge_of_an_own_branch_counts() {
 }
 
 #[test]
-fn only_a_good_run_of_this_workflow_for_the_merged_commit_counts() {
+fn only_a_good_run_for_the_merged_commit_counts() {
     assert_eq!(trained_there(&run(), &pull(), &here()), Ok(()));
     let with_ref = TrainingRun { workflow: Some(format!("{WORKFLOW}@refs/pull/7/merge")), ..run() };
     assert_eq!(trained_there(&with_ref, &pull(), &here()), Ok(()));

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_new_directory_has_its_own_files_and_the_rest_of_the_old_one() {
+    fn the_new_directory_keeps_other_files_of_the_old_directory() {
         let place = tempfile::tempdir().unwrap();
         let (new, old) = (place.path().join("new"), place.path().join("old"));
         fs::create_dir_all(new.join("sub")).unwrap();

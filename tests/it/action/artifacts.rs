@@ -134,7 +134,7 @@ fn official(job: &[(String, String)], arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn an_artifact_expires_after_the_days_that_were_asked_for_and_the_repository_allows() {
+fn an_artifact_expires_within_the_repository_s_limit() {
     // The days in the input, the repository's limit, and the resulting days. A limit that is not a
     // positive number limits nothing.
     for (asked, allowed, wanted) in
@@ -268,7 +268,7 @@ fn pointers_that_the_store_does_not_confirm_are_refused() {
 }
 
 #[test]
-fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
+fn another_repository_restores_the_latest_or_a_run_s_model() {
     let (double, runner) = job();
     saved(&runner);
     known(&double, "reader");
@@ -302,7 +302,7 @@ fn another_repository_restores_the_newest_trusted_model_or_that_of_a_run() {
 }
 
 #[test]
-fn a_repository_in_other_capitals_is_the_own_one_at_home_and_has_no_model_elsewhere() {
+fn other_capitals_name_this_repository_but_no_other() {
     let (_double, runner) = job();
     saved(&runner);
     let spelled = [("repository", "Acme/Fraud-Detection"), ("github-token", "")];
@@ -376,7 +376,7 @@ fn runs_that_are_not_trusted_name_no_model() {
 }
 
 #[test]
-fn of_a_run_that_trained_from_several_inputs_the_one_that_is_meant_is_restored() {
+fn a_run_with_several_models_restores_the_wanted_model() {
     let (double, runner) = job();
     let first = saved(&runner);
     let second = runner.next_job();
@@ -434,7 +434,7 @@ fn passing_faults_of_the_service_are_overcome() {
 }
 
 #[test]
-fn answers_that_break_off_or_are_not_of_the_known_form_are_asked_for_again() {
+fn broken_and_odd_answers_are_asked_for_again() {
     let page = json!({"status": 200, "body": "<html>one moment</html>"});
     let (double, runner) = job();
     double.control(
@@ -497,7 +497,7 @@ fn a_used_up_quota_is_told_at_once() {
 }
 
 #[test]
-fn an_artifact_that_cannot_be_finalized_is_tried_as_long_as_it_may_help_and_the_reason_is_told() {
+fn an_artifact_that_cannot_be_finalized_tells_the_reason() {
     // The status of the refusal, and how often the step then announces and finalizes the artifact.
     for (status, announced, finalized) in [(401, 1, 1), (404, 3, 3), (503, 1, 5)] {
         let (double, runner) = job();

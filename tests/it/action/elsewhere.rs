@@ -51,7 +51,7 @@ fn a_run_of_a_named_branch_is_trusted_by_pattern_too() {
 }
 
 #[test]
-fn a_run_of_the_merge_queue_is_trusted_as_far_as_what_it_is_merged_into() {
+fn a_merge_queue_run_is_trusted_like_its_target_branch() {
     for (base, good) in [("main", true), ("feature", false)] {
         let (double, deploy, _) = later_job("reader");
         let branch =
@@ -96,7 +96,7 @@ fn a_job_of_a_branch_may_name_a_run_of_that_branch() {
 }
 
 #[test]
-fn models_whose_names_look_alike_in_an_artifact_are_not_mixed_up() {
+fn models_with_similar_artifact_names_are_not_mixed_up() {
     let (double, runner) = job();
     let mut japan = runner.next_job();
     let mut china = runner.next_job();
@@ -192,7 +192,7 @@ fn the_latest_model_of_a_tag_is_found_by_its_full_name() {
 }
 
 #[test]
-fn an_artifact_name_that_a_skipped_job_left_empty_is_told_or_made_up_for_by_a_fingerprint() {
+fn an_empty_artifact_name_needs_a_fingerprint() {
     let (_double, runner) = job();
     let save = saved(&runner);
     let deploy = deployment(&runner);
@@ -208,7 +208,7 @@ fn an_artifact_name_that_a_skipped_job_left_empty_is_told_or_made_up_for_by_a_fi
 }
 
 #[test]
-fn an_older_artifact_that_has_expired_does_not_hide_the_newer_one() {
+fn an_expired_artifact_does_not_hide_the_newer_artifact() {
     let (double, deploy, name) = later_job("reader");
     let old = json!({
         "repository": REPOSITORY, "run_id": 1001, "name": "ml-cache-fraud-1-0badcafe",

@@ -144,7 +144,7 @@ fn the_message_of_a_pull_request_is_asked_for() {
 
 /// Hours may pass between the main step and the post step, and a label may vanish meanwhile.
 #[test]
-fn what_forced_the_training_is_not_asked_for_again_when_it_is_over() {
+fn the_save_does_not_ask_again_for_the_cause_of_a_forced_run() {
     let mut runner = request(&json!([{"name": "retrain"}]));
     runner.input("force-retrain-label", "retrain");
     let main = runner.main();

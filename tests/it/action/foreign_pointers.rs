@@ -327,7 +327,7 @@ fn pointers_that_are_none_are_refused() {
 }
 
 #[test]
-fn a_pointer_is_read_from_a_regular_file_alone_and_never_without_end() {
+fn a_pointer_is_read_only_from_a_regular_file_of_limited_size() {
     let (_double, runner) = job();
     let pointer = saved(&runner).output("pointer").to_owned();
     let deploy = deployment(&runner);

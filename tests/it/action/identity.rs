@@ -77,7 +77,7 @@ fn the_role_signs_the_requests_and_nothing_of_it_is_shown() {
 }
 
 #[test]
-fn sts_may_be_where_all_services_are_and_its_own_address_goes_first() {
+fn sts_uses_its_own_address_before_the_common_address() {
     for (every, own) in [("/sts/", ""), ("/nowhere/", "/sts/")] {
         let (double, server, mut runner) = job(&json!({"id-token": "write"}));
         let address = |path: &str| {
@@ -138,7 +138,7 @@ fn a_job_that_gets_no_token_may_still_say_that_it_saves_nothing() {
 }
 
 #[test]
-fn who_wants_to_train_when_the_store_is_out_of_reach_trains_when_the_role_is() {
+fn on_error_retrain_also_covers_an_unreachable_role() {
     for path in ["/oidc", "/sts"] {
         let (double, server, mut runner) = job(&json!({"id-token": "write"}));
         double.control("faults", &json!([{"path": path, "action": {"status": 403}}]));

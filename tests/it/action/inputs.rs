@@ -179,7 +179,7 @@ fn a_damaged_model_fails_the_step_and_asks_for_training() {
 }
 
 #[test]
-fn a_workspace_that_exists_only_outside_is_the_current_directory() {
+fn an_outside_workspace_means_the_current_directory() {
     let mut runner = Runner::new();
     let plain = runner.main();
     runner.env("GITHUB_WORKSPACE", HOST_WORKSPACE);
@@ -208,7 +208,7 @@ fn a_payload_that_is_missing_or_nonsense_never_widens_rights() {
 }
 
 #[test]
-fn the_name_of_the_temporary_file_for_the_post_step_is_no_secret_and_no_trap() {
+fn a_known_state_file_name_is_no_trap() {
     let runner = Runner::new();
     let main = runner.main();
     runner.train("weights");

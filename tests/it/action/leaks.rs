@@ -237,7 +237,7 @@ fn nothing_is_shown_while_a_role_is_assumed() {
 }
 
 #[test]
-fn nothing_is_shown_of_credentials_in_answers_that_cannot_be_read() {
+fn credentials_in_unreadable_answers_are_not_shown() {
     let (mut way, server) = saving();
     let keys = format!(
         "<AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey>\
@@ -315,7 +315,7 @@ fn nothing_is_shown_while_an_artifact_of_the_run_is_read() {
 }
 
 #[test]
-fn nothing_is_shown_while_a_run_of_another_repository_is_asked_for() {
+fn a_question_about_a_foreign_run_shows_no_secret() {
     let (double, mut deploy, _) = later_job(GITHUB_TOKEN);
     deploy.env("GITHUB_REPOSITORY", "acme/serving");
     let mut way = Way::new(double, deploy, "restore", &by_run(GITHUB_TOKEN));
@@ -362,7 +362,7 @@ fn nothing_is_shown_while_a_promotion_is_proven() {
 }
 
 #[test]
-fn nothing_is_shown_of_a_token_that_is_repeated_in_another_spelling() {
+fn a_token_that_returns_in_another_spelling_is_not_shown() {
     const TOKEN: &str = "canary+git\"hub/token?6Zq7";
     let (double, deploy, _) = later_job(TOKEN);
     let mut way = Way::new(double, deploy, "restore", &by_run(TOKEN));

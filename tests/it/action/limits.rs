@@ -47,7 +47,7 @@ fn a_token_that_is_used_up_is_told_as_that_and_not_tried_again() {
 }
 
 #[test]
-fn limits_in_other_words_are_told_as_limits_and_long_ones_waited_for_by_nobody() {
+fn limits_are_told_as_limits_and_long_waits_refused() {
     for (status, headers) in [
         (429, json!({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "4102444800"})),
         (429, json!({"x-ratelimit-remaining": "0"})),

@@ -35,7 +35,7 @@ fn only_where_no_artifact_has_the_very_name_all_are_listed() {
 }
 
 #[test]
-fn a_model_whose_name_begins_like_another_one_s_is_not_taken_for_it() {
+fn a_model_is_not_mistaken_for_a_longer_name() {
     let (double, runner) = job();
     saved(&runner);
     let mut longer = runner.next_job();

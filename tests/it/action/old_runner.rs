@@ -57,7 +57,7 @@ fn a_step_that_fails_sets_them_once() {
 }
 
 #[test]
-fn a_step_that_fails_tells_its_own_error_where_outputs_cannot_be_set() {
+fn a_failed_step_without_outputs_tells_its_own_error() {
     let mut runner = Runner::new();
     runner.input("model", "");
     let inputs = runner.input_variables("plan", &runner.inputs_of());

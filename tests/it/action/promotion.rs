@@ -186,7 +186,7 @@ fn nothing_is_promoted_unless_it_is_asked_for() {
 }
 
 #[test]
-fn a_runner_that_does_not_number_the_repository_leaves_it_to_the_payload() {
+fn without_a_repository_id_the_payload_says_it() {
     for (payload, why) in [
         (json!({}), None),
         (
@@ -327,7 +327,7 @@ fn a_foreign_called_workflow_must_prove_it_too() {
 /// The merged branch has a second pull request, to a branch with another workflow. A run of the
 /// second has the same commit and branch, but followed the other workflow.
 #[test]
-fn a_second_pull_request_of_the_branch_with_another_base_is_noticed() {
+fn a_second_pull_request_with_another_base_is_noticed() {
     let (double, request) = trained();
     let mut state = merged();
     let mut second = state["pulls"][0].clone();
@@ -427,7 +427,7 @@ fn a_pointer_that_was_replaced_in_the_store_is_worth_nothing() {
 }
 
 #[test]
-fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
+fn a_pointer_planted_before_the_honest_run_proves_nothing() {
     // Somebody with the pull request's role plants a pointer to a model of their own. The honest
     // run finds it, so it does not train, and it does not vouch for the pointer either.
     let (double, request) = trained();
@@ -447,7 +447,7 @@ fn a_pointer_that_was_planted_before_the_honest_run_is_worth_nothing() {
 }
 
 #[test]
-fn a_pointer_that_was_planted_during_the_honest_training_is_worth_nothing() {
+fn a_pointer_planted_during_the_training_proves_nothing() {
     // The planted pointer even names the honest run as its producer: everybody can see that run's
     // number.
     let (double, request) = trained();
@@ -573,7 +573,7 @@ fn a_complete_model_in_a_bucket_is_promoted() {
 /// A directory keeps no checksums, so the damage shows only during the fetch. The step fails, and
 /// puts no byte in place.
 #[test]
-fn where_no_checksums_are_kept_a_damaged_model_is_never_restored() {
+fn without_checksums_a_damaged_model_is_still_not_restored() {
     let (double, request) = trained();
     request.damage_a_blob();
     let (push, step) = pushed(&double, &request, &merged());

@@ -115,7 +115,7 @@ fn the_results_service_leads_no_token_elsewhere() {
 }
 
 #[test]
-fn a_token_for_roles_goes_to_its_service_and_an_id_token_to_aws_alone() {
+fn role_tokens_go_to_their_service_and_id_tokens_only_to_aws() {
     let (double, server, runner) = identity::job(&json!({"id-token": "write"}));
     let elsewhere = Listener::start(Manner::Refuses);
     for status in [301, 302, 307, 308] {

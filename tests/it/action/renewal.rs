@@ -99,7 +99,7 @@ fn a_renewal_that_fails_for_a_while_does_no_harm() {
 }
 
 #[test]
-fn a_role_that_is_lost_meanwhile_ends_the_save_and_nothing_is_visible() {
+fn a_role_that_is_lost_during_a_save_leaves_nothing_visible() {
     let (double, server, runner) = job();
     double.control("state", &json!({"settings": {"sts_seconds": SOON}}));
     server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(SOON.into())));

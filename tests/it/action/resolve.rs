@@ -220,7 +220,7 @@ fn by_the_name_of_an_artifact_of_another_run_or_repository() {
 
 /// Anybody who can run a workflow can give its artifacts any name.
 #[test]
-fn a_name_that_others_took_too_means_the_newest_artifact_of_a_trusted_run() {
+fn a_shared_name_means_the_newest_artifact_of_a_trusted_run() {
     let scene = Scene::new();
     let rivals = [
         json!({"id": 1003}),
@@ -304,7 +304,7 @@ fn by_a_run_of_another_repository() {
 }
 
 #[test]
-fn by_the_repository_alone_it_is_the_model_that_its_default_branch_used_last() {
+fn a_repository_alone_means_its_default_branch_s_latest_model() {
     let scene = Scene::new();
     for (model, latest) in [("fraud", &scene.second), ("other", &scene.other)] {
         for token in ["", "reader"] {
@@ -315,7 +315,7 @@ fn by_the_repository_alone_it_is_the_model_that_its_default_branch_used_last() {
 }
 
 #[test]
-fn by_the_namespace_alone_it_is_the_latest_of_its_main_branch_whatever_ones_own_is_called() {
+fn a_namespace_alone_means_the_latest_model_of_main() {
     let scene = Scene::new();
     for (model, latest) in [("fraud", &scene.second), ("other", &scene.other)] {
         let mut job = scene.elsewhere();

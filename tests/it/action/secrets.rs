@@ -144,7 +144,7 @@ fn keys_from_a_file_are_not_shown_where_the_store_repeats_them() {
 }
 
 #[test]
-fn keys_of_a_container_are_not_shown_where_the_store_repeats_them() {
+fn keys_of_a_container_that_the_store_repeats_are_hidden() {
     let [key, secret, token] = FOUND;
     let double = Double::start();
     let (_server, mut runner) = refused_with(&format!("not with {key}, {secret}, {token}"));
@@ -191,7 +191,7 @@ fn a_token_from_a_file_is_not_shown_where_sts_repeats_it() {
 }
 
 #[test]
-fn the_password_of_a_proxy_is_not_shown_where_the_proxy_repeats_it() {
+fn the_password_that_a_proxy_repeats_is_not_shown() {
     let header = STANDARD.encode("user:canary/6Zq5");
     for variable in ["HTTP_PROXY", "http_proxy"] {
         let (server, mut runner) = refused_with(&format!(

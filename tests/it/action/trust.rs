@@ -107,7 +107,7 @@ fn a_pull_request_writes_only_to_its_own_scope() {
 }
 
 #[test]
-fn a_pull_request_reads_the_default_branch_and_writes_nothing_then() {
+fn a_pull_request_that_finds_a_trusted_model_writes_nothing() {
     let mut request = Runner::trained().next_job();
     request.pull_request("acme/fraud-detection");
     let before = request.objects("v1/trusted");
@@ -118,7 +118,7 @@ fn a_pull_request_reads_the_default_branch_and_writes_nothing_then() {
 }
 
 #[test]
-fn a_forced_training_of_a_pull_request_replaces_nothing_that_is_trusted() {
+fn a_forced_pull_request_replaces_no_trusted_model() {
     let mut request = Runner::trained().next_job();
     request.pull_request("acme/fraud-detection");
     request.input("force-retrain", "true");

@@ -32,7 +32,7 @@ impl Job {
 }
 
 #[test]
-fn a_model_that_was_restored_is_not_saved_for_inputs_that_changed_afterwards() {
+fn a_restored_model_is_not_saved_for_changed_inputs() {
     let job = Job::of(Runner::trained().next_job());
     let main = job.step("main");
     main.succeeds();
@@ -50,7 +50,7 @@ fn a_model_that_was_restored_is_not_saved_for_inputs_that_changed_afterwards() {
 }
 
 #[test]
-fn a_training_that_changes_its_inputs_saves_nothing_and_they_are_named() {
+fn a_training_that_changes_its_inputs_saves_nothing() {
     let job = Job::of(Runner::new());
     job.step("main").succeeds();
     job.runner.train("weights");

@@ -76,7 +76,7 @@ fn a_pointer_of_something_else_is_noticed() {
 /// A pointer has no digest, so a flipped bit may go unnoticed. A restore still verifies all that
 /// the pointer leads to.
 #[test]
-fn whatever_bit_of_a_pointer_flips_the_tree_is_right_or_untouched() {
+fn a_flipped_bit_of_a_pointer_does_no_harm_to_the_tree() {
     let sandbox = Sandbox::with_old_tree();
     let old = snapshot(&sandbox.path("models"));
     sandbox.model("new");
@@ -119,7 +119,7 @@ fn a_broken_head_stops_only_who_asks_for_the_latest_model() {
 }
 
 #[test]
-fn a_broken_head_does_not_keep_a_changed_model_from_being_trained() {
+fn a_broken_head_does_not_prevent_a_training() {
     let sandbox = Sandbox::with_old_tree();
     let head = sandbox.only("heads");
     fs::write(&head, truncate(fs::read(&head).unwrap())).unwrap();
@@ -130,7 +130,7 @@ fn a_broken_head_does_not_keep_a_changed_model_from_being_trained() {
 }
 
 #[test]
-fn a_broken_inputs_document_costs_the_explanation_and_nothing_else() {
+fn a_broken_inputs_document_costs_only_the_explanation() {
     for damage in [flip_middle as Damage, truncate, empty, garble, extend] {
         let sandbox = Sandbox::with_old_tree();
         let document = sandbox.only("inputs");

@@ -91,7 +91,7 @@ fn an_extra_key_counts_like_a_file() {
 }
 
 #[test]
-fn a_forced_training_replaces_the_model_and_remembers_the_old_one() {
+fn a_forced_training_replaces_the_model_and_names_the_old_model() {
     let sandbox = Sandbox::trained();
     let old = sandbox.plan(&[])["manifest-digest"].clone();
     sandbox.retrains_because("forced", &["--force-retrain"]);
@@ -126,7 +126,7 @@ fn an_old_model_expires_and_is_renewed() {
 }
 
 #[test]
-fn a_model_whose_bytes_are_gone_is_incomplete_and_training_heals_it() {
+fn a_model_without_its_bytes_is_incomplete_until_it_is_trained() {
     for (lost, seed) in
         [("v1/blobs", "weights"), ("v1/blobs", "other weights"), ("v1/manifests", "weights")]
     {

@@ -54,7 +54,7 @@ fn a_training_that_cannot_be_started_is_named() {
 }
 
 #[test]
-fn a_training_that_changes_its_data_is_refused_and_the_file_named() {
+fn a_training_that_changes_its_data_is_refused() {
     let sandbox = Sandbox::with_training();
     let script = format!("{TRAIN}; echo 9,90 >> data/b.csv; echo x > data/new.csv");
     sandbox

@@ -149,7 +149,7 @@ fn begin_training(sandbox: &Sandbox, script: &str) -> Child {
 }
 
 #[test]
-fn a_training_that_is_asked_to_stop_gets_the_signal_and_saves_nothing() {
+fn a_stopped_training_gets_the_signal_and_saves_nothing() {
     for signal in SIGNALS {
         // On a busy machine, the shell may run its trap only after its second is over.
         until_in_time(|| {
