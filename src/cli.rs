@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction};
 
 use crate::environment::Environment;
@@ -154,12 +153,7 @@ fn argument(input: &Input, verb: Verb) -> Arg {
     }
     let argument = Arg::new(input.name).long(input.name).help(help);
     if input.boolean {
-        argument
-            .value_name("true|false")
-            .num_args(0..=1)
-            .default_missing_value("true")
-            .value_parser(PossibleValuesParser::new(["true", "false"]))
-            .hide_possible_values(true)
+        argument.value_name("true|false").num_args(0..=1).default_missing_value("true")
     } else if input.list {
         argument.value_name("LINES").action(ArgAction::Append).allow_hyphen_values(true)
     } else {
@@ -210,13 +204,7 @@ mod tests {
 
     #[test]
     fn senseless_lines_exit_with_2_and_help_with_0() {
-        for line in [
-            &["fly"][..],
-            &["plan", "--mood", "x"],
-            &["run", "--model", "m"],
-            &["plan", "--force-retrain=maybe"],
-            &[],
-        ] {
+        for line in [&["fly"][..], &["plan", "--mood", "x"], &["run", "--model", "m"], &[]] {
             assert_eq!(check(line).unwrap_err().1, 2, "{line:?}");
         }
         assert_eq!(check(&["--help"]).unwrap_err().1, 0);

@@ -226,7 +226,12 @@ pub const FACTS: &[Fact] = &[
         "",
         |it| json!(it.reason),
     ),
-    row("Data", |it| it.inputs.map(|it| files_and_bytes(it.data.0, it.data.1))),
+    row("Data", |it| {
+        Some(match it.inputs?.data {
+            (0, _) => "none, so no change of the data causes a training".to_owned(),
+            (files, bytes) => files_and_bytes(files, bytes),
+        })
+    }),
     row("Training code", |it| it.inputs.map(|it| files_and_bytes(it.training.0, it.training.1))),
     output(
         "fingerprint",

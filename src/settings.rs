@@ -4,12 +4,13 @@
 
 pub mod host_paths;
 mod mounts;
+mod names;
 mod reader;
 mod resolve;
 pub mod table;
 pub mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
@@ -28,17 +29,31 @@ pub use target::Target;
 
 /// Raw input values by name. An empty value counts as no value.
 #[derive(Clone, Debug, Default)]
-pub struct RawInputs(BTreeMap<String, String>);
+pub struct RawInputs {
+    values: BTreeMap<String, String>,
+    named: BTreeSet<String>,
+}
 
 impl RawInputs {
     /// Returns the trimmed value; `None` if the value is missing or blank.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
+        self.values.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
     }
 
     /// Sets a value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.0.insert(name.to_owned(), value.into());
+        self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Notes that the user, or the runner, names this input. It may have no value, and it may be
+    /// unknown.
+    pub fn name(&mut self, name: &str) {
+        self.named.insert(name.to_owned());
+    }
+
+    /// Returns the noted names, sorted.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(String::as_str)
     }
 }
 
@@ -92,6 +107,8 @@ pub struct Settings {
     /// Branches and full refs to trust like the default branch. A `*` at the end stands for
     /// anything.
     pub trusted_refs: Vec<String>,
+    /// Doubts about the inputs, as sentences for the log.
+    pub doubts: Vec<String>,
 }
 
 impl Settings {

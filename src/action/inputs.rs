@@ -7,6 +7,10 @@ use crate::error::{Error, Result};
 use crate::settings::host_paths::HostPaths;
 use crate::settings::{INPUTS, RawInputs};
 
+/// Variables `INPUT_*` that are no inputs: the runner makes two of them of `with: entrypoint` and
+/// `with: args`, and the action files set the third.
+const RUNNERS: &[&str] = &["entrypoint", "args", "host-paths"];
+
 /// Returns the workspace. Some runners name a directory that exists only on their host. The current
 /// directory is then the workspace.
 ///
@@ -28,13 +32,18 @@ pub fn workspace(environment: &Environment) -> Result<PathBuf> {
 
 /// Collects the inputs, and maps the host's paths in them to paths of the container.
 ///
-/// The runner keeps the hyphens of an input's name. Some other tools write underscores.
+/// The runner keeps the hyphens of an input's name, and sets each declared input, even to the empty
+/// text. Some other tools write underscores. That spelling counts only without the runner's own:
+/// every job may set such a variable, and it must not fill an input that the step left empty.
+///
+/// A variable that is no input of any action becomes an unknown input.
 pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
     let value = |name: &str| {
-        let upper = name.to_uppercase();
-        environment
-            .get(&format!("INPUT_{upper}"))
-            .or_else(|| environment.get(&format!("INPUT_{}", upper.replace('-', "_"))))
+        let hyphens = format!("INPUT_{}", name.to_uppercase());
+        match environment.is_set(&hyphens) {
+            true => environment.get(&hyphens),
+            false => environment.get(&hyphens.replace('-', "_")),
+        }
     };
     let here = workspace.to_string_lossy();
     let temp = environment.get("RUNNER_TEMP").unwrap_or_default();
@@ -43,6 +52,17 @@ pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
     for input in INPUTS {
         if let Some(value) = value(input.name) {
             raw.set(input.name, paths.rewrite(value));
+        }
+    }
+    for (variable, _) in environment.iter() {
+        let Some(name) = variable.strip_prefix("INPUT_") else { continue };
+        let name = name.to_lowercase();
+        let is_known = |known: &str| known == name || known.replace('-', "_") == name;
+        let known = INPUTS.iter().find(|input| is_known(input.name));
+        match known {
+            Some(input) => raw.name(input.name),
+            None if RUNNERS.iter().any(|known| is_known(known)) => {}
+            None => raw.name(&name),
         }
     }
     raw
@@ -59,6 +79,10 @@ mod tests {
             ("INPUT_MODEL_PATH", "models/"),
             ("INPUT_HOST-PATHS", "v1|/home/runner/work/r/r|/home/runner/work/_temp"),
             ("INPUT_MODEL", ""),
+            ("INPUT_TRUSTED-REFS", ""),
+            ("INPUT_TRUSTED_REFS", "evil"),
+            ("INPUT_DATA_PATH", ""),
+            ("INPUT_ENTRYPOINT", "x"),
         ]
         .into_iter()
         .collect();
@@ -66,5 +90,8 @@ mod tests {
         assert_eq!(raw.get("data-paths"), Some("a\n/github/workspace/b"));
         assert_eq!(raw.get("model-path"), Some("models/"));
         assert_eq!(raw.get("model"), None);
+        assert_eq!(raw.get("trusted-refs"), None, "a job's variable must not fill an empty input");
+        let named: Vec<&str> = raw.named().collect();
+        assert_eq!(named, ["data-paths", "data_path", "model", "model-path", "trusted-refs"]);
     }
 }

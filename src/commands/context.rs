@@ -83,6 +83,9 @@ impl Context {
         // This comes before any hashing: a pattern such as `**` would take abandoned stages for
         // inputs.
         stage::tidy(&settings.workspace);
+        for doubt in &settings.doubts {
+            report.warn(doubt);
+        }
         let role = settings.role.clone();
         let credentials = role
             .map(|role| oidc::credentials(role, store::http_client(), report.mask()))

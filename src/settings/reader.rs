@@ -18,14 +18,16 @@ use crate::workflow::{RunContext, short_ref};
 
 /// Reads inputs and collects their faults.
 pub(super) struct Reader<'a> {
-    verb: Verb,
-    raw: &'a RawInputs,
+    pub(super) verb: Verb,
+    pub(super) raw: &'a RawInputs,
     faults: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(verb: Verb, raw: &'a RawInputs) -> Self {
-        Self { verb, raw, faults: Vec::new() }
+        let mut reader = Self { verb, raw, faults: Vec::new() };
+        reader.unknown();
+        reader
     }
 }
 
@@ -58,15 +60,16 @@ impl Reader<'_> {
         let data = self.patterns("data-paths", workspace);
         let training = self.patterns("training-paths", workspace);
         let extra = self.extra_keys();
-        let unreadable = self.has_fault("data-paths") || self.has_fault("training-paths");
-        let has_any = data.has_includes() || training.has_includes();
+        let unreadable =
+            ["data-paths", "training-paths", "extra-key"].iter().any(|name| self.has_fault(name));
+        let has_any = data.has_includes() || training.has_includes() || !extra.is_empty();
         if self.verb.observes_inputs() && !has_any && !unreadable {
             let value = self.raw.get("data-paths").unwrap_or_default();
             self.fault(
                 "data-paths",
                 value,
-                "a fingerprint needs files, but neither `data-paths` nor `training-paths` includes \
-                 any",
+                "a fingerprint needs something to hash, but `data-paths`, `training-paths` and \
+                 `extra-key` name nothing",
                 "patterns, each on its own line, such as `data/training/**`",
             );
         }

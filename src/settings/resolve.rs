@@ -56,7 +56,8 @@ pub fn resolve(
     let fail_on_miss = reader.boolean("fail-on-miss");
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
-    let trusted_refs = reader.lines("trusted-refs");
+    let trusted_refs = reader.trusted_refs();
+    let doubts = reader.doubts(run, namespace.as_ref(), &sources);
     let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
     if let Some(faults) = reader.into_faults() {
         return Err(faults);
@@ -64,9 +65,7 @@ pub fn resolve(
     let (Some(store), Some(namespace), Some(model)) = (store, namespace, model) else {
         return Err(Error::bad_input("an input cannot be used"));
     };
-    if matches!(store, Location::S3 { .. }) {
-        check_credentials(environment, role.is_some(), s3.region.is_some())?;
-    }
+    check_credentials(&store, environment, role.is_some(), s3.region.is_some())?;
     let prefix = artifact_name.clone().unwrap_or_else(|| artifact::prefix(model.as_str()));
     let role = role.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment));
     Ok(Settings {
@@ -93,6 +92,7 @@ pub fn resolve(
         on_error: on_error.unwrap_or(OnError::Fail),
         fail_on_miss: fail_on_miss.unwrap_or(false),
         trusted_refs,
+        doubts,
     })
 }
 
@@ -100,7 +100,15 @@ pub fn resolve(
 ///
 /// A role replaces the keys of the environment. The input `region` replaces the region of the
 /// environment.
-fn check_credentials(environment: &Environment, has_role: bool, has_region: bool) -> Result<()> {
+fn check_credentials(
+    store: &Location,
+    environment: &Environment,
+    has_role: bool,
+    has_region: bool,
+) -> Result<()> {
+    if !matches!(store, Location::S3 { .. }) {
+        return Ok(());
+    }
     let keys: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
     let regions: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];
     let names =

@@ -196,7 +196,7 @@ fn keys_that_nobody_could_send_matter_only_where_they_are_used() {
 #[test]
 fn nothing_to_decide_by_is_said_once() {
     let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "!a")]).unwrap_err();
-    assert!(error.to_string().contains("a fingerprint needs files"), "{error}");
+    assert!(error.to_string().contains("a fingerprint needs something to hash"), "{error}");
     let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "../a")]).unwrap_err();
-    assert!(!error.to_string().contains("a fingerprint needs files"), "{error}");
+    assert!(!error.to_string().contains("a fingerprint needs something to hash"), "{error}");
 }

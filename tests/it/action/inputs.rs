@@ -125,6 +125,73 @@ fn empty_inputs_are_as_good_as_none() {
 }
 
 #[test]
+fn an_unknown_input_is_refused_with_the_nearest_name() {
+    let runner = Runner::new();
+    let with = |phase: &str, more: &[(&str, &str)]| {
+        let mut variables = runner.input_variables(phase, &runner.inputs_of());
+        variables.extend(more.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        runner.run(phase, variables, &State::default())
+    };
+    for (name, value, near) in [
+        ("INPUT_DATA-PATH", "data/**", "did you mean `data-paths`?"),
+        ("INPUT_DATA_PATH", "", "did you mean `data-paths`?"),
+        ("INPUT_MOOD", "good", "docs/reference.md"),
+    ] {
+        for phase in ["main", "plan", "save", "restore", "resolve"] {
+            let step = with(phase, &[(name, value), ("INPUT_MAX-AGE", "often")]);
+            step.fails(2, &["there is no such input", near]);
+        }
+    }
+    // All faults are in one message.
+    let step = with("plan", &[("INPUT_DATA-PATH", "data/**"), ("INPUT_MAX-AGE", "often")]);
+    step.fails(2, &["`data-path`", "`max-age`"]);
+    // The runner's own variables, and inputs of another action.
+    let own = [("INPUT_ENTRYPOINT", "x"), ("INPUT_ARGS", "y"), ("INPUT_MODEL-PATH", "models/")];
+    let step = with("plan", &own);
+    step.succeeds();
+    assert!(step.log.contains("the input `model-path` belongs to another action"), "{}", step.log);
+    assert!(!step.log.contains("entrypoint"), "{}", step.log);
+}
+
+#[test]
+fn a_variable_of_the_job_fills_no_empty_input() {
+    let mut runner = Runner::new();
+    runner.env("GITHUB_REF", "refs/heads/evil");
+    for (name, value) in [
+        ("INPUT_TRUSTED_REFS", "evil"),
+        ("INPUT_NAMESPACE", ""),
+        ("INPUT_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("INPUT_FORCE_RETRAIN", "true"),
+    ] {
+        runner.env(name, value);
+    }
+    let step = runner.main();
+    step.succeeds();
+    assert_eq!(step.output("reason"), "no-model", "{}", step.log);
+    assert!(step.log.contains("scope branch/evil"), "{}", step.log);
+}
+
+#[test]
+fn without_data_the_log_and_the_summary_say_so() {
+    let mut runner = Runner::new();
+    runner.input("data-paths", "");
+    let step = runner.step("plan");
+    step.succeeds();
+    assert!(step.log.contains("`data-paths` names no data"), "{}", step.log);
+    let row = "| Data | none, so no change of the data causes a training |";
+    assert!(step.summary.contains(row), "{}", step.summary);
+}
+
+#[test]
+fn a_namespace_in_other_capitals_is_told() {
+    let mut runner = Runner::new();
+    runner.input("namespace", "Acme/Fraud-Detection");
+    let step = runner.step("plan");
+    step.succeeds();
+    assert!(step.log.contains("differ in their capitals"), "{}", step.log);
+}
+
+#[test]
 fn a_step_that_fails_says_so_and_asks_for_training() {
     for phase in ["main", "plan", "restore", "save"] {
         let mut runner = Runner::new();
