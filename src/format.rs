@@ -50,17 +50,36 @@ fn from_json<T: DeserializeOwned>(
     Ok(document)
 }
 
-/// Refuses documents that serde accepts but the format does not: arrays in place of objects, and
-/// missing fields.
+/// The largest number in a stored document: every JSON reader keeps integers up to this exactly.
+pub const MAX_NUMBER: u64 = (1 << 53) - 1;
+
+/// Refuses documents that serde accepts but the format does not: arrays in place of objects,
+/// missing fields, and numbers above [`MAX_NUMBER`].
 fn strict<T: Serialize>(what: &'static str, bytes: &[u8], document: &T) -> Result<(), FormatError> {
     let error = |error: serde_json::Error| FormatError::new(what, error.to_string());
     let read: Value = serde_json::from_slice(bytes).map_err(error)?;
+    if let Some(number) = too_large(&read) {
+        return Err(FormatError::new(
+            what,
+            format!("it has the number {number}, but the largest is {MAX_NUMBER}"),
+        ));
+    }
     match has_shape_of(&read, &serde_json::to_value(document).map_err(error)?) {
         true => Ok(()),
         false => Err(FormatError::new(
             what,
             "a field is missing, or an array stands in place of an object",
         )),
+    }
+}
+
+/// Returns the first number above [`MAX_NUMBER`].
+fn too_large(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().filter(|number| *number > MAX_NUMBER),
+        Value::Array(items) => items.iter().find_map(too_large),
+        Value::Object(fields) => fields.values().find_map(too_large),
+        _ => None,
     }
 }
 

@@ -84,7 +84,7 @@ impl StateFile {
         let kept: Kept = serde_json::from_str(&given.or_else(|| self.take_text())?).ok()?;
         let document = kept.document.and_then(|(path, digest)| {
             let stored = regular_file::read("plan's inputs", &path, MAX_DOCUMENT_BYTES).ok()?;
-            InputsDocument::parse(&stored, &digest).ok()
+            InputsDocument::parse(&stored, &digest, u64::MAX).ok()
         });
         Some(Handover { document, ..kept.handover })
     }

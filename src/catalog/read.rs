@@ -199,8 +199,9 @@ impl Catalog {
         let Some((bytes, _)) = self.read(&key, inputs::MAX_DOCUMENT_BYTES).await? else {
             return Ok(None);
         };
-        let document = InputsDocument::parse(&bytes, &pointer.inputs.digest)
-            .map_err(|error| unusable(&key, error))?;
+        let Reference { digest, size } = &pointer.inputs;
+        let document =
+            InputsDocument::parse(&bytes, digest, *size).map_err(|error| unusable(&key, error))?;
         Ok(Some(document))
     }
 

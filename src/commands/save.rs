@@ -84,10 +84,10 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
         ),
     };
     if !saved && was_there && pointer.manifest.digest != trained {
-        ctx.report.warn(
-            "the newly trained model is not used; to replace the stored model, set `force-retrain` \
-             in the step that saves",
-        );
+        ctx.report.warn(match ctx.access.replaces {
+            true => UNUSED,
+            false => UNUSED_IN_QUEUE,
+        });
     }
     let outcome = Outcome {
         ending,
@@ -101,6 +101,11 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     ctx.report.tell(&outcome);
     Ok(outcome)
 }
+
+const UNUSED: &str = "the newly trained model is not used; to replace the stored model, set \
+                      `force-retrain` in the step that saves";
+const UNUSED_IN_QUEUE: &str = "the newly trained model is not used, because an entry of a merge \
+                               queue replaces no stored model";
 
 /// Lists the model's files. Warns if every file is older than the training.
 async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {

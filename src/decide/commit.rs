@@ -18,6 +18,8 @@ pub struct Existing<'a> {
     pub is_base: bool,
     /// Whether this job tried to restore its model and failed.
     pub unusable: bool,
+    /// Whether this run may replace no pointer, because it is an entry of a merge queue.
+    pub protected: bool,
     /// Whether this run must not use the model, because another run may have written it.
     pub forbidden: bool,
 }
@@ -45,7 +47,9 @@ pub fn commit(
     policy: &Policy,
     now: Timestamp,
 ) -> Commit {
-    let Some(existing) = existing else { return Commit::Create };
+    let Some(existing) = existing.filter(|existing| !existing.protected) else {
+        return if existing.is_some() { Commit::Adopt } else { Commit::Create };
+    };
     let pointer = existing.pointer;
     let asked_for =
         existing.forbidden || existing.is_base && (policy.force.is_some() || existing.unusable);
@@ -98,6 +102,7 @@ mod tests {
                 is_base,
                 unusable: false,
                 forbidden: false,
+                protected: false,
             };
             let manifest = if same { pointer.manifest.digest } else { other };
             let commit = commit(Some(existing), &manifest, policy, now);
@@ -119,6 +124,7 @@ mod tests {
             is_base: false,
             unusable: false,
             forbidden: false,
+            protected: false,
         };
         for (is_base, adopts) in [(true, false), (false, true)] {
             let existing = Existing { is_base, unusable: true, ..foreign };
@@ -129,6 +135,31 @@ mod tests {
         let forbidden = Existing { forbidden: true, ..foreign };
         for manifest in [other, pointer.manifest.digest] {
             assert_ne!(commit(Some(forbidden), &manifest, &always, now), Commit::Adopt);
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_merge_queue_replaces_nothing() {
+        let pointer =
+            Pointer::parse(include_bytes!("../../tests/it/golden/v1/pointer.json")).unwrap();
+        let now = pointer.created_at + SignedDuration::from_hours(48);
+        let by_input = Forced { by: None, source: ForceSource::Input, detail: "x".to_owned() };
+        let daily = Some(SignedDuration::from_hours(24));
+        for policy in [
+            Policy { force: Some(by_input), max_age: None },
+            Policy { force: None, max_age: daily },
+            Policy::default(),
+        ] {
+            let queued = Existing {
+                pointer: &pointer,
+                complete: false,
+                is_base: true,
+                unusable: true,
+                forbidden: false,
+                protected: true,
+            };
+            let commit = commit(Some(queued), &ManifestId::of(b"other"), &policy, now);
+            assert_eq!(commit, Commit::Adopt, "{policy:?}");
         }
     }
 }

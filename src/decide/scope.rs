@@ -28,6 +28,9 @@ pub struct Access {
     /// Whether the run also reads, before these scopes, the models that it saved itself in its own
     /// scope.
     pub reads_this_run: bool,
+    /// Whether the run may replace a model in its own scope. An entry of a merge queue may only
+    /// create: its code may never be merged.
+    pub replaces: bool,
     /// The reason why the run may not write, as a sentence; `None` if it may.
     pub read_only: Option<String>,
 }
@@ -43,6 +46,7 @@ pub fn access(
             own: Scope::Trusted,
             reads: vec![Scope::Trusted],
             reads_this_run: false,
+            replaces: true,
             read_only: None,
         };
     };
@@ -64,7 +68,8 @@ pub fn access(
         }
         _ => stranger,
     };
-    Access { own, reads, reads_this_run, read_only }
+    let replaces = run.event != "merge_group" || own != Scope::Trusted;
+    Access { own, reads, reads_this_run, replaces, read_only }
 }
 
 /// Narrows the rights for another repository's models: the run may only read the trusted models.
@@ -74,6 +79,7 @@ pub fn foreign(own: Access) -> Access {
         own: Scope::Trusted,
         reads,
         reads_this_run: false,
+        replaces: false,
         read_only: Some("a run only reads the models of another repository".to_owned()),
     }
 }

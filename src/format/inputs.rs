@@ -136,20 +136,21 @@ impl InputsDocument {
 
     /// Decompresses stored bytes, compares them with the digest in their name, and reads them.
     ///
+    /// `most` is the largest number of bytes to unpack, such as the size that a pointer names.
+    /// [`MAX_DOCUMENT_BYTES`] is the limit in any case.
+    ///
     /// # Errors
-    /// - The text exceeds [`MAX_DOCUMENT_BYTES`].
+    /// - The text exceeds a limit.
     /// - The text has another digest than `id`.
     /// - The text is not an inputs document.
-    pub fn parse(stored: &[u8], id: &InputsId) -> Result<Self, FormatError> {
+    pub fn parse(stored: &[u8], id: &InputsId, most: u64) -> Result<Self, FormatError> {
+        let most = most.min(MAX_DOCUMENT_BYTES as u64);
         let decoder =
             zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
         let mut bytes = Vec::new();
-        decoder
-            .take(MAX_DOCUMENT_BYTES as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| bad(error.to_string()))?;
-        if bytes.len() > MAX_DOCUMENT_BYTES {
-            return Err(bad(format!("it unpacks to more than {MAX_DOCUMENT_BYTES} bytes")));
+        decoder.take(most + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+        if bytes.len() as u64 > most {
+            return Err(bad(format!("it unpacks to more than {most} bytes")));
         }
         if InputsId::of(&bytes) != *id {
             return Err(bad(format!("its text has another digest than {id}")));
@@ -243,11 +244,15 @@ mod tests {
         let text = document.to_text();
         let stored = InputsDocument::compress(&text).unwrap();
         assert_eq!(
-            InputsDocument::parse(&stored, &InputsId::of(text.as_bytes())).unwrap(),
+            InputsDocument::parse(&stored, &InputsId::of(text.as_bytes()), text.len() as u64)
+                .unwrap(),
             document
         );
-        assert!(InputsDocument::parse(&stored, &InputsId::of(b"other")).is_err());
-        assert!(InputsDocument::parse(b"not zstd", &InputsId::of(b"")).is_err());
+        assert!(InputsDocument::parse(&stored, &InputsId::of(b"other"), u64::MAX).is_err());
+        assert!(InputsDocument::parse(b"not zstd", &InputsId::of(b""), u64::MAX).is_err());
+        let id = InputsId::of(text.as_bytes());
+        let error = InputsDocument::parse(&stored, &id, text.len() as u64 - 1).unwrap_err();
+        assert!(error.to_string().contains("unpacks to more than"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{BlobId, FormatError, from_json, to_json};
+use super::{BlobId, FormatError, MAX_NUMBER, from_json, to_json};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/manifest/v1";
@@ -261,9 +261,9 @@ impl Manifest {
         for file in &self.files {
             let mut total: u64 = 0;
             for part in &file.parts {
-                let end = part.offset.checked_add(part.length);
+                let end = part.offset.saturating_add(part.length);
                 total = total.saturating_add(part.length);
-                if part.length == 0 || end.is_none() {
+                if part.length == 0 || end > MAX_NUMBER {
                     return Err(bad(format!("path {:?}: a part has no valid length", file.path)));
                 }
             }
@@ -277,6 +277,7 @@ impl Manifest {
         self.files
             .iter()
             .try_fold(0_u64, |sum, file| sum.checked_add(file.size))
+            .filter(|sum| *sum <= MAX_NUMBER)
             .map(|_| ())
             .ok_or_else(|| bad("its files together are too large"))
     }

@@ -316,6 +316,11 @@ mod tests {
             ("pointer/v1", "pointer/v9"),
             ("\"generation\":2,\"manifest\":{", "\"generation\":0,\"manifest\":{"),
             ("\"generation\":1", "\"generation\":2"),
+            ("\"generation\":2,\"manifest\":{", "\"generation\":9007199254740992,\"manifest\":{"),
+            (
+                "\"generation\":2,\"manifest\":{",
+                "\"generation\":18446744073709551615,\"manifest\":{",
+            ),
             ("\"nonce\":\"", "\"nonce\":\"zz"),
             ("\"files\":", "\"endpoint\":\"http://evil\",\"files\":"),
             ("sha256:", "sha1:"),

@@ -121,7 +121,8 @@ fn documents_of_every_version_are_read() {
             "one file has several parts"
         );
         let text = read("inputs.txt");
-        let document = InputsDocument::parse(&read("inputs.zst"), &InputsId::of(&text)).unwrap();
+        let document =
+            InputsDocument::parse(&read("inputs.zst"), &InputsId::of(&text), u64::MAX).unwrap();
         assert!(
             !document.data.is_empty()
                 && !document.training.is_empty()
@@ -137,7 +138,8 @@ fn documents_of_this_version_are_written_back_byte_for_byte() {
     let [head, manifest, text] = ["head.json", "manifest.json", "inputs.txt"].map(read);
     assert_eq!(Head::parse(&head).unwrap().to_bytes().unwrap(), head);
     assert_eq!(Manifest::parse(&manifest).unwrap().to_bytes().unwrap(), manifest);
-    let document = InputsDocument::parse(&read("inputs.zst"), &InputsId::of(&text)).unwrap();
+    let document =
+        InputsDocument::parse(&read("inputs.zst"), &InputsId::of(&text), u64::MAX).unwrap();
     assert_eq!(document.to_text().into_bytes(), text);
 }
 

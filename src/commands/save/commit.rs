@@ -4,7 +4,7 @@ use crate::catalog::RACE;
 use crate::commands::Context;
 use crate::decide::commit::{self, Commit, Existing};
 use crate::error::{Error, Result};
-use crate::format::{Nonce, Pointer};
+use crate::format::{MAX_NUMBER, Nonce, Pointer};
 use crate::retry::Failure;
 use crate::store::Condition;
 use crate::transfer::presence::Gaps;
@@ -49,6 +49,7 @@ async fn attempt(
         is_base: base == Some(&pointer.nonce),
         unusable,
         forbidden,
+        protected: !ctx.access.replaces,
     });
     let (generation, previous, condition) = match (
         commit::commit(in_the_way, &draft.manifest.digest, &ctx.policy, ctx.now),
@@ -60,6 +61,15 @@ async fn attempt(
         }
         _ => (1, Vec::new(), Condition::Absent),
     };
+    if generation > MAX_NUMBER {
+        let full = format!(
+            "the pointer of {} in the scope `{}` has the largest generation already",
+            draft.fingerprint, draft.scope
+        );
+        return Err(Error::integrity(full)
+            .hint("remove that pointer from the store; no run of this action writes such a number")
+            .into());
+    }
     let pointer = Pointer { generation, previous, ..draft.clone() };
     if ctx.catalog.write_pointer(&pointer, condition).await? {
         return Ok((pointer, true));

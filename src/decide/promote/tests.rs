@@ -82,6 +82,7 @@ fn only_a_push_to_the_default_branch_that_may_write_is_due() {
         own: Scope::Trusted,
         reads: vec![Scope::Trusted],
         reads_this_run: false,
+        replaces: true,
         read_only: None,
     };
     let policy = Policy::default();

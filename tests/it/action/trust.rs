@@ -131,6 +131,39 @@ fn a_forced_pull_request_replaces_no_trusted_model() {
 }
 
 #[test]
+fn an_entry_of_a_merge_queue_creates_and_never_replaces() {
+    let queue = |from: &Runner| {
+        let mut queue = from.next_job();
+        queue.env("GITHUB_EVENT_NAME", "merge_group");
+        queue.env("GITHUB_REF", "refs/heads/gh-readonly-queue/main/pr-7-abc");
+        queue.event(&json!({"merge_group": {"base_ref": "refs/heads/main"}}));
+        queue
+    };
+    let runner = Runner::trained();
+    let pointer = runner.pointers();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for (input, value) in [("force-retrain", "true"), ("max-age", "1s")] {
+        let mut entry = queue(&runner);
+        entry.input(input, value);
+        let (main, post) = entry.job("never merged");
+        assert_eq!(main.output("retrain-needed"), "true", "{input}: {}", main.log);
+        assert_eq!(entry.pointers(), pointer, "{input}");
+        assert!(post.log.contains("an entry of a merge queue replaces no"), "{}", post.log);
+    }
+    let runner = Runner::trained();
+    let pointer = runner.pointers();
+    runner.remove_a_blob();
+    let entry = queue(&runner);
+    let (main, _) = entry.job("never merged");
+    assert_eq!(main.output("reason"), "incomplete");
+    assert_eq!(entry.pointers(), pointer, "not even where objects are missing");
+    let entry = queue(&runner);
+    entry.write("data/a.csv", "new data");
+    entry.job("checked before the merge");
+    assert_eq!(entry.pointers().len(), 2, "what no run trained before may be created");
+}
+
+#[test]
 fn branches_are_scopes_of_their_own_unless_they_are_trusted() {
     let mut branch = Runner::trained().next_job();
     branch.on_branch("feature/x");

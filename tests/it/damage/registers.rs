@@ -47,6 +47,27 @@ fn a_broken_pointer_is_noticed() {
 }
 
 #[test]
+fn a_generation_at_its_limit_is_no_trap() {
+    const LARGEST: u64 = (1 << 53) - 1;
+    for (generation, why) in [
+        (LARGEST, "has the largest generation already"),
+        (LARGEST + 1, "the largest is 9007199254740991"),
+        (u64::MAX, "the largest is 9007199254740991"),
+    ] {
+        let sandbox = Sandbox::with_old_tree();
+        let pointer = sandbox.only("pointers");
+        edit_json(&pointer, |pointer| pointer["generation"] = generation.into());
+        let planted = fs::read(&pointer).unwrap();
+        let run = sandbox.run("save", &["--force-retrain"]);
+        run.fails(4, &[why, "hint: remove that"]);
+        assert_eq!(fs::read(&pointer).unwrap(), planted, "{generation}");
+        // The hint is the way out.
+        fs::remove_file(&pointer).unwrap();
+        assert_eq!(sandbox.run("save", &[]).json()["pointer"]["generation"], 1);
+    }
+}
+
+#[test]
 fn a_huge_pointer_is_not_read() {
     let sandbox = Sandbox::with_old_tree();
     let pointer = sandbox.only("pointers");
