@@ -19,8 +19,8 @@ JOBS = yaml.safe_load(WORKFLOW.read_text())["jobs"]
 DEPLOYING = ["deploy-staging", "deploy-production"]
 
 OWN_ROLE = (
-    "${{ format(github.ref == 'refs/heads/main' && '{0}' || '{1}', "
-    "vars.ML_CACHE_TRUSTED_ROLE, vars.ML_CACHE_UNTRUSTED_ROLE) }}"
+    "${{{{ format({}.outputs.trusted == 'true' && '{{0}}' || '{{1}}', "
+    "vars.ML_CACHE_TRUSTED_ROLE, vars.ML_CACHE_UNTRUSTED_ROLE) }}}}"
 )
 
 
@@ -43,7 +43,7 @@ def test_nothing_begins_before_what_it_needs() -> None:
         "data-validation": None,
         "plan": ["lint-and-test", "data-validation"],
         "train-model": "plan",
-        "build-image": ["lint-and-test", "data-validation"],
+        "build-image": "plan",
         "deploy-staging": ["plan", "train-model", "build-image"],
         "deploy-production": ["plan", "train-model", "build-image", "deploy-staging"],
     }
@@ -74,8 +74,45 @@ def test_only_the_main_branch_gets_the_trusted_role() -> None:
     for name, job in JOBS.items():
         for step in job["steps"]:
             if "ml-cache-action" in step.get("uses", ""):
-                role = "${{ vars.ML_CACHE_DEPLOY_ROLE }}" if name in DEPLOYING else OWN_ROLE
+                role = OWN_ROLE.format("steps.trust" if name == "plan" else "needs.plan")
+                if name in DEPLOYING:
+                    role = "${{ vars.ML_CACHE_DEPLOY_ROLE }}"
                 assert step["with"]["role-to-assume"] == role, (name, step.get("name"))
+    for output in ("trusted", "deploys"):
+        assert JOBS["plan"]["outputs"][output] == f"${{{{ steps.trust.outputs.{output} }}}}"
+
+
+@pytest.mark.parametrize(
+    ("event", "ref", "merged_into", "said"),
+    [
+        ("push", "refs/heads/main", "", ("true", "true")),
+        ("schedule", "refs/heads/main", "", ("true", "true")),
+        ("workflow_dispatch", "refs/heads/main", "", ("true", "true")),
+        ("workflow_dispatch", "refs/heads/Main", "", ("false", "false")),
+        ("pull_request_target", "refs/heads/main", "", ("false", "false")),
+        ("workflow_run", "refs/heads/main", "", ("false", "false")),
+        (
+            "merge_group",
+            "refs/heads/gh-readonly-queue/main/1",
+            "refs/heads/main",
+            ("true", "false"),
+        ),
+    ],
+)
+def test_only_events_of_insiders_are_trusted(
+    event: str, ref: str, merged_into: str, said: tuple[str, str], tmp_path: Path
+) -> None:
+    left = run_step(
+        "plan",
+        "Is this run trusted, and may it deploy?",
+        tmp_path,
+        GITHUB_EVENT_NAME=event,
+        GITHUB_REF=ref,
+        GITHUB_REF_NAME=ref.removeprefix("refs/heads/"),
+        DEFAULT_BRANCH="main",
+        MERGE_BASE=merged_into,
+    )
+    assert left == "trusted={}\ndeploys={}\n".format(*said)
 
 
 def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
@@ -251,7 +288,7 @@ def test_the_image_is_deployed_by_the_digest_of_what_was_pushed(tmp_path: Path) 
     ]
     assert JOBS["build-image"]["outputs"] == {"image": "${{ steps.push.outputs.image }}"}
     assert JOBS["build-image"]["if"] == (
-        "${{ github.ref == 'refs/heads/main' && vars.DEPLOY_TARGET != 'local' }}"
+        "${{ needs.plan.outputs.deploys == 'true' && vars.DEPLOY_TARGET != 'local' }}"
     )
     for job in DEPLOYING:
         assert JOBS[job]["env"]["IMAGE"] == "${{ needs.build-image.outputs.image }}"

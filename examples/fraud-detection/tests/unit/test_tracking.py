@@ -315,8 +315,10 @@ def test_the_workflow_registers_what_is_deployed_and_nothing_else() -> None:
                 # Nothing comes after it, so a registry that is down takes no model back.
                 assert place == len(steps) - 1
     assert registering == {
-        "train-model": "github.ref == 'refs/heads/main'",
+        "train-model": "needs.plan.outputs.deploys == 'true'",
         "deploy-staging": "vars.MLFLOW_TRACKING_URI != ''",
         "deploy-production": "vars.MLFLOW_TRACKING_URI != ''",
     }
-    assert workflow["jobs"]["deploy-staging"]["if"].count("github.ref == 'refs/heads/main'") == 1
+    assert (
+        workflow["jobs"]["deploy-staging"]["if"].count("needs.plan.outputs.deploys == 'true'") == 1
+    )
