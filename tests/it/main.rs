@@ -24,6 +24,7 @@ mod kill;
 mod memory;
 mod patterns;
 mod races;
+mod release;
 mod reusable_workflow;
 mod s3_faults;
 mod support;
