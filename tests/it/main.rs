@@ -20,6 +20,7 @@ mod flow;
 mod generated;
 mod golden;
 mod independent;
+mod installs;
 mod kill;
 mod memory;
 mod patterns;

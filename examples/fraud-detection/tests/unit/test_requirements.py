@@ -1,4 +1,4 @@
-"""Tests of the requirements: exact, and the same in all files."""
+"""Tests of the requirements: exact, with hashes, and the same in all files."""
 
 import re
 
@@ -7,16 +7,23 @@ from example import EXAMPLE
 FILES = sorted(EXAMPLE.glob("requirements*.txt"))
 
 
+def logical_lines(text: str) -> list[str]:
+    """Returns the lines, each with those that it goes on in."""
+    return text.replace("\\\n", " ").splitlines()
+
+
 def test_every_version_is_exact_and_the_same_everywhere() -> None:
-    versions: dict[str, set[str]] = {}
+    versions: dict[str, set[tuple[str, ...]]] = {}
     for path in FILES:
-        for line in path.read_text().splitlines():
+        for line in logical_lines(path.read_text()):
             if not line or line.startswith(("#", "-r ", "-c ")):
                 continue
-            pinned = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9a-z.]*)", line)
+            pinned = re.fullmatch(
+                r"([A-Za-z0-9._-]+)==([0-9][0-9a-z.]*)((?: +--hash=sha256:[0-9a-f]{64})+)", line
+            )
             assert pinned, f"{path.name}: {line}"
             name = re.sub("[._-]+", "-", pinned[1]).lower()
-            versions.setdefault(name, set()).add(pinned[2])
+            versions.setdefault(name, set()).add((pinned[2], *sorted(pinned[3].split())))
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
@@ -24,3 +31,12 @@ def test_every_job_has_the_trainings_versions() -> None:
     for path in FILES:
         if path.name not in ("requirements.txt", "requirements-test.txt"):
             assert re.search("^-[rc] requirements", path.read_text(), re.MULTILINE), path.name
+
+
+def test_whatever_installs_them_compares_their_hashes() -> None:
+    installing = [EXAMPLE / ".github/workflows/ml-pipeline.yml", EXAMPLE / "Dockerfile"]
+    for path in [*installing, EXAMPLE / "Makefile"]:
+        commands = re.findall(r"pip install .*", path.read_text())
+        assert commands, path.name
+        for command in commands:
+            assert "--require-hashes" in command, f"{path.name}: {command}"
