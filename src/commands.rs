@@ -12,6 +12,7 @@ pub mod resolve;
 pub mod restore;
 pub mod run;
 pub mod save;
+mod stand_ins;
 pub mod verify;
 
 use std::ffi::OsString;

@@ -26,7 +26,19 @@ pub struct Sources {
     pub extra: BTreeMap<String, String>,
 }
 
-/// Selects and hashes all files of the sources. Returns the inputs document and the warnings.
+/// The inputs in the workspace.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The inputs, file by file.
+    pub document: InputsDocument,
+    /// The paths of the inputs that are Git LFS stand-ins, in byte order. The document lists the
+    /// content that they name, so it does not show them.
+    pub stand_ins: Vec<String>,
+    /// Warnings for the user, such as an include that selects nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Selects and hashes all files of the sources.
 ///
 /// A file that both sets select is read twice. Memory grows by about 200 bytes a file, whatever the
 /// file's size.
@@ -39,18 +51,23 @@ pub fn observe(
     sources: &Sources,
     when_empty: WhenEmpty,
     progress: &Progress,
-) -> Result<(InputsDocument, Vec<String>)> {
+) -> Result<Observed> {
     let data = walk::select(workspace, &sources.data, "data-paths", when_empty)?;
     let training = walk::select(workspace, &sources.training, "training-paths", when_empty)?;
     let mut warnings = data.warnings;
     warnings.extend(training.warnings);
     let sizes = data.files.iter().chain(&training.files).map(|(_, size)| size);
     progress.begin("hashing inputs", sizes.sum());
+    let data = hash::entries(workspace, &data.files, progress)?;
+    let training = hash::entries(workspace, &training.files, progress)?;
+    progress.end();
+    let mut stand_ins = [data.stand_ins, training.stand_ins].concat();
+    stand_ins.sort_unstable();
+    stand_ins.dedup();
     let document = InputsDocument {
-        data: hash::entries(workspace, &data.files, progress)?,
-        training: hash::entries(workspace, &training.files, progress)?,
+        data: data.entries,
+        training: training.entries,
         extra: sources.extra.clone(),
     };
-    progress.end();
-    Ok((document, warnings))
+    Ok(Observed { document, stand_ins, warnings })
 }

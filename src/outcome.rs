@@ -36,6 +36,8 @@ pub struct Outcome {
     pub inputs: Option<Inputs>,
     /// The digest of all inputs, which names the model in the store.
     pub fingerprint: Option<Fingerprint>,
+    /// The number of Git LFS stand-ins that `lfs-stand-ins` allows.
+    pub stand_ins: usize,
     /// The scope that the run writes; `None` if the command did not plan.
     pub writes: Option<Writes>,
     /// The scopes that this run reads, if the command found no model.
@@ -233,6 +235,9 @@ pub const FACTS: &[Fact] = &[
         })
     }),
     row("Training code", |it| it.inputs.map(|it| files_and_bytes(it.training.0, it.training.1))),
+    row("Git LFS stand-ins", |it| {
+        (it.stand_ins > 0).then(|| format!("{}, allowed by `lfs-stand-ins`", it.stand_ins))
+    }),
     output(
         "fingerprint",
         "Digest of everything that the model depends on: data, training code and extra keys.",
@@ -337,6 +342,7 @@ impl Outcome {
             explanation: String::new(),
             inputs: None,
             fingerprint: None,
+            stand_ins: 0,
             writes: None,
             searched: Vec::new(),
             changes: Vec::new(),

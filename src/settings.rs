@@ -76,6 +76,8 @@ pub struct Settings {
     pub sources: Sources,
     /// The reaction to a pattern that selects nothing.
     pub when_empty: WhenEmpty,
+    /// The reaction to Git LFS stand-ins in the workspace of a training or a save.
+    pub lfs_stand_ins: StandIns,
     /// The files that the training writes.
     pub model_path: Patterns,
     /// The directory into which a restore puts the model; by default the workspace.
@@ -135,6 +137,15 @@ pub enum OnError {
     Fail,
     /// Train, with the reason `store-unavailable`.
     Retrain,
+}
+
+/// The reaction to Git LFS stand-ins where a model is trained or saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIns {
+    /// Refuse, because the training did not see the content that counts in the fingerprint.
+    Refuse,
+    /// Go on, and show their number.
+    Allow,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::handover::{Handover, Stored};
 use super::plan::Planned;
-use super::{Context, plan, restore};
+use super::{Context, plan, restore, stand_ins};
 use crate::error::Result;
 use crate::outcome::{Ending, Outcome};
 
@@ -14,6 +14,7 @@ use crate::outcome::{Ending, Outcome};
 ///
 /// # Errors
 /// - Any error of [`plan::observe`] or [`restore::apply`].
+/// - An input is a Git LFS stand-in, and the verb trains itself.
 /// - The store cannot be written.
 /// - `keep` fails.
 pub async fn execute(
@@ -24,10 +25,10 @@ pub async fn execute(
     let outcome = planned.outcome(ctx);
     ctx.report.tell(&outcome);
     let Some(found) = planned.decision.hit() else {
-        let writable = check_writable(ctx, &planned).await;
+        let ready = prepare(ctx, &planned).await;
         let handover = planned.handover(ctx, Stored::Missing);
         keep(&handover)?;
-        return writable.map(|()| (outcome, handover));
+        return ready.map(|()| (outcome, handover));
     };
     let restored = restore::apply(ctx, &found.pointer).await;
     let stored = if restored.is_ok() { Stored::Restored } else { Stored::Unusable };
@@ -39,8 +40,9 @@ pub async fn execute(
     Ok((outcome, handover))
 }
 
-/// Checks before a training that the store accepts a save.
-async fn check_writable(ctx: &Context, planned: &Planned) -> Result<()> {
+/// Checks before a training that a save of its model can succeed.
+async fn prepare(ctx: &Context, planned: &Planned) -> Result<()> {
+    stand_ins::check_inputs(ctx, &planned.stand_ins)?;
     if ctx.access.read_only.is_some() || !planned.looked() {
         return Ok(());
     }

@@ -11,8 +11,8 @@ use crate::decide::force::{self, ForceRules};
 use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::fingerprint;
-use crate::format::{InputsDocument, Pointer, Scope};
+use crate::fingerprint::{self, Observed};
+use crate::format::{Pointer, Scope};
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
@@ -180,7 +180,7 @@ impl Context {
     ///
     /// # Errors
     /// Any error of [`fingerprint::observe`].
-    pub async fn observe_inputs(&self) -> Result<InputsDocument> {
+    pub async fn observe_inputs(&self) -> Result<Observed> {
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
         let observed = tokio::task::spawn_blocking(move || {
             fingerprint::observe(
@@ -190,13 +190,13 @@ impl Context {
                 &progress,
             )
         });
-        let (document, warnings) = observed.await.map_err(|error| {
+        let observed = observed.await.map_err(|error| {
             Error::failed("cannot hash the inputs: the task was interrupted").caused_by(error)
         })??;
-        for warning in warnings {
-            self.report.warn(&warning);
+        for warning in &observed.warnings {
+            self.report.warn(warning);
         }
-        Ok(document)
+        Ok(observed)
     }
 }
 

@@ -1,10 +1,11 @@
 //! `plan`: decides whether the model must be trained again.
 
 use super::handover::{Handover, Seen, Stored};
-use super::{Context, promote};
+use super::{Context, promote, stand_ins};
 use crate::decide::verdict::{Lookup, decide};
 use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::Observed;
 use crate::format::inputs::InputDigests;
 use crate::format::{InputsDocument, Pointer};
 use crate::outcome::{Ending, Inputs, Outcome, Writes};
@@ -15,6 +16,8 @@ use crate::settings::OnError;
 pub struct Planned {
     /// The inputs of the training, file by file.
     pub document: InputsDocument,
+    /// The paths of the inputs that are Git LFS stand-ins.
+    pub stand_ins: Vec<String>,
     /// Digests and sizes of the inputs.
     pub inputs: Inputs,
     /// Whether to train, and why.
@@ -59,7 +62,7 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
 /// # Errors
 /// Any error of [`execute`].
 pub async fn observe(ctx: &Context) -> Result<Planned> {
-    let document = ctx.observe_inputs().await?;
+    let Observed { document, stand_ins, .. } = ctx.observe_inputs().await?;
     let measured = Inputs::of(&document);
     let inputs = measured.digests;
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {
@@ -84,7 +87,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Lookup::Found(found) if found.scope == ctx.access.own => Seen::Pointer(found.pointer.nonce),
         Lookup::Found(_) | Lookup::Absent => Seen::Nothing,
     };
-    Ok(Planned { document, inputs: measured, decision, seen, baseline, changes })
+    Ok(Planned { document, stand_ins, inputs: measured, decision, seen, baseline, changes })
 }
 
 /// Turns an unreadable store into a reason to train, if `on-error` is `retrain`.
@@ -151,6 +154,7 @@ impl Planned {
             }),
             changes: self.changes.clone(),
             baseline: self.baseline.clone(),
+            stand_ins: if hit.is_none() { stand_ins::allowed(ctx, &self.stand_ins) } else { 0 },
             pointer: hit.map(|found| found.pointer.clone()),
             ..ctx.outcome(if hit.is_some() { Ending::UpToDate } else { Ending::Retrain })
         }

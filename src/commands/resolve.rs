@@ -124,7 +124,7 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
             return stored(ctx, known).await;
         }
         Target::Inputs => {
-            let inputs = Inputs::of(&ctx.observe_inputs().await?);
+            let inputs = Inputs::of(&ctx.observe_inputs().await?.document);
             known = Known { fingerprint: Some(inputs.digests.fingerprint), inputs: Some(inputs) };
             return stored(ctx, known).await;
         }

@@ -43,6 +43,7 @@ pub async fn execute(
         ending: Ending::Trained { saved: saved.ending == Ending::Saved },
         pointer: saved.pointer,
         sent: saved.sent,
+        stand_ins: saved.stand_ins,
         artifact: saved.artifact,
         ..outcome
     })

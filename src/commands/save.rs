@@ -10,11 +10,12 @@ use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Context;
 use super::handover::{Handover, Seen, Stored};
+use super::{Context, stand_ins};
 use crate::catalog::{nonce, now};
 use crate::decide::Reason;
 use crate::error::{Error, Result};
+use crate::fingerprint::Observed;
 use crate::format::pointer::schema_for;
 use crate::format::{Fingerprint, InputsDocument, Manifest, Pointer, artifact};
 use crate::github::artifact::Uploaded;
@@ -23,6 +24,10 @@ use crate::transfer::tree::{self, Tree};
 use crate::transfer::upload;
 use crate::workflow::RunContext;
 
+const WAS_THERE: &str = "the store already has a model of exactly these inputs and keeps it";
+const WAS_FASTER: &str =
+    "another run saved a model of exactly these inputs first; the store keeps that model";
+
 /// Saves the model.
 ///
 /// Without a handover, the save takes the current inputs for the inputs of the training. The input
@@ -30,21 +35,22 @@ use crate::workflow::RunContext;
 ///
 /// # Errors
 /// - The inputs differ from the inputs of the plan, or from `fingerprint`.
+/// - An input or a file of the model is a Git LFS stand-in.
 /// - The model cannot be read.
 /// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
     let began = handover.as_ref().and_then(|it| it.began);
     let took = began.map(|began| Timestamp::now().duration_since(began));
-    let document = ctx.observe_inputs().await?;
-    let inputs = Inputs::of(&document);
-    let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
-    if let Some(planned) = planned.filter(|planned| *planned != inputs.digests.fingerprint) {
-        let then = handover.as_ref().and_then(|it| it.document.as_ref());
-        return Err(drift::told(ctx, &planned, &document, then).await);
+    let observed = ctx.observe_inputs().await?;
+    if let Some(refusal) = refusal(ctx, &observed, handover.as_ref()).await {
+        return Err(refusal);
     }
+    let Observed { document, stand_ins, .. } = observed;
+    let inputs = Inputs::of(&document);
     let outcome = Outcome {
         fingerprint: Some(inputs.digests.fingerprint),
         inputs: Some(inputs),
+        stand_ins: stand_ins::allowed(ctx, &stand_ins),
         ..ctx.outcome(Ending::NotSaved)
     };
     if let Some(why) = &ctx.access.read_only {
@@ -63,6 +69,9 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     let unusable = handover.as_ref().is_some_and(|it| it.stored == Stored::Unusable);
 
     let tree = scan(ctx, began).await?;
+    if let Some(refusal) = stand_ins::refuse_model(ctx, &tree.stand_ins) {
+        return Err(refusal);
+    }
     let uploaded =
         upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, inputs.digests.fingerprint, took).await?;
@@ -71,18 +80,6 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     ctx.move_head(&pointer).await;
 
     let was_there = base.as_ref() == Some(&pointer.nonce);
-    let (ending, why) = match (saved, was_there) {
-        (true, _) => (Ending::Saved, format!("stored in the scope `{}`", pointer.scope)),
-        (false, true) => (
-            Ending::Kept,
-            "the store already has a model of exactly these inputs and keeps it".to_owned(),
-        ),
-        (false, false) => (
-            Ending::Kept,
-            "another run saved a model of exactly these inputs first; the store keeps that model"
-                .to_owned(),
-        ),
-    };
     if !saved && was_there && pointer.manifest.digest != trained {
         ctx.report.warn(match ctx.access.replaces {
             true => UNUSED,
@@ -90,12 +87,17 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
         });
     }
     let outcome = Outcome {
-        ending,
+        ending: if saved { Ending::Saved } else { Ending::Kept },
         reason: Some(Reason::Hit),
-        explanation: why,
+        explanation: match (saved, was_there) {
+            (true, _) => format!("stored in the scope `{}`", pointer.scope),
+            (false, true) => WAS_THERE.to_owned(),
+            (false, false) => WAS_FASTER.to_owned(),
+        },
         sent: Some(Sent { blobs: uploaded.sent_blobs, bytes: uploaded.sent_bytes }),
         artifact: publish(ctx, &pointer, saved).await,
         pointer: Some(pointer),
+        stand_ins: outcome.stand_ins + tree.stand_ins.len(),
         ..outcome
     };
     ctx.report.tell(&outcome);
@@ -106,6 +108,19 @@ const UNUSED: &str = "the newly trained model is not used; to replace the stored
                       `force-retrain` in the step that saves";
 const UNUSED_IN_QUEUE: &str = "the newly trained model is not used, because an entry of a merge \
                                queue replaces no stored model";
+
+/// Returns why the model must not be stored under the fingerprint of these inputs.
+async fn refusal(ctx: &Context, observed: &Observed, handover: Option<&Handover>) -> Option<Error> {
+    let Observed { document, stand_ins, .. } = observed;
+    let planned = handover.map(|it| it.fingerprint).or(ctx.settings.fingerprint);
+    match planned.filter(|planned| *planned != document.digests().fingerprint) {
+        Some(planned) => {
+            let then = handover.and_then(|it| it.document.as_ref());
+            Some(drift::told(ctx, &planned, document, then).await)
+        }
+        None => stand_ins::refuse_inputs(ctx, stand_ins),
+    }
+}
 
 /// Lists the model's files. Warns if every file is older than the training.
 async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {

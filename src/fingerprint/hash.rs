@@ -14,18 +14,23 @@ use crate::progress::Progress;
 /// Bytes of one read: enough to need few calls, and few enough for the processor's cache.
 const BUFFER: usize = 128 << 10;
 
-/// Hashes the files and returns their entries in the given order. Up to 16 threads share the work.
+/// The hashed files of a list.
+#[derive(Debug, Default)]
+pub struct Hashed {
+    /// The entries, in the order of the list.
+    pub entries: Vec<InputEntry>,
+    /// The paths of the files that are Git LFS stand-ins, in the same order.
+    pub stand_ins: Vec<String>,
+}
+
+/// Hashes the files in the given order. Up to 16 threads share the work.
 ///
 /// # Errors
 /// The error of the first file in this order that cannot be read.
-pub fn entries(
-    workspace: &Path,
-    files: &[(String, u64)],
-    progress: &Progress,
-) -> Result<Vec<InputEntry>> {
+pub fn entries(workspace: &Path, files: &[(String, u64)], progress: &Progress) -> Result<Hashed> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len()).min(16);
     let next = AtomicUsize::new(0);
-    let mut hashed: Vec<(usize, Result<InputEntry>)> = thread::scope(|scope| {
+    let mut hashed: Vec<(usize, Result<(InputEntry, bool)>)> = thread::scope(|scope| {
         let work = || {
             let mut buffer = vec![0; BUFFER];
             let mut done = Vec::new();
@@ -44,20 +49,27 @@ pub fn entries(
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
     });
     hashed.sort_unstable_by_key(|(index, _)| *index);
-    let entries: Vec<InputEntry> =
-        hashed.into_iter().map(|(_, result)| result).collect::<Result<_>>()?;
-    if entries.len() != files.len() {
+    let mut all = Hashed { entries: Vec::with_capacity(hashed.len()), stand_ins: Vec::new() };
+    for (_, result) in hashed {
+        let (entry, is_stand_in) = result?;
+        if is_stand_in {
+            all.stand_ins.push(entry.path.clone());
+        }
+        all.entries.push(entry);
+    }
+    if all.entries.len() != files.len() {
         return Err(Error::failed("cannot hash the inputs: a thread stopped early"));
     }
-    Ok(entries)
+    Ok(all)
 }
 
+/// Hashes a file. Returns its entry, and whether the file is a Git LFS stand-in.
 fn entry(
     workspace: &Path,
     path: &str,
     buffer: &mut [u8],
     progress: &Progress,
-) -> Result<InputEntry> {
+) -> Result<(InputEntry, bool)> {
     let full = workspace.join(path);
     let mut file = File::open(&full).on("cannot open", &full)?;
     let mut hasher = Hasher::default();
@@ -69,7 +81,7 @@ fn entry(
         if count == 0 {
             // The buffer holds the whole of a small file, which may be a Git LFS stand-in.
             if let Some((digest, size)) = lfs::parse(&buffer[..filled]) {
-                return Ok(InputEntry { path: path.to_owned(), digest, size });
+                return Ok((InputEntry { path: path.to_owned(), digest, size }, true));
             }
             break;
         }
@@ -77,5 +89,5 @@ fn entry(
         progress.advance(count as u64);
         filled = if size < lfs::MAX_BYTES { filled + count } else { 0 };
     }
-    Ok(InputEntry { path: path.to_owned(), digest: hasher.finish(), size })
+    Ok((InputEntry { path: path.to_owned(), digest: hasher.finish(), size }, false))
 }

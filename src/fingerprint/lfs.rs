@@ -2,10 +2,17 @@
 //!
 //! Source: the Git LFS specification, docs/spec.md of git-lfs/git-lfs, "The Pointer".
 
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use crate::error::{IoContext as _, Result};
 use crate::format::Digest;
 
 /// A stand-in has fewer bytes than this.
 pub const MAX_BYTES: u64 = 1024;
+/// The sizes of the stand-ins that [`parse`] accepts: all but the digits of the size is fixed.
+const SIZES: RangeInclusive<u64> = 126..=145;
 
 const VERSION_LINE: &str = "version https://git-lfs.github.com/spec/v1";
 
@@ -35,6 +42,19 @@ pub fn parse(bytes: &[u8]) -> Option<(Digest, u64)> {
     Some((Digest::from_hex(oid).ok()?, size.parse().ok()?))
 }
 
+/// Returns whether the path leads to a stand-in. Only files of a fitting size are read.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn is_stand_in(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() && SIZES.contains(&found.len()) => {
+            Ok(parse(&fs::read(path).on("cannot read", path)?).is_some())
+        }
+        _ => Ok(false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +65,15 @@ mod tests {
     fn the_example_of_the_specification_is_read() {
         let text = format!("{VERSION_LINE}\noid sha256:{OID}\nsize 12345\n");
         assert_eq!(parse(text.as_bytes()), Some((Digest::from_hex(OID).unwrap(), 12345)));
+    }
+
+    #[test]
+    fn the_sizes_are_those_of_the_shortest_and_the_longest_stand_in() {
+        for (size, length) in [(0, *SIZES.start()), (u64::MAX, *SIZES.end())] {
+            let text = format!("{VERSION_LINE}\noid sha256:{OID}\nsize {size}\n");
+            assert!(parse(text.as_bytes()).is_some());
+            assert_eq!(text.len() as u64, length);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::reader::Reader;
-use super::{OnError, RawInputs, Secret, Settings, Verb};
+use super::{OnError, RawInputs, Secret, Settings, StandIns, Verb};
 use crate::decide::ReadScopes;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -18,6 +18,8 @@ const WHEN_EMPTY: &[(&str, WhenEmpty)] =
 const READ_SCOPES: &[(&str, ReadScopes)] =
     &[("own", ReadScopes::Own), ("trusted", ReadScopes::Trusted)];
 const ON_ERROR: &[(&str, OnError)] = &[("fail", OnError::Fail), ("retrain", OnError::Retrain)];
+
+const STAND_INS: &[(&str, StandIns)] = &[("refuse", StandIns::Refuse), ("allow", StandIns::Allow)];
 
 /// Makes the settings of a verb from its inputs.
 ///
@@ -41,6 +43,7 @@ pub fn resolve(
     let model = reader.model();
     let when_empty = reader.choice("if-no-files-found", WHEN_EMPTY);
     let on_error = reader.choice("on-error", ON_ERROR);
+    let lfs_stand_ins = reader.choice("lfs-stand-ins", STAND_INS);
     let destination = reader.destination(&workspace);
     // The image sets ML_CACHE_CONTAINER. Outside of a workflow run, the user decides about the
     // mounts.
@@ -77,6 +80,7 @@ pub fn resolve(
         model,
         sources,
         when_empty: when_empty.unwrap_or_default(),
+        lfs_stand_ins: lfs_stand_ins.unwrap_or(StandIns::Refuse),
         model_path,
         destination,
         fingerprint: asked.fingerprint,

@@ -276,6 +276,13 @@ pub const INPUTS: &[Input] = &[
         "Leave out `.git`, `__pycache__`, `*.pyc` and the like.",
     ),
     text(
+        "lfs-stand-ins",
+        "refuse",
+        SAVERS,
+        "If an input or a file of the model is a Git LFS pointer file in place of its content: \
+         `refuse` to train and to save, or `allow`.",
+    ),
+    text(
         "if-no-files-found",
         "error",
         ALL,

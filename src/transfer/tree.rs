@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::fingerprint::Patterns;
 use crate::fingerprint::patterns::Usage;
+use crate::fingerprint::{Patterns, lfs};
 use crate::format::manifest::{Link, Mode, check_link, check_path};
 
 /// A model's files, links and empty directories, each list in byte order of its paths.
@@ -19,6 +19,8 @@ pub struct Tree {
     pub links: Vec<Link>,
     /// The selected directories without any entry on disk.
     pub dirs: Vec<String>,
+    /// The paths of the files and links that lead to a Git LFS stand-in, in byte order.
+    pub stand_ins: Vec<String>,
     /// The latest modification time among the files; `None` if there is no file.
     pub newest: Option<SystemTime>,
 }
@@ -53,6 +55,7 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     tree.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     tree.links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     tree.dirs.sort_unstable();
+    tree.stand_ins.sort_unstable();
     Ok(tree)
 }
 
@@ -118,6 +121,9 @@ impl Scan<'_> {
         if kind.is_dir() {
             self.tree.dirs.push(path);
             return Ok(());
+        }
+        if (kind.is_file() || kind.is_symlink()) && lfs::is_stand_in(&full)? {
+            self.tree.stand_ins.push(path.clone());
         }
         if kind.is_symlink() {
             let target = fs::read_link(&full).on("cannot read the link", &full)?;

@@ -24,6 +24,7 @@ mod resolve;
 mod runner;
 mod scenes;
 mod secrets;
+mod stand_ins;
 mod trust;
 mod without_state;
 

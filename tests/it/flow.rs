@@ -3,6 +3,7 @@
 mod reasons;
 mod restoring;
 mod saving;
+mod stand_ins;
 mod training;
 
 use std::fs;

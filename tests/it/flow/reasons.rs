@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::{Sandbox, TRAIN};
-use crate::support::cli::edit_json;
+use crate::support::cli::{edit_json, stand_in};
 
 impl Sandbox {
     fn plan(&self, more: &[&str]) -> Value {
@@ -173,13 +173,7 @@ fn a_plan_alone_writes_nothing() {
 fn the_lfs_stand_in_of_a_file_counts_as_the_file() {
     let sandbox = Sandbox::trained();
     let real = sandbox.plan(&[]);
-    let content = fs::read(sandbox.path("data/a.csv")).unwrap();
-    let oid = ml_cache::format::Digest::of(&content).hex();
-    let stand_in = format!(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n",
-        content.len()
-    );
-    sandbox.write("data/a.csv", stand_in);
+    sandbox.write("data/a.csv", stand_in(&sandbox.read("data/a.csv")));
     let without_download = sandbox.plan(&[]);
     assert_eq!(without_download["fingerprint"], real["fingerprint"]);
     assert_eq!(without_download["data-hash"], real["data-hash"]);

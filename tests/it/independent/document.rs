@@ -55,6 +55,8 @@ fn the_worked_example_of_the_document_works() {
         "torch=2.4\nseed=7",
         "--model-path",
         "models/",
+        "--lfs-stand-ins",
+        "allow",
     ];
     let saved = sandbox.raw(arguments).json();
     let stated: HashMap<&str, &str> = output

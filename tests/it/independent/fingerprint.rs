@@ -37,7 +37,8 @@ impl Case {
         arguments.push(format!("--extra-key={}", self.extra));
         arguments.push(format!("--default-excludes={}", self.default_excludes));
         if verb == "save" {
-            arguments.push("--model-path=models/".to_owned());
+            let more = ["--model-path=models/", "--lfs-stand-ins=allow"];
+            arguments.extend(more.map(str::to_owned));
         }
         sandbox.raw(arguments)
     }

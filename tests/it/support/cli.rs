@@ -256,6 +256,13 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Returns the Git LFS stand-in of a content.
+pub fn stand_in(content: &str) -> String {
+    let oid = ml_cache::format::Digest::of(content.as_bytes()).hex();
+    let size = content.len();
+    format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
+}
+
 /// Waits up to two minutes until the condition holds. Normally that takes moments.
 #[track_caller]
 pub fn wait_until(mut holds: impl FnMut() -> bool) {
