@@ -119,6 +119,11 @@ impl Patterns {
             .is_some_and(|pattern| !pattern.negate)
     }
 
+    /// Returns whether an include is exactly this path, without any wildcard.
+    pub fn names(&self, path: &[&str]) -> bool {
+        self.0.iter().any(|pattern| !pattern.negate && pattern.is_exactly(path))
+    }
+
     /// Returns whether the list may select anything below the directory.
     ///
     /// An exclude that matches a directory excludes everything below it. Only a later include can
@@ -207,6 +212,15 @@ impl Pattern {
     pub fn takes(&self, path: &[&str]) -> bool {
         let longest = if self.directories_only { path.len() } else { path.len() + 1 };
         (0..longest).any(|length| match_segments(&self.segments, &path[..length]))
+    }
+
+    fn is_exactly(&self, path: &[&str]) -> bool {
+        let is = |(segment, component): (&Segment, &&str)| {
+            *segment == Segment::Literal((*component).to_owned())
+        };
+        !self.directories_only
+            && self.segments.len() == path.len()
+            && self.segments.iter().zip(path).all(is)
     }
 
     fn takes_all_below(&self, directory: &[&str]) -> bool {

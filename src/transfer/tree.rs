@@ -1,5 +1,7 @@
 //! Lists the model's files in the workspace, for a save. Source: docs/formats.md, "Model tree".
 
+pub mod credentials;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -40,11 +42,21 @@ pub struct TreeFile {
 ///
 /// # Errors
 /// - An include selects nothing.
-/// - A selected entry breaks a rule of the manifest.
+/// - Selected entries break a rule of the manifest.
+/// - A directory or a wildcard selects known credential files.
 /// - The file system refuses.
 pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
-    let mut scan = Scan { patterns, tree: Tree::default(), usage: Usage::of(patterns) };
+    let mut scan = Scan {
+        patterns,
+        tree: Tree::default(),
+        usage: Usage::of(patterns),
+        refused: Vec::new(),
+        has_credentials: false,
+    };
     scan.directory(workspace, &mut Vec::new(), true)?;
+    if let Some(error) = scan.refusal() {
+        return Err(error);
+    }
     let Scan { mut tree, usage, .. } = scan;
     if let Some(idle) = usage.idle() {
         return Err(Error::bad_input(format!("`model-path`: there is nothing at {idle}")).hint(
@@ -63,9 +75,38 @@ struct Scan<'a> {
     patterns: &'a Patterns,
     tree: Tree,
     usage: Usage<'a>,
+    /// The entries that cannot be saved: each path, and the reason.
+    refused: Vec<(String, String)>,
+    /// Whether a credential file is among them.
+    has_credentials: bool,
 }
 
 impl Scan<'_> {
+    /// Returns an error that names all entries that cannot be saved.
+    fn refusal(&mut self) -> Option<Error> {
+        self.refused.sort_unstable();
+        let told = |(path, reason): &(String, String)| {
+            format!("`{path}` cannot be saved: {reason}").replace('\n', "\\n")
+        };
+        let told: Vec<String> = self.refused.iter().map(told).collect();
+        let message = match told.as_slice() {
+            [] => return None,
+            [entry] => format!("`model-path`: {entry}"),
+            _ => format!("`model-path`: {} entries:\n  {}", told.len(), told.join("\n  ")),
+        };
+        let error = Error::bad_input(message).hint(
+            "exclude it with a `!` line in `model-path`, or name the model's files more narrowly",
+        );
+        Some(match self.has_credentials {
+            true => error.hint("to save a credential file, give its whole path in `model-path`"),
+            false => error,
+        })
+    }
+
+    fn refuse(&mut self, path: String, reason: &str) {
+        self.refused.push((path, reason.to_owned()));
+    }
+
     /// Returns whether the directory has any entry. `is_utf8` says whether its path is UTF-8.
     fn directory(
         &mut self,
@@ -100,42 +141,62 @@ impl Scan<'_> {
         let path = parts.join("/");
         let full = entry.path();
         let kind = entry.file_type().on("cannot look at", &full)?;
-        if kind.is_dir() && (!below || self.directory(&full, components, is_utf8)?) {
-            return Ok(());
+        if kind.is_dir() {
+            let refused = self.refused.len();
+            if !below || self.directory(&full, components, is_utf8)? {
+                if check_path(&path).is_err() {
+                    // An entry of `.git` stands for all its entries.
+                    self.refused.truncate(refused + 1);
+                }
+                return Ok(());
+            }
         }
         // From here on, the entry is a file, a link, or an empty directory.
         if !selected {
             return Ok(());
         }
-        let refuse = |reason: &str| {
-            Error::bad_input(format!("`model-path`: `{path}` cannot be saved: {reason}")).hint(
-                "exclude it with a `!` line in `model-path`, or name the model's files more \
-                 narrowly",
-            )
-        };
-        if !is_utf8 {
-            return Err(refuse("its path is not UTF-8"));
+        let checked = if is_utf8 { check_path(&path) } else { Err("its path is not UTF-8") };
+        match checked {
+            Ok(()) => self.take(entry, kind, path),
+            Err(reason) => {
+                self.refuse(path, reason);
+                Ok(())
+            }
         }
-        check_path(&path).map_err(refuse)?;
-        self.usage.mark(&path.split('/').collect::<Vec<_>>());
+    }
+
+    /// Adds a selected file, link or empty directory to the tree.
+    fn take(&mut self, entry: &fs::DirEntry, kind: fs::FileType, path: String) -> Result<()> {
+        let parts: Vec<&str> = path.split('/').collect();
+        let full = entry.path();
+        self.usage.mark(&parts);
         if kind.is_dir() {
             self.tree.dirs.push(path);
             return Ok(());
         }
-        if (kind.is_file() || kind.is_symlink()) && lfs::is_stand_in(&full)? {
+        if !kind.is_file() && !kind.is_symlink() {
+            self.refuse(path, "it is neither a file, a link nor a directory");
+            return Ok(());
+        }
+        if kind.is_file() && credentials::is_known(&path) && !self.patterns.names(&parts) {
+            self.has_credentials = true;
+            self.refuse(path, "it is a known credential file");
+            return Ok(());
+        }
+        if lfs::is_stand_in(&full)? {
             self.tree.stand_ins.push(path.clone());
         }
         if kind.is_symlink() {
             let target = fs::read_link(&full).on("cannot read the link", &full)?;
-            let target =
-                target.to_str().ok_or_else(|| refuse("the link's target is not UTF-8"))?.to_owned();
-            check_link(&path, &target)
-                .map_err(|reason| refuse(&format!("it is a link to `{target}`: {reason}")))?;
-            self.tree.links.push(Link { path, target });
+            let Some(target) = target.to_str() else {
+                self.refuse(path, "the link's target is not UTF-8");
+                return Ok(());
+            };
+            match check_link(&path, target) {
+                Ok(()) => self.tree.links.push(Link { path, target: target.to_owned() }),
+                Err(reason) => self.refuse(path, &format!("it is a link to `{target}`: {reason}")),
+            }
             return Ok(());
-        }
-        if !kind.is_file() {
-            return Err(refuse("it is neither a file, a link nor a directory"));
         }
         let found = entry.metadata().on("cannot look at", &full)?;
         self.tree.newest = self.tree.newest.max(found.modified().ok());

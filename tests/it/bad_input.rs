@@ -1,5 +1,6 @@
 //! Mistakes of users, each with its exit code and a message that names the remedy.
 
+mod credentials;
 mod files;
 mod stores;
 

@@ -46,6 +46,24 @@ fn a_pattern_takes_everything_below_a_directory() {
 }
 
 #[test]
+fn a_file_is_named_only_without_wildcards() {
+    for (text, path, named) in [
+        ("models/.env", "models/.env", true),
+        ("/home/runner/work/r/models/.env", "models/.env", true),
+        ("**\n./models//[.]env", "models/.env", true),
+        ("models/.env\n!**", "models/.env", true),
+        ("models/.env/", "models/.env", false),
+        ("models/", "models/.env", false),
+        ("models/.env", "models/.env/x", false),
+        ("models/.en?", "models/.env", false),
+        ("**/.env", ".env", false),
+        ("!models/.env", "models/.env", false),
+    ] {
+        assert_eq!(parse(text).names(&split(path)), named, "{text:?} {path}");
+    }
+}
+
+#[test]
 fn the_last_match_wins() {
     check("data/**\n!data/raw/**\ndata/raw/keep", &["data/a", "data/raw/keep"], &["data/raw/x"]);
     check("!data/a\ndata/**", &["data/a"], &[]);

@@ -1,0 +1,148 @@
+//! Files that are known to hold credentials, and that no training writes as a part of its model.
+//!
+//! docs/what-is-saved.md has the same list for users.
+
+/// Directories whose files hold credentials.
+pub const DIRECTORIES: &[&str] = &[
+    ".aws",
+    ".azure",
+    ".config/containers",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/glab-cli",
+    ".config/rclone",
+    ".gnupg",
+    ".kaggle",
+    ".kube",
+    ".oci",
+    ".ssh",
+];
+
+/// The ends of files that hold credentials, in whole components. A `*` stands for any part of a
+/// name.
+pub const FILES: &[&str] = &[
+    ".boto",
+    ".cache/huggingface/stored_tokens",
+    ".cache/huggingface/token",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".comet.config",
+    ".databrickscfg",
+    ".dbt/profiles.yml",
+    ".docker/config.json",
+    ".dockercfg",
+    ".dvc/config.local",
+    ".env",
+    ".env.*",
+    ".envrc",
+    ".gem/credentials",
+    ".git-credentials",
+    ".htpasswd",
+    ".huggingface/token",
+    ".lightning/credentials.json",
+    ".m2/settings.xml",
+    ".mc/config.json",
+    ".mlflow/credentials",
+    ".modal.toml",
+    ".my.cnf",
+    ".mylogin.cnf",
+    ".netrc",
+    ".npmrc",
+    ".passwd-s3fs",
+    ".pgpass",
+    ".pypirc",
+    ".rclone.conf",
+    ".s3cfg",
+    ".snowsql/config",
+    ".streamlit/secrets.toml",
+    ".terraform.d/credentials.tfrc.json",
+    ".terraformrc",
+    ".vault-token",
+    ".yarnrc.yml",
+    "_netrc",
+    "application_default_credentials.json",
+    "clearml.conf",
+    "client_secret*.json",
+    "gha-creds-*.json",
+    "git-credentials-*.config",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ecdsa_sk",
+    "id_ed25519",
+    "id_ed25519_sk",
+    "id_rsa",
+    "kaggle.json",
+    "pip.conf",
+    "rclone.conf",
+];
+
+/// Templates, which have names like credential files and hold no credentials.
+pub const TEMPLATES: &[&str] =
+    &[".env.dist", ".env.example", ".env.sample", ".env.template", ".env.tmpl"];
+
+/// Returns whether the path is the path of a known credential file, in any capitals.
+pub fn is_known(path: &str) -> bool {
+    let path = format!("/{}", path.to_ascii_lowercase());
+    let is_below = |directory: &&str| path.contains(&format!("/{directory}/"));
+    let has_end = |file: &&str| ends_with(&path, file);
+    DIRECTORIES.iter().any(is_below)
+        || (FILES.iter().any(has_end) && !TEMPLATES.iter().any(has_end))
+}
+
+/// Returns whether the path, which begins with `/`, ends with these components.
+fn ends_with(path: &str, end: &str) -> bool {
+    let starts = |start: &str| path.strip_suffix(start).is_some_and(|rest| rest.ends_with('/'));
+    let Some((before, after)) = end.split_once('*') else { return starts(end) };
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credential_files_are_known_wherever_they_lie() {
+        for path in [
+            ".netrc",
+            "models/.netrc",
+            "a/b/.ENV",
+            ".env.production",
+            ".aws/credentials",
+            "home/.aws/cli/cache/x.json",
+            ".git-credentials",
+            "gha-creds-0123456789abcdef.json",
+            "out/gha-creds-1.json",
+            ".config/gcloud/application_default_credentials.json",
+            ".docker/config.json",
+            ".ssh/id_ed25519",
+            "keys/id_rsa",
+            ".cache/huggingface/token",
+            "client_secret_1.apps.googleusercontent.com.json",
+        ] {
+            assert!(is_known(path), "{path}");
+        }
+        for path in [
+            "models/model.bin",
+            "models/env",
+            "models/.envoy",
+            ".env.example",
+            "x.env",
+            "aws/credentials",
+            "my.aws/x",
+            ".aws",
+            "config.json",
+            "docker/config.json",
+            "x.docker/config.json",
+            "gha-creds-1.json/x",
+            "x-gha-creds-1.json",
+            "id_rsa.pub",
+            "token",
+            "tokenizer/token",
+            ".cache/huggingface/hub/models--x/blobs/0",
+            "certificates/ca.pem",
+        ] {
+            assert!(!is_known(path), "{path}");
+        }
+    }
+}
