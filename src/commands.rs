@@ -3,6 +3,7 @@
 pub mod begin;
 mod claim;
 mod context;
+mod foresight;
 pub mod handover;
 pub mod interrupt;
 mod lookup;

@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod manifest;
 pub mod name;
 pub mod pointer;
+pub mod refused;
 
 pub use digest::{Digest, Hasher};
 pub use head::Head;
@@ -23,6 +24,7 @@ pub use inputs::{InputEntry, InputsDocument};
 pub use manifest::Manifest;
 pub use name::{ModelName, Namespace, Scope};
 pub use pointer::Pointer;
+pub use refused::Refused;
 
 /// Reads a JSON document, and checks its size, its fields and its schema.
 fn from_json<T: DeserializeOwned>(

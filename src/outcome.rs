@@ -80,6 +80,8 @@ pub enum Ending {
     },
     /// The model is in place.
     Restored,
+    /// The model of a refused save is in place.
+    Recovered,
     /// The command found the model.
     Resolved,
     /// Every byte is as a save wrote it.
@@ -102,6 +104,7 @@ impl Ending {
             Self::UpToDate => "no training needed",
             Self::Trained { .. } => "trained",
             Self::Restored => "restored",
+            Self::Recovered => "restored, although its save was refused",
             Self::Resolved => "resolved",
             Self::Verified => "verified",
             Self::NotFound => "not found",
@@ -112,7 +115,8 @@ impl Ending {
     }
 
     fn retrain_needed(self) -> bool {
-        matches!(self, Self::Retrain | Self::Trained { .. } | Self::NotFound)
+        // A refused model is the model of no inputs, so it never makes a training needless.
+        matches!(self, Self::Retrain | Self::Trained { .. } | Self::NotFound | Self::Recovered)
     }
 
     fn cache_hit(self) -> bool {
@@ -314,7 +318,7 @@ pub const FACTS: &[Fact] = &[
         "restored",
         "`true` if this step put the model in place, otherwise `false`.",
         "false",
-        |it| json!(it.ending == Ending::Restored),
+        |it| json!(matches!(it.ending, Ending::Restored | Ending::Recovered)),
     ),
     output("saved", "`true` if this step saved a model, otherwise `false`.", "false", |it| {
         json!(it.ending.saved())

@@ -7,8 +7,8 @@ use crate::decide::verdict::{Found, Lookup};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
-    Fingerprint, FormatError, Head, InputsDocument, Manifest, ManifestId, Pointer, Scope, head,
-    inputs, manifest, pointer,
+    Fingerprint, FormatError, Head, InputsDocument, Manifest, ManifestId, Pointer, Refused, Scope,
+    head, inputs, manifest, pointer, refused,
 };
 use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence::{self, Gaps};
@@ -76,12 +76,16 @@ impl Catalog {
     /// - The stored bytes have another digest or length than the pointer says.
     /// - The stored bytes break a rule of the format.
     pub async fn find_manifest(&self, pointer: &Pointer) -> Result<Option<Manifest>> {
-        let key = layout::manifest(&pointer.manifest.digest);
+        self.read_manifest(&pointer.manifest).await
+    }
+
+    async fn read_manifest(&self, wanted: &Reference<ManifestId>) -> Result<Option<Manifest>> {
+        let key = layout::manifest(&wanted.digest);
         let Some((bytes, _)) = self.read(&key, manifest::MAX_BYTES).await? else {
             return Ok(None);
         };
         let found = ManifestId::of(&bytes);
-        if found != pointer.manifest.digest || bytes.len() as u64 != pointer.manifest.size {
+        if found != wanted.digest || bytes.len() as u64 != wanted.size {
             let damage = format!("`{key}` is damaged: its content has the digest {found}");
             return Err(Error::integrity(damage).hint(
                 "remove that object from the store, and the next run trains and saves the model \
@@ -99,6 +103,29 @@ impl Catalog {
     /// - The store does not have the manifest.
     pub async fn manifest(&self, pointer: &Pointer) -> Result<Manifest> {
         self.find_manifest(pointer).await?.ok_or_else(|| gone(&pointer.manifest.digest))
+    }
+
+    /// Reads the record of a refused model, and the model's manifest. Returns `None` if the scope
+    /// has no such record.
+    ///
+    /// # Errors
+    /// - The store cannot be read.
+    /// - The stored bytes are not the expected record or manifest.
+    /// - The store does not have the manifest.
+    pub async fn refused(
+        &self,
+        scope: &Scope,
+        digest: &ManifestId,
+    ) -> Result<Option<(Refused, Manifest)>> {
+        let key = layout::refused(scope, &self.namespace, &self.model, digest);
+        let Some((bytes, _)) = self.read(&key, refused::MAX_BYTES).await? else {
+            return Ok(None);
+        };
+        let broken = |error| unusable(&key, error);
+        let record = Refused::parse(&bytes).map_err(broken)?;
+        record.expect(&self.namespace, &self.model, scope, digest).map_err(broken)?;
+        let manifest = self.read_manifest(&record.manifest).await?.ok_or_else(|| gone(digest))?;
+        Ok(Some((record, manifest)))
     }
 
     /// Returns digest and size of a stored manifest, without reading it.

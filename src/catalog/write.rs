@@ -9,10 +9,11 @@ use crate::decide::head::must_move;
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
-    FormatError, Head, InputsDocument, InputsId, Manifest, ManifestId, Nonce, Pointer, Scope, head,
+    BlobId, Fingerprint, FormatError, Head, InputsDocument, InputsId, Manifest, ManifestId, Nonce,
+    Pointer, Refused, Scope, head,
 };
 use crate::retry::{Failure, Policy};
-use crate::store::{Condition, Payload, StoreErrorKind, layout};
+use crate::store::{Condition, Key, Payload, StoreErrorKind, layout};
 use crate::transfer::upload;
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
@@ -42,6 +43,18 @@ impl Catalog {
     pub async fn check_writable(&self, scope: &Scope) -> Result<()> {
         let key = layout::probe(scope, &self.namespace, &self.model);
         Ok(self.store.check_writable(&key).await?)
+    }
+
+    /// Returns keys that a save in the scope writes, whatever its model.
+    pub fn examples(&self, scope: &Scope) -> Vec<Key> {
+        let (namespace, model) = (&self.namespace, &self.model);
+        vec![
+            layout::blob(&BlobId::of(b"")),
+            layout::manifest(&ManifestId::of(b"")),
+            layout::inputs(&InputsId::of(b"")),
+            layout::pointer(scope, namespace, model, &Fingerprint::of(b"")),
+            layout::head(scope, namespace, model, "main"),
+        ]
     }
 
     /// Stores a manifest unless the store has it, and returns its digest and size.
@@ -105,6 +118,21 @@ impl Catalog {
             return Ok(true);
         }
         Err(error.into())
+    }
+
+    /// Stores the record of a refused model, unless the store has a record of the same model.
+    ///
+    /// # Errors
+    /// - The record exceeds the size limit.
+    /// - The store cannot be written.
+    pub async fn keep_refused(&self, refused: &Refused) -> Result<()> {
+        let digest = &refused.manifest.digest;
+        let key = layout::refused(&refused.scope, &self.namespace, &self.model, digest);
+        let bytes = refused
+            .to_bytes()
+            .map_err(|error| Error::bad_input("cannot keep the refused model").caused_by(error))?;
+        upload::put(&self.store, &key, Payload::new(bytes), Condition::Absent).await?;
+        Ok(())
     }
 
     /// Moves a ref's head to the model, unless a later run moved the head already.

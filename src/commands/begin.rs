@@ -3,7 +3,7 @@
 
 use super::handover::{Handover, Stored};
 use super::plan::Planned;
-use super::{Context, plan, restore, stand_ins};
+use super::{Context, foresight, plan, restore, stand_ins};
 use crate::error::Result;
 use crate::outcome::{Ending, Outcome};
 
@@ -15,6 +15,7 @@ use crate::outcome::{Ending, Outcome};
 /// # Errors
 /// - Any error of [`plan::observe`] or [`restore::apply`].
 /// - An input is a Git LFS stand-in, and the verb trains itself.
+/// - A save is certain to refuse the model.
 /// - The store cannot be written.
 /// - `keep` fails.
 pub async fn execute(
@@ -43,6 +44,7 @@ pub async fn execute(
 /// Checks before a training that a save of its model can succeed.
 async fn prepare(ctx: &Context, planned: &Planned) -> Result<()> {
     stand_ins::check_inputs(ctx, &planned.stand_ins)?;
+    foresight::check(ctx, &planned.document)?;
     if ctx.access.read_only.is_some() || !planned.looked() {
         return Ok(());
     }

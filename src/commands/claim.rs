@@ -31,6 +31,9 @@ pub(super) fn given(source: &PointerSource) -> Result<Claim> {
         PointerSource::File(path) => {
             regular_file::read("pointer", path, MAX_BYTES).map(Claim::Bytes)
         }
+        PointerSource::Refused { .. } => Err(Error::bad_input(
+            "`pointer`: no pointer names a refused model, so only `restore` can use it",
+        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `plan`: decides whether the model must be trained again.
 
 use super::handover::{Handover, Seen, Stored};
-use super::{Context, promote, stand_ins};
+use super::{Context, foresight, promote, stand_ins};
 use crate::decide::verdict::{Lookup, decide};
 use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
@@ -38,10 +38,14 @@ pub struct Planned {
 /// - The inputs cannot be read.
 /// - The store cannot be read, and `on-error` is `fail`.
 /// - The pointer or the manifest of these inputs is damaged.
+/// - The model needs a training, and a save is certain to refuse it.
 pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     let planned = observe(ctx).await?;
     let outcome = planned.outcome(ctx);
     ctx.report.tell(&outcome);
+    if planned.decision.hit().is_none() {
+        foresight::check(ctx, &planned.document)?;
+    }
     Ok((planned, outcome))
 }
 
@@ -60,7 +64,9 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
 /// Plans without telling the decision.
 ///
 /// # Errors
-/// Any error of [`execute`].
+/// - The inputs cannot be read.
+/// - The store cannot be read, and `on-error` is `fail`.
+/// - The pointer or the manifest of these inputs is damaged.
 pub async fn observe(ctx: &Context) -> Result<Planned> {
     let Observed { document, stand_ins, .. } = ctx.observe_inputs().await?;
     let measured = Inputs::of(&document);

@@ -47,11 +47,13 @@ impl Known {
         Missing { known: self, why: Why { reason: Reason::Incomplete, explanation: why } }
     }
 
+    /// Returns the explanation of a search that found no model.
+    pub(super) fn missing(self, explanation: String) -> Missing {
+        Missing { known: self, why: Why { reason: Reason::NoModel, explanation } }
+    }
+
     fn no_model(self, explanation: String) -> Resolution {
-        Resolution::Missing(Missing {
-            known: self,
-            why: Why { reason: Reason::NoModel, explanation },
-        })
+        Resolution::Missing(self.missing(explanation))
     }
 }
 

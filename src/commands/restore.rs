@@ -1,14 +1,16 @@
 //! `restore`: puts a stored model in place.
 
 use super::Context;
-use super::resolve::{self, Resolution};
+use super::resolve::{self, Known, Resolution};
 use crate::decide::Reason;
-use crate::error::Result;
-use crate::format::Pointer;
+use crate::error::{Error, Result};
+use crate::format::{ManifestId, Pointer, Scope};
 use crate::outcome::{Ending, Outcome};
+use crate::settings::target::PointerSource;
+use crate::settings::{Settings, Target};
 use crate::transfer::download::{self, Restored};
 
-/// Restores the model that [`resolve::find`] finds.
+/// Restores the model that [`resolve::find`] finds, or the model of a refused save.
 ///
 /// # Errors
 /// - Any error of [`resolve::find`].
@@ -16,6 +18,9 @@ use crate::transfer::download::{self, Restored};
 /// - Stored bytes are damaged.
 /// - The store or the file system fails.
 pub async fn execute(ctx: &Context) -> Result<Outcome> {
+    if let Target::Pointer(PointerSource::Refused { scope, manifest }) = &ctx.settings.target {
+        return recover(ctx, scope, manifest).await;
+    }
     let (pointer, known) = match resolve::find(ctx).await? {
         Resolution::Found { pointer, known } => (pointer, known),
         Resolution::Missing(missing) => return resolve::missing(ctx, missing),
@@ -38,6 +43,28 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         pointer: Some(*pointer),
         restored: Some(restored),
         ..ctx.outcome(Ending::Restored)
+    };
+    ctx.report.tell(&outcome);
+    Ok(outcome)
+}
+
+/// Restores the model of a refused save. It is no hit, and no head moves to it.
+async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Outcome> {
+    // Outside of GitHub Actions, a person chooses the scope.
+    if ctx.run.is_some() && !ctx.access.reads.contains(scope) {
+        let why = format!("this run may not read the scope `{scope}` of the refused model");
+        return Err(Error::failed(format!("cannot use the pointer: {why}")));
+    }
+    let Some((refused, manifest)) = ctx.catalog.refused(scope, digest).await? else {
+        let why = format!("the scope `{scope}` has no refused model with the manifest {digest}");
+        return resolve::missing(ctx, Known { fingerprint: None, inputs: None }.missing(why));
+    };
+    let Settings { destination, .. } = &ctx.settings;
+    let restored = download::restore(&ctx.store, manifest, destination, &ctx.progress).await?;
+    let outcome = Outcome {
+        explanation: format!("a save refused this model: {}", refused.reason),
+        restored: Some(restored),
+        ..ctx.outcome(Ending::Recovered)
     };
     ctx.report.tell(&outcome);
     Ok(outcome)

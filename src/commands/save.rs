@@ -5,22 +5,23 @@
 
 mod commit;
 mod drift;
-
-use std::time::SystemTime;
+mod files;
+mod kept;
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::kept::Refusal;
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, stand_ins};
 use crate::catalog::{nonce, now};
 use crate::decide::Reason;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fingerprint::Observed;
 use crate::format::pointer::schema_for;
+use crate::format::refused::Why;
 use crate::format::{Fingerprint, InputsDocument, Manifest, Pointer, artifact};
 use crate::github::artifact::Uploaded;
 use crate::outcome::{Ending, Inputs, Outcome, Sent};
-use crate::transfer::tree::{self, Tree};
 use crate::transfer::upload;
 use crate::workflow::RunContext;
 
@@ -39,16 +40,28 @@ const WAS_FASTER: &str =
 /// - The model cannot be read.
 /// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
-    let began = handover.as_ref().and_then(|it| it.began);
-    let took = began.map(|began| Timestamp::now().duration_since(began));
-    let observed = ctx.observe_inputs().await?;
-    if let Some(refusal) = refusal(ctx, &observed, handover.as_ref()).await {
-        return Err(refusal);
+    let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
+    match save(ctx, handover.as_ref(), planned).await {
+        Ok(outcome) => Ok(outcome),
+        Err(refusal) => {
+            Err(refusal.keep(ctx, planned, handover.and_then(|handover| handover.began)).await)
+        }
     }
+}
+
+async fn save(
+    ctx: &Context,
+    handover: Option<&Handover>,
+    planned: Option<Fingerprint>,
+) -> Result<Outcome, Refusal> {
+    let began = handover.and_then(|it| it.began);
+    let took = began.map(|began| Timestamp::now().duration_since(began));
+    let observed = observe(ctx, handover, planned).await?;
     let Observed { document, stand_ins, .. } = observed;
     let inputs = Inputs::of(&document);
+    let fingerprint = inputs.digests.fingerprint;
     let outcome = Outcome {
-        fingerprint: Some(inputs.digests.fingerprint),
+        fingerprint: Some(fingerprint),
         inputs: Some(inputs),
         stand_ins: stand_ins::allowed(ctx, &stand_ins),
         ..ctx.outcome(Ending::NotSaved)
@@ -60,21 +73,21 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     }
     // The save reads the pointer even if the handover names it. A store that cannot be used must
     // show before the upload of gigabytes.
-    let present = ctx.catalog.pointer(&ctx.access.own, &inputs.digests.fingerprint).await?;
-    let base = match handover.as_ref().map_or(&Seen::Unknown, |it| &it.seen) {
+    let present = ctx.catalog.pointer(&ctx.access.own, &fingerprint).await?;
+    let base = match handover.map_or(&Seen::Unknown, |it| &it.seen) {
         Seen::Unknown => present.map(|(pointer, _)| pointer.nonce),
         Seen::Nothing => None,
         Seen::Pointer(nonce) => Some(nonce.clone()),
     };
-    let unusable = handover.as_ref().is_some_and(|it| it.stored == Stored::Unusable);
+    let unusable = handover.is_some_and(|it| it.stored == Stored::Unusable);
 
-    let tree = scan(ctx, began).await?;
-    if let Some(refusal) = stand_ins::refuse_model(ctx, &tree.stand_ins) {
-        return Err(refusal);
+    let tree = files::scan(ctx, began).await?;
+    if let Some(error) = stand_ins::refuse_model(ctx, &tree.stand_ins) {
+        return Err(Refusal::of(error, Why::LfsStandIns, Some(fingerprint)));
     }
     let uploaded =
         upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
-    let draft = keep(ctx, &uploaded.manifest, &document, inputs.digests.fingerprint, took).await?;
+    let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
     ctx.move_head(&pointer).await;
@@ -109,40 +122,29 @@ const UNUSED: &str = "the newly trained model is not used; to replace the stored
 const UNUSED_IN_QUEUE: &str = "the newly trained model is not used, because an entry of a merge \
                                queue replaces no stored model";
 
-/// Returns why the model must not be stored under the fingerprint of these inputs.
-async fn refusal(ctx: &Context, observed: &Observed, handover: Option<&Handover>) -> Option<Error> {
-    let Observed { document, stand_ins, .. } = observed;
-    let planned = handover.map(|it| it.fingerprint).or(ctx.settings.fingerprint);
-    match planned.filter(|planned| *planned != document.digests().fingerprint) {
-        Some(planned) => {
-            let then = handover.and_then(|it| it.document.as_ref());
-            Some(drift::told(ctx, &planned, document, then).await)
+/// Observes the inputs, and refuses inputs under which the model must not be stored.
+async fn observe(
+    ctx: &Context,
+    handover: Option<&Handover>,
+    planned: Option<Fingerprint>,
+) -> Result<Observed, Refusal> {
+    let observed = match ctx.observe_inputs().await {
+        // Without a plan, a path may just be misspelt, and nothing need have been trained.
+        Err(error) if planned.is_some() => {
+            return Err(Refusal::of(error, Why::InputsUnreadable, None));
         }
-        None => stand_ins::refuse_inputs(ctx, stand_ins),
+        observed => observed?,
+    };
+    let found = observed.document.digests().fingerprint;
+    if let Some(planned) = planned.filter(|planned| *planned != found) {
+        let then = handover.and_then(|it| it.document.as_ref());
+        let error = drift::told(ctx, &planned, &observed.document, then).await;
+        return Err(Refusal::of(error, Why::InputsChanged, Some(found)));
     }
-}
-
-/// Lists the model's files. Warns if every file is older than the training.
-async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree> {
-    let (workspace, model_path) = (ctx.settings.workspace.clone(), ctx.settings.model_path.clone());
-    let tree = tokio::task::spawn_blocking(move || tree::scan(&workspace, &model_path))
-        .await
-        .map_err(|error| {
-            Error::failed("cannot list the files of `model-path`: the task was interrupted")
-                .caused_by(error)
-        })??;
-    if tree.files.is_empty() {
-        return Err(Error::failed("there is no model to save: `model-path` holds no file").hint(
-            "check that the training writes its model there, and that `model-path` names it",
-        ));
+    match stand_ins::refuse_inputs(ctx, &observed.stand_ins) {
+        Some(error) => Err(Refusal::of(error, Why::LfsStandIns, Some(found))),
+        None => Ok(observed),
     }
-    let began = began.map(SystemTime::from);
-    if began.zip(tree.newest).is_some_and(|(began, newest)| newest < began) {
-        ctx.report.warn(
-            "no file of the model is newer than the plan; check that the training wrote the model",
-        );
-    }
-    Ok(tree)
 }
 
 /// Stores manifest and inputs, and drafts the pointer to them.

@@ -4,6 +4,8 @@
 //! nobrace, nocomment, noext and nonegate. docs/formats.md, "Patterns", states the rules in full.
 //! This module applies them to paths relative to the workspace. A character is a UTF-16 code unit.
 
+mod overlap;
+
 use std::fmt;
 use std::path::Path;
 

@@ -24,6 +24,14 @@ impl Report {
                     restored.unchanged_files
                 ));
             }
+            Ending::Recovered => {
+                let fetched = outcome.restored.unwrap_or_default();
+                let files = fetched.unchanged_files + fetched.fetched_files;
+                self.warn(&format!(
+                    "{}: restored {files} files of a refused model; {}",
+                    outcome.model, outcome.explanation
+                ));
+            }
             Ending::Verified => line(format!(
                 "every byte is as it was saved ({files}, manifest {})",
                 manifest(outcome)

@@ -11,7 +11,7 @@ use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::fingerprint::{Patterns, Sources, patterns};
-use crate::format::{ModelName, Namespace};
+use crate::format::{Fingerprint, ModelName, Namespace};
 use crate::sanitize;
 use crate::store::{Location, S3Options};
 use crate::workflow::{RunContext, short_ref};
@@ -136,7 +136,8 @@ impl Reader<'_> {
         sources: &Sources,
         artifact_name: Option<&String>,
     ) -> Asked {
-        let fingerprint = self.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
+        let fingerprint: Option<Fingerprint> =
+            self.parsed("fingerprint", "`sha256:` and 64 lower-case hex digits");
         let pointer = self.pointer(workspace);
         let repository: Option<Namespace> = self.parsed("repository", "`owner/name`");
         let repository = repository.map(|name| name.to_string());
@@ -145,6 +146,13 @@ impl Reader<'_> {
             let value = self.raw.get("run-id").unwrap_or_default();
             let accepted = "`run-id` without `pointer`, or with `pointer: artifact:NAME`";
             self.fault("run-id", value, "`pointer` already says which model to use", accepted);
+        }
+        if let (Some(PointerInput::Given(PointerSource::Refused { .. })), Some(fingerprint)) =
+            (&pointer, &fingerprint)
+        {
+            let reason = "a refused model belongs to no fingerprint";
+            let accepted = "`fingerprint` without `pointer: refused:…`";
+            self.fault("fingerprint", &fingerprint.to_string(), reason, accepted);
         }
         let is_own = |name: &String| run.is_some_and(|run| run.is_of(name));
         Asked {
@@ -396,6 +404,14 @@ impl Reader<'_> {
         if value.starts_with('{') {
             return Some(PointerInput::Given(PointerSource::Json(value)));
         }
+        if let Some(refused) = value.strip_prefix("refused:") {
+            let found = refused_model(refused);
+            if found.is_none() {
+                let accepted = "`refused:SCOPE/DIGEST`, as the message of the refused save has it";
+                self.fault("pointer", &value, "it names no refused model", accepted);
+            }
+            return found.map(PointerInput::Given);
+        }
         match value.strip_prefix("artifact:").map(str::trim) {
             // The output `artifact-name` is empty if its job was skipped or saved nothing. Without
             // a fingerprint, the command would take the latest model instead.
@@ -489,6 +505,13 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Reads `SCOPE/DIGEST`.
+fn refused_model(text: &str) -> Option<PointerSource> {
+    let (scope, hex) = text.rsplit_once('/')?;
+    let manifest = format!("sha256:{hex}").parse().ok()?;
+    Some(PointerSource::Refused { scope: scope.parse().ok()?, manifest })
 }
 
 /// Removes credentials from an input's value if the value may be an address.

@@ -158,9 +158,9 @@ pub const INPUTS: &[Input] = &[
     ),
     list(
         "model-path",
-        SAVERS,
+        DECIDERS,
         "Files and directories that the training writes, as paths or patterns, each on its own \
-         line.",
+         line; a plan only checks that they are no inputs.",
     ),
     text(
         "destination",
@@ -181,7 +181,8 @@ pub const INPUTS: &[Input] = &[
         "",
         FINDERS,
         "Pointer to the model: its JSON, the path of a file, or `artifact:NAME` for an artifact of \
-         this run, of `run-id` or of `repository`.",
+         this run, of `run-id` or of `repository`; for `restore` also `refused:SCOPE/DIGEST`, as a \
+         refused save prints it.",
     ),
     text(
         "repository",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::format::Fingerprint;
+use crate::format::{Fingerprint, ManifestId, Scope};
 
 /// The model that a command means, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,13 @@ pub enum PointerSource {
     Json(String),
     /// The path of a file that contains the JSON.
     File(PathBuf),
+    /// No pointer: the model of a refused save, which no pointer names.
+    Refused {
+        /// The scope of the run that trained.
+        scope: Scope,
+        /// The manifest of the model.
+        manifest: ManifestId,
+    },
 }
 
 /// The inputs that say which model to use, before [`Asked::target`] chooses among them.

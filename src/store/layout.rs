@@ -56,6 +56,16 @@ pub fn pointer(
     Key(format!("{}/pointers/{}.json", model_prefix(scope, namespace, model), fingerprint.hex()))
 }
 
+/// Returns the key of the record of a refused model. No lookup by fingerprint asks for it.
+pub fn refused(
+    scope: &Scope,
+    namespace: &Namespace,
+    model: &ModelName,
+    manifest: &ManifestId,
+) -> Key {
+    Key(format!("{}/refused/{}.json", model_prefix(scope, namespace, model), manifest.hex()))
+}
+
 /// Returns the key of a head; `git_ref` is a short name such as `main`.
 pub fn head(scope: &Scope, namespace: &Namespace, model: &ModelName, git_ref: &str) -> Key {
     Key(format!("{}/heads/{}.json", model_prefix(scope, namespace, model), encode(git_ref)))
@@ -110,6 +120,10 @@ mod tests {
         assert_eq!(
             pointer(&Scope::Trusted, &namespace, &model, &Fingerprint::of(b"abc")).as_str(),
             format!("v1/trusted/org/my%20repo/fraud-detector/pointers/{hex}.json")
+        );
+        assert_eq!(
+            refused(&Scope::PullRequest(7), &namespace, &model, &ManifestId::of(b"abc")).as_str(),
+            format!("v1/untrusted/org/my%20repo/pr%2F7/fraud-detector/refused/{hex}.json")
         );
         assert_eq!(
             probe(&Scope::Trusted, &namespace, &model).as_str(),

@@ -46,14 +46,7 @@ pub struct TreeFile {
 /// - A directory or a wildcard selects known credential files.
 /// - The file system refuses.
 pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
-    let mut scan = Scan {
-        patterns,
-        tree: Tree::default(),
-        usage: Usage::of(patterns),
-        refused: Vec::new(),
-        has_credentials: false,
-    };
-    scan.directory(workspace, &mut Vec::new(), true)?;
+    let mut scan = Scan::of(workspace, patterns)?;
     if let Some(error) = scan.refusal() {
         return Err(error);
     }
@@ -71,6 +64,18 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     Ok(tree)
 }
 
+/// Returns the error of a save of the current files, and whether a later save will have it too. The
+/// second is a guess: no training removes a credential file or `.git`.
+///
+/// A model that does not exist yet is no error.
+///
+/// # Errors
+/// The file system refuses.
+pub fn refusal(workspace: &Path, patterns: &Patterns) -> Result<Option<(Error, bool)>> {
+    let mut scan = Scan::of(workspace, patterns)?;
+    Ok(scan.refusal().map(|error| (error, scan.will_last)))
+}
+
 struct Scan<'a> {
     patterns: &'a Patterns,
     tree: Tree,
@@ -79,9 +84,24 @@ struct Scan<'a> {
     refused: Vec<(String, String)>,
     /// Whether a credential file is among them.
     has_credentials: bool,
+    /// Whether an entry is among them that no training removes.
+    will_last: bool,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn of(workspace: &Path, patterns: &'a Patterns) -> Result<Self> {
+        let mut scan = Self {
+            patterns,
+            tree: Tree::default(),
+            usage: Usage::of(patterns),
+            refused: Vec::new(),
+            has_credentials: false,
+            will_last: false,
+        };
+        scan.directory(workspace, &mut Vec::new(), true)?;
+        Ok(scan)
+    }
+
     /// Returns an error that names all entries that cannot be saved.
     fn refusal(&mut self) -> Option<Error> {
         self.refused.sort_unstable();
@@ -159,6 +179,7 @@ impl Scan<'_> {
         match checked {
             Ok(()) => self.take(entry, kind, path),
             Err(reason) => {
+                self.will_last = true;
                 self.refuse(path, reason);
                 Ok(())
             }
@@ -179,7 +200,7 @@ impl Scan<'_> {
             return Ok(());
         }
         if kind.is_file() && credentials::is_known(&path) && !self.patterns.names(&parts) {
-            self.has_credentials = true;
+            (self.has_credentials, self.will_last) = (true, true);
             self.refuse(path, "it is a known credential file");
             return Ok(());
         }

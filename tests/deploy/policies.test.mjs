@@ -11,8 +11,9 @@ const pointer = (scope, namespace = 'acme/fraud-detection') => {
   const where = scope === 'trusted' ? `trusted/${namespace}` : `untrusted/${namespace}/${encodeURIComponent(scope)}`
   return `${V1}/${where}/model/pointers/${HEX}.json`
 }
+const refused = (scope) => pointer(scope).replace('/pointers/', '/refused/')
 const TRUSTED = pointer('trusted')
-const SCOPES = [pointer('pr/7'), pointer('branch/feature/x')]
+const SCOPES = [pointer('pr/7'), pointer('branch/feature/x'), refused('pr/7')]
 const FOREIGN = [
   pointer('trusted', 'acme/other'),
   pointer('pr/7', 'acme/other'),
@@ -37,7 +38,7 @@ test('every role writes pointers of its own side of its own namespace only, and 
   const rows = []
   for (const condition of [CREATE, UPDATE]) {
     for (const role of ROLES) {
-      rows.push([role, TRUSTED, condition, role === 'trusted'])
+      for (const key of [TRUSTED, refused('trusted')]) rows.push([role, key, condition, role === 'trusted'])
       for (const key of SCOPES) rows.push([role, key, condition, role === 'untrusted'])
     }
     for (const key of [...FOREIGN, READ_ONLY]) for (const role of ROLES) rows.push([role, key, condition, false])

@@ -19,6 +19,7 @@ mod protocol;
 mod proxies;
 mod read_scopes;
 mod redirects;
+mod refused;
 mod renewal;
 mod resolve;
 mod runner;

@@ -1,6 +1,8 @@
 //! The main job on a store in a directory: train once, restore ever after, and say why.
 
+mod foresight;
 mod reasons;
+mod refused;
 mod restoring;
 mod saving;
 mod stand_ins;

@@ -60,7 +60,8 @@ fn a_training_that_changes_its_data_is_refused() {
     sandbox
         .train(&[], &script)
         .fails(1, &["data modified: data/b.csv", "data added: data/new.csv", "hint:"]);
-    sandbox.has_stored_no_model();
+    assert!(sandbox.pointers().is_empty());
+    assert_eq!(sandbox.run("plan", &[]).json()["reason"], "no-model");
 }
 
 #[test]

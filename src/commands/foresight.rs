@@ -1,0 +1,217 @@
+//! Looks, before a training, for causes that make the save refuse its model.
+//!
+//! A certain cause ends the command, because the training would be in vain. A likely cause is a
+//! warning. Neither changes the inputs: only the user decides which files count.
+
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use crate::error::{Error, Result};
+use crate::fingerprint::Patterns;
+use crate::format::{InputEntry, InputsDocument};
+use crate::settings::{Settings, Verb};
+use crate::store::Location;
+use crate::transfer::tree;
+
+/// A message names at most this many files.
+const SHOWN: usize = 5;
+
+/// Parts of paths that show a cache, or the log of an earlier training.
+const CACHES: &[&str] = &[
+    "/.cache/",
+    "/.dvc/cache/",
+    "/.dvc/tmp/",
+    "/.nox/",
+    "/.tox/",
+    "/.venv/",
+    "/CACHEDIR.TAG/",
+    "/lightning_logs/",
+    "/mlruns/",
+    "/wandb/",
+];
+
+/// Checks the inputs of a training that is due.
+///
+/// # Errors
+/// - The save is certain to refuse the model.
+/// - The save would change the inputs, so that no later plan could find the model.
+pub(super) fn check(ctx: &Context, inputs: &InputsDocument) -> Result<()> {
+    let found = tokio::task::block_in_place(|| look(ctx, inputs));
+    if !found.likely.is_empty() {
+        ctx.report.warn(&format!(
+            "the save will refuse the model if the training changes these inputs:\n  {}",
+            found.likely.join("\n  ")
+        ));
+    }
+    if !found.certain.is_empty() {
+        return Err(Error::bad_input(format!(
+            "the training would be in vain, because saving its model changes the inputs:\n  {}",
+            found.certain.join("\n  ")
+        ))
+        .hint("exclude these files with `!` lines in the inputs, or write them to another place"));
+    }
+    if ctx.access.read_only.is_some() || !ctx.settings.model_path.has_includes() {
+        return Ok(());
+    }
+    let Settings { workspace, model_path, .. } = &ctx.settings;
+    // Without the list, the save itself says what is wrong.
+    let refusal = tokio::task::block_in_place(|| tree::refusal(workspace, model_path));
+    match refusal.unwrap_or_default() {
+        None => Ok(()),
+        // The workspace of a plan need not be the workspace of the training.
+        Some((error, true)) if ctx.verb != Verb::Plan => {
+            Err(error.hint("start the run again; it stopped before the training"))
+        }
+        Some((error, _)) => {
+            ctx.report.warn_of("a save would refuse these files", &error);
+            Ok(())
+        }
+    }
+}
+
+/// A list of inputs, and the files that it selects now.
+struct List<'a> {
+    input: &'static str,
+    patterns: &'a Patterns,
+    entries: &'a [InputEntry],
+}
+
+/// The causes, each as a line of a message.
+#[derive(Default)]
+struct Found {
+    certain: Vec<String>,
+    likely: Vec<String>,
+}
+
+fn look(ctx: &Context, inputs: &InputsDocument) -> Found {
+    let sources = &ctx.settings.sources;
+    let list = |input, patterns, entries| List { input, patterns, entries };
+    let lists = [
+        list("data-paths", &sources.data, inputs.data.as_slice()),
+        list("training-paths", &sources.training, inputs.training.as_slice()),
+    ];
+    let mut found = Found::default();
+    found.compare_model(&ctx.settings.model_path, &lists);
+    if let (None, Location::Directory(directory)) = (&ctx.access.read_only, &ctx.settings.store) {
+        let keys = ctx.catalog.examples(&ctx.access.own);
+        let objects = keys.iter().map(|key| directory.join(key.as_str()));
+        found.compare_store(&ctx.settings.workspace, objects, &lists);
+    }
+    for list in &lists {
+        found.outputs_of_dvc(&ctx.settings.workspace, list, &lists);
+        let caches = list.entries.iter().map(|entry| entry.path.as_str());
+        let caches: Vec<&str> = caches.filter(|path| is_cache(path)).collect();
+        if !caches.is_empty() {
+            found.likely.push(format!("`{}` selects a cache: {}", list.input, names(&caches)));
+        }
+    }
+    found
+}
+
+impl Found {
+    /// Compares the files of the model with the inputs.
+    ///
+    /// A save needs a file for each line of `model-path`. If the inputs take every file of a line,
+    /// and there is no such file yet, the training must change its inputs.
+    fn compare_model(&mut self, model: &Patterns, lists: &[List<'_>]) {
+        let covering = |include| lists.iter().find(|list| list.patterns.covers(include));
+        let all_covered = model.includes().all(|include| covering(include).is_some());
+        for include in model.includes() {
+            let entries = lists.iter().flat_map(|list| list.entries);
+            let mut shared: Vec<&str> = entries
+                .map(|entry| entry.path.as_str())
+                .filter(|path| {
+                    let path: Vec<&str> = path.split('/').collect();
+                    include.takes(&path) && model.selects(&path)
+                })
+                .collect();
+            shared.sort_unstable();
+            shared.dedup();
+            let line = &include.text;
+            match (covering(include), shared.is_empty()) {
+                (Some(list), is_new) if is_new || all_covered => self.certain.push(format!(
+                    "`{line}` of `model-path`: `{}` selects the files that the training writes \
+                     there",
+                    list.input
+                )),
+                (_, false) => self.likely.push(format!(
+                    "`{line}` of `model-path` takes inputs, too: {}",
+                    names(&shared)
+                )),
+                _ => {
+                    let meeting = lists.iter().find(|list| list.patterns.meets(include, model));
+                    self.likely.extend(meeting.map(|list| {
+                        format!(
+                            "`{line}` of `model-path`: `{}` selects new files there",
+                            list.input
+                        )
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Looks for objects of the store among the inputs.
+    fn compare_store(
+        &mut self,
+        workspace: &Path,
+        objects: impl Iterator<Item = PathBuf>,
+        lists: &[List<'_>],
+    ) {
+        let paths: Vec<String> = objects.filter_map(|object| below(workspace, &object)).collect();
+        for list in lists {
+            let is_input =
+                |path: &&String| list.patterns.selects(&path.split('/').collect::<Vec<_>>());
+            if let Some(path) = paths.iter().find(is_input) {
+                self.certain.push(format!(
+                    "`store`: `{}` selects the objects that a save writes, such as `{path}`",
+                    list.input
+                ));
+            }
+        }
+    }
+
+    /// Looks for `.dvc` files whose data is an input too, and is not there yet.
+    fn outputs_of_dvc(&mut self, workspace: &Path, list: &List<'_>, lists: &[List<'_>]) {
+        let absent: Vec<&str> = list
+            .entries
+            .iter()
+            .filter_map(|entry| entry.path.strip_suffix(".dvc"))
+            .filter(|output| !output.is_empty() && !output.ends_with('/'))
+            .filter(|output| {
+                let path: Vec<&str> = output.split('/').collect();
+                lists.iter().any(|list| list.patterns.reaches(&path))
+                    && workspace.join(output).symlink_metadata().is_err()
+            })
+            .collect();
+        if !absent.is_empty() {
+            self.likely.push(format!(
+                "`{}` selects `.dvc` files, and the inputs also select their data, which is not \
+                 there yet: {}",
+                list.input,
+                names(&absent)
+            ));
+        }
+    }
+}
+
+fn is_cache(path: &str) -> bool {
+    let path = format!("/{path}/");
+    CACHES.iter().any(|cache| path.contains(cache))
+}
+
+fn names(paths: &[&str]) -> String {
+    let mut names: Vec<String> =
+        paths.iter().take(SHOWN).map(|path| format!("`{}`", path.replace('\n', "\\n"))).collect();
+    if paths.len() > SHOWN {
+        names.push(format!("… and {} more", paths.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+/// Returns the path relative to the workspace, if it lies there. It need not exist.
+fn below(workspace: &Path, path: &Path) -> Option<String> {
+    let existing = path.ancestors().find(|parent| parent.exists())?;
+    let real = existing.canonicalize().ok()?.join(path.strip_prefix(existing).ok()?);
+    real.strip_prefix(workspace).ok()?.to_str().map(str::to_owned)
+}
