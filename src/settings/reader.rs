@@ -101,7 +101,19 @@ impl Reader<'_> {
     }
 
     /// Refuses directories that are lost with the action's container.
-    pub(super) fn check_container(&mut self, store: Option<&Location>, destination: &Path) {
+    ///
+    /// The image sets ML_CACHE_CONTAINER. Outside of a workflow run, the user decides about the
+    /// mounts.
+    pub(super) fn check_container(
+        &mut self,
+        run: Option<&RunContext>,
+        environment: &Environment,
+        store: Option<&Location>,
+        destination: &Path,
+    ) {
+        if run.is_none() || !environment.is_true("ML_CACHE_CONTAINER") {
+            return;
+        }
         if let Some(Location::Directory(directory)) = store {
             let accepted = "`s3://bucket/prefix`, or a directory below the workspace";
             self.check_outlives("store", directory, accepted);

@@ -45,11 +45,7 @@ pub fn resolve(
     let on_error = reader.choice("on-error", ON_ERROR);
     let lfs_stand_ins = reader.choice("lfs-stand-ins", STAND_INS);
     let destination = reader.destination(&workspace);
-    // The image sets ML_CACHE_CONTAINER. Outside of a workflow run, the user decides about the
-    // mounts.
-    if run.is_some() && environment.is_true("ML_CACHE_CONTAINER") {
-        reader.check_container(store.as_ref(), &destination);
-    }
+    reader.check_container(run, environment, store.as_ref(), &destination);
     let s3 = reader.s3();
     let role = reader.role();
     let force = reader.force();

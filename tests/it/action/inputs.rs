@@ -146,10 +146,10 @@ fn an_unknown_input_is_refused_with_the_nearest_name() {
     let step = with("plan", &[("INPUT_DATA-PATH", "data/**"), ("INPUT_MAX-AGE", "often")]);
     step.fails(2, &["`data-path`", "`max-age`"]);
     // The runner's own variables, and inputs of another action.
-    let own = [("INPUT_ENTRYPOINT", "x"), ("INPUT_ARGS", "y"), ("INPUT_MODEL-PATH", "models/")];
+    let own = [("INPUT_ENTRYPOINT", "x"), ("INPUT_ARGS", "y"), ("INPUT_DESTINATION", "out")];
     let step = with("plan", &own);
     step.succeeds();
-    assert!(step.log.contains("the input `model-path` belongs to another action"), "{}", step.log);
+    assert!(step.log.contains("the input `destination` belongs to another action"), "{}", step.log);
     assert!(!step.log.contains("entrypoint"), "{}", step.log);
 }
 

@@ -24,7 +24,7 @@ fn restore(runner: &Runner, pointer: &str) -> Step {
 }
 
 #[test]
-fn a_run_restores_refused_models_of_its_scopes_only_and_they_are_no_hit() {
+fn a_refused_model_is_restored_from_a_readable_scope_as_no_hit() {
     let mut request = Runner::new();
     request.pull_request("acme/fraud-detection");
     let pointer = pointer_in(&refused(&request));
