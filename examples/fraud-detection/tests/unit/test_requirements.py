@@ -19,7 +19,9 @@ def test_every_version_is_exact_and_the_same_everywhere() -> None:
             if not line or line.startswith(("#", "-r ", "-c ")):
                 continue
             pinned = re.fullmatch(
-                r"([A-Za-z0-9._-]+)==([0-9][0-9a-z.]*)((?: +--hash=sha256:[0-9a-f]{64})+)", line
+                r"([A-Za-z0-9._-]+)(?:\[\w+\])?"
+                r"==([0-9][0-9a-z.]*)((?: +--hash=sha256:[0-9a-f]{64})+)",
+                line,
             )
             assert pinned, f"{path.name}: {line}"
             name = re.sub("[._-]+", "-", pinned[1]).lower()
