@@ -181,7 +181,7 @@ mod tests {
         for (wrong, near) in [
             ("data-path", Some("data-paths")),
             ("data_path", Some("data-paths")),
-            ("traning-paths", Some("training-paths")),
+            ("trainingpaths", Some("training-paths")),
             ("extra-keys", Some("extra-key")),
             ("force-retrian", Some("force-retrain")),
             ("s3-acl", None),
