@@ -8,6 +8,7 @@ mod write;
 
 pub use write::{Mover, RACE, nonce, now};
 
+use crate::decide::origin::Reader;
 use crate::format::{ModelName, Namespace};
 use crate::store::DynStore;
 
@@ -17,11 +18,18 @@ pub struct Catalog {
     store: DynStore,
     namespace: Namespace,
     model: ModelName,
+    reader: Option<Reader>,
 }
 
 impl Catalog {
-    /// Returns the documents of a model, without reading any of them.
-    pub fn new(store: DynStore, namespace: Namespace, model: ModelName) -> Self {
-        Self { store, namespace, model }
+    /// Returns the documents of a model, without reading any of them. `reader` is the repository of
+    /// this run; `None` outside of GitHub Actions.
+    pub fn new(
+        store: DynStore,
+        namespace: Namespace,
+        model: ModelName,
+        reader: Option<Reader>,
+    ) -> Self {
+        Self { store, namespace, model, reader }
     }
 }

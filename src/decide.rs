@@ -6,6 +6,7 @@ pub mod changes;
 pub mod commit;
 pub mod force;
 pub mod head;
+pub mod origin;
 pub mod promote;
 pub mod scope;
 pub mod trust;

@@ -277,7 +277,7 @@ pub const FACTS: &[Fact] = &[
     .shown_as("Manifest", |it| Some(it.pointer.as_ref()?.manifest.digest.to_string())),
     row("Generation", |it| Some(it.pointer.as_ref()?.generation.to_string())),
     row("Made by", |it| it.pointer.as_ref().map(made_by)),
-    row("Forced by", |it| Some(it.pointer.as_ref()?.forced.as_ref()?.to_string())),
+    row("Forced by", |it| describe::forced(it.pointer.as_ref()?)),
     row("Promoted", |it| it.pointer.as_ref()?.promotion.as_ref().map(describe::promotion)),
     row("Time saved", |it| {
         let is_spared = matches!(it.ending, Ending::UpToDate | Ending::Restored);

@@ -102,11 +102,24 @@ impl RunContext {
     }
 
     /// Returns the facts about this run that a pointer records as its producer.
+    ///
+    /// After the merge of a pull request, GITHUB_REF of its runs is the branch that received the
+    /// commits. These runs are still runs of the pull request, so the pointer names its own ref.
     pub fn producer(&self) -> Producer {
+        let own = match &self.pull_request {
+            Some(request) if self.event == "pull_request" => {
+                Some(format!("refs/pull/{}/", request.number))
+            }
+            _ => None,
+        };
+        let git_ref = match own {
+            Some(own) if !self.git_ref.starts_with(&own) => format!("{own}merge"),
+            _ => self.git_ref.clone(),
+        };
         Producer {
             repository: self.repository.clone(),
             repository_id: self.repository_id,
-            git_ref: self.git_ref.clone(),
+            git_ref,
             sha: self.sha.clone(),
             event: self.event.clone(),
             workflow_ref: self.workflow_ref.clone(),

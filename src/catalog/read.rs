@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Catalog;
+use crate::decide::origin;
 use crate::decide::verdict::{Found, Lookup};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
@@ -14,8 +15,8 @@ use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence::{self, Gaps};
 
 impl Catalog {
-    /// Reads the pointer of a fingerprint, and refuses a pointer of another model, scope or
-    /// fingerprint.
+    /// Reads the pointer of a fingerprint. It refuses a pointer of another model, scope or
+    /// fingerprint, and a pointer that no run of its scope can have written.
     ///
     /// # Errors
     /// - The store cannot be read.
@@ -32,6 +33,8 @@ impl Catalog {
         let broken = |error| unusable(&key, error);
         let found = Pointer::parse(&bytes).map_err(broken)?;
         found.expect(&self.namespace, &self.model, scope, fingerprint).map_err(broken)?;
+        origin::possible(&found, self.reader.as_ref())
+            .map_err(|why| broken(FormatError::new("pointer", why)))?;
         Ok(Some((found, version)))
     }
 

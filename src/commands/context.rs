@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use super::handover::Handover;
 use crate::catalog::{Catalog, Mover};
 use crate::decide::force::{self, ForceRules};
+use crate::decide::origin::Reader;
 use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -121,8 +122,7 @@ impl Context {
         let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
-        let catalog =
-            Catalog::new(store.clone(), settings.namespace.clone(), settings.model.clone());
+        let catalog = catalog(store.clone(), &settings, run.as_ref());
         Ok(Self {
             verb,
             settings,
@@ -198,6 +198,12 @@ impl Context {
         }
         Ok(observed)
     }
+}
+
+/// Returns the documents of the model, as this run reads them.
+fn catalog(store: DynStore, settings: &Settings, run: Option<&RunContext>) -> Catalog {
+    let reader = run.map(|it| Reader { repository: it.repository.clone(), id: it.repository_id });
+    Catalog::new(store, settings.namespace.clone(), settings.model.clone(), reader)
 }
 
 /// Returns the heads that may name the latest model, in order.

@@ -4,8 +4,8 @@ use indicatif::HumanBytes;
 
 use super::{Outcome, Sent};
 use crate::decide::Change;
-use crate::format::Pointer;
 use crate::format::pointer::Promotion;
+use crate::format::{Pointer, Scope};
 
 /// Returns a text such as `3 files, 1.50 MiB`.
 pub fn files_and_bytes(files: u64, bytes: u64) -> String {
@@ -25,7 +25,7 @@ pub fn sent(sent: Sent) -> String {
 /// Returns the run that made a model, and the time in UTC.
 pub fn made_by(pointer: &Pointer) -> String {
     let when = pointer.created_at.strftime("%Y-%m-%d %H:%M UTC");
-    match &pointer.producer {
+    let made_by = match &pointer.producer {
         Some(producer) => format!(
             "run {} of {} on {} at {}, {when}",
             producer.run_id,
@@ -34,6 +34,20 @@ pub fn made_by(pointer: &Pointer) -> String {
             short_commit(&producer.sha)
         ),
         None => format!("an unrecorded producer (no run of GitHub Actions), {when}"),
+    };
+    said(pointer, made_by)
+}
+
+/// Returns who forced the training of a model, and how; `None` if nobody did.
+pub fn forced(pointer: &Pointer) -> Option<String> {
+    Some(said(pointer, pointer.forced.as_ref()?.to_string()))
+}
+
+/// Marks a text of a pointer as a claim, unless only trusted runs write the pointer's scope.
+fn said(pointer: &Pointer, text: String) -> String {
+    match pointer.scope {
+        Scope::Trusted => text,
+        _ => format!("according to its pointer, {text}"),
     }
 }
 

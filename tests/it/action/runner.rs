@@ -253,8 +253,13 @@ impl Runner {
     }
 
     /// Copies the trusted pointer and head into an untrusted scope, as somebody with an untrusted
-    /// role could.
+    /// role could. The planted pointer claims a run of that scope.
     pub fn plant(&self, scope: &str) {
+        let (event, git_ref) = match scope.split_once('/').unwrap() {
+            ("pr", number) => ("pull_request", format!("refs/pull/{number}/merge")),
+            (_, name) if name.starts_with("tags/") => ("push", format!("refs/{name}")),
+            (_, name) => ("push", format!("refs/heads/{name}")),
+        };
         let key = scope.replace('/', "%2F");
         let trusted = self.store.join("v1/trusted/acme/fraud-detection");
         let planted = self.store.join("v1/untrusted/acme/fraud-detection").join(key);
@@ -262,11 +267,11 @@ impl Runner {
             let target = planted.join(file.strip_prefix(&trusted).unwrap());
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             let text = fs::read_to_string(&file).unwrap();
-            fs::write(
-                target,
-                text.replace(r#""scope":"trusted""#, &format!(r#""scope":"{scope}""#)),
-            )
-            .unwrap();
+            let planted = text
+                .replace(r#""scope":"trusted""#, &format!(r#""scope":"{scope}""#))
+                .replace(r#""ref":"refs/heads/main""#, &format!(r#""ref":"{git_ref}""#))
+                .replace(r#""event":"push""#, &format!(r#""event":"{event}""#));
+            fs::write(target, planted).unwrap();
         }
     }
 

@@ -236,6 +236,67 @@ fn events_that_never_write_read_only_what_is_trusted() {
     }
 }
 
+/// Somebody with the role of a pull request writes claims into a pointer of its scope.
+#[test]
+fn claims_of_an_untrusted_pointer_are_no_facts() {
+    let mut request = Runner::new();
+    request.pull_request("acme/fraud-detection");
+    request.job("weights");
+    let request = request.next_job();
+    let honest = request.pointers()[0].clone();
+    let edited = |edit: &dyn Fn(&mut serde_json::Value)| {
+        request.edit_pointer(|pointer| {
+            *pointer = honest.clone();
+            edit(pointer);
+        });
+        request.step("plan")
+    };
+    for (field, value) in [
+        ("ref", json!("refs/heads/main")),
+        ("ref", json!("refs/pull/8/merge")),
+        ("event", json!("push")),
+        ("repository_id", json!(4243)),
+    ] {
+        let step = edited(&|pointer| pointer["producer"][field] = value.clone());
+        step.fails(4, &["cannot be used", "hint: remove that object"]);
+        assert!(!step.log.contains("Made by"), "{}", step.log);
+    }
+    edited(&|pointer| pointer["producer"] = json!(null)).fails(4, &["it names no run"]);
+
+    // A repository that shares the namespace has another number. Who forced is a claim.
+    let step = edited(&|pointer| {
+        pointer["schema"] = json!("ml-cache/pointer/v2");
+        pointer["producer"]["repository"] = json!("acme/another");
+        pointer["producer"]["repository_id"] = json!(7);
+        pointer["producer"]["run_id"] = json!(999);
+        let by = json!({"by": "octocat", "source": "label", "detail": "retrain"});
+        pointer["forced"] = by;
+    });
+    step.succeeds();
+    for claim in ["run 999 of acme/another", "the label `retrain` (run started by octocat)"] {
+        let claim = format!("according to its pointer, {claim}");
+        assert!(step.log.contains(&claim), "{}", step.log);
+    }
+    assert_eq!(step.summary.matches("according to its pointer, ").count(), 2, "{}", step.summary);
+    assert!(!step.log.contains("  run 999"), "{}", step.log);
+
+    // The same facts of a trusted model are facts.
+    let trusted = Runner::trained().next_job().step("plan");
+    assert!(trusted.log.contains("run 1001") && !trusted.log.contains("according to"));
+}
+
+#[test]
+fn a_run_of_a_merged_pull_request_reads_its_own_model() {
+    let mut request = Runner::new();
+    request.pull_request("acme/fraud-detection");
+    // GitHub names the branch that received the commits.
+    request.env("GITHUB_REF", "refs/heads/main");
+    request.job("weights");
+    let next = request.next_job();
+    assert_eq!(next.pointers()[0]["producer"]["ref"], "refs/pull/7/merge");
+    assert_eq!(next.main().output("reason"), "hit");
+}
+
 #[test]
 fn a_hit_of_an_event_that_may_not_write_moves_no_head() {
     let mut runner = Runner::trained().next_job();
