@@ -6,18 +6,15 @@
 
 mod reads;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 pub use self::reads::only_trusted;
 
 use super::scope::Access;
-use super::verdict::Policy;
+use super::verdict::{CLOCK_SKEW, Policy};
 use crate::format::{Fingerprint, ModelName, Namespace, Pointer, Scope};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
-
-/// The largest accepted difference between the clocks of two machines.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 /// The run that wants to take over the model.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,9 @@ use crate::format::inputs::InputDigests;
 use crate::format::pointer::Forced;
 use crate::format::{Pointer, Scope};
 
+/// The largest accepted difference between the clocks of two machines.
+pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
+
 /// The user's reasons to train although the inputs did not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -167,10 +170,7 @@ pub fn decide(
             ),
         ),
         Lookup::Found(found) => match expired(&found.pointer, policy, now) {
-            Some(age) => train(
-                Reason::Expired,
-                format!("the model of these inputs is {}, older than `max-age`", days(age)),
-            ),
+            Some(why) => train(Reason::Expired, format!("the model of these inputs is {why}")),
             None => Decision::Hit(found.clone()),
         },
         Lookup::Absent => match baseline {
@@ -183,10 +183,18 @@ pub fn decide(
     }
 }
 
-/// Returns the pointer's age if it exceeds `max-age`, else `None`.
-pub fn expired(pointer: &Pointer, policy: &Policy, now: Timestamp) -> Option<SignedDuration> {
+/// Returns why the model is expired, for "the model is …"; `None` if it is not.
+///
+/// A date in the future says nothing about the age. So such a model counts as expired if there is
+/// a `max-age`.
+pub fn expired(pointer: &Pointer, policy: &Policy, now: Timestamp) -> Option<String> {
+    let limit = policy.max_age?;
     let age = now.duration_since(pointer.created_at);
-    policy.max_age.filter(|limit| age > *limit).map(|_| age)
+    if age < -CLOCK_SKEW {
+        let date = pointer.created_at.strftime("%Y-%m-%d %H:%M UTC");
+        return Some(format!("dated {date}, in the future, so it counts as older than `max-age`"));
+    }
+    (age > limit).then(|| format!("{}, older than `max-age`", days(age)))
 }
 
 fn difference(old: &InputDigests, new: &InputDigests) -> (Reason, &'static str) {

@@ -1,5 +1,7 @@
 //! Each fact alone suffices to refuse a promotion.
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::format::Nonce;
 use crate::format::pointer::{ForceSource, Forced, Producer};

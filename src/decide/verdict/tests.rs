@@ -70,6 +70,23 @@ fn the_table_of_verdicts() {
 }
 
 #[test]
+fn a_model_from_the_future_is_expired_where_an_age_counts() {
+    let inputs = digests("d", "t", "e");
+    let weekly = Policy { max_age: Some(SignedDuration::from_hours(24 * 7)), force: None };
+    for (policy, minutes, reason) in [
+        (&weekly, 9, Reason::Hit),
+        (&weekly, 11, Reason::Expired),
+        (&weekly, 60 * 24 * 365 * 70, Reason::Expired),
+        (&Policy::default(), 60 * 24 * 365 * 70, Reason::Hit),
+    ] {
+        let now = pointer().created_at - SignedDuration::from_mins(minutes);
+        let why = decide(&inputs, &found(0), None, policy, now).why();
+        assert_eq!(why.reason, reason, "{minutes}");
+        assert_eq!(why.explanation.contains("in the future"), reason == Reason::Expired);
+    }
+}
+
+#[test]
 fn words_are_those_that_are_serialized() {
     for reason in Reason::ALL {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
