@@ -219,6 +219,11 @@ pub(super) async fn generation_of(
     let Some(previous) = earlier.find(|it| it.manifest == claimed.manifest.digest) else {
         return Ok(None);
     };
+    ctx.report.info(&format!(
+        "{}: this is generation {} of these inputs, but the store has generation {} in the scope \
+         `{}`",
+        own.model, previous.generation, own.generation, own.scope
+    ));
     let older = Pointer {
         generation: previous.generation,
         manifest: ctx.catalog.manifest_reference(&claimed.manifest.digest).await?,

@@ -195,6 +195,8 @@ fn a_pointer_may_be_handed_over_as_text_or_file() {
 fn an_older_generation_is_restored_while_the_store_remembers_it() {
     let (_double, runner) = job();
     let first = saved(&runner).output("pointer").to_owned();
+    let current = restores(&deployment(&runner), &[("pointer", &first)]);
+    assert!(!current.log.contains("this is generation"), "{}", current.log);
     runner.train("new weights");
     let forced = runner.step_with("save", &[("force-retrain", "true")]);
     forced.succeeds();
@@ -203,6 +205,8 @@ fn an_older_generation_is_restored_while_the_store_remembers_it() {
     let restored: Value = serde_json::from_str(older.output("pointer")).unwrap();
     assert_eq!([&restored["generation"], &restored["bytes"]], [&json!(1), &json!("weights".len())]);
     assert_eq!(restored["producer"], Value::Null, "the store remembers no more than the manifest");
+    let line = "this is generation 1 of these inputs, but the store has generation 2";
+    assert!(older.log.contains(line), "{}", older.log);
 }
 
 #[test]
