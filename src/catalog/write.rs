@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 
 use super::Catalog;
-use crate::decide::head::must_move;
+use crate::decide::head::{Move, movement};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
@@ -135,12 +135,13 @@ impl Catalog {
         Ok(())
     }
 
-    /// Moves a ref's head to the model, unless a later run moved the head already.
+    /// Moves a ref's head to the model, unless a later run moved the head already. Returns the head
+    /// that stays, and its key; `None` if the head leads to the model now.
     ///
     /// # Errors
     /// - The store cannot be read or written.
     /// - Other runs wrote the head during every attempt.
-    pub async fn move_head(&self, mover: &Mover, pointer: &Pointer) -> Result<()> {
+    pub async fn move_head(&self, mover: &Mover, pointer: &Pointer) -> Result<Option<(Head, Key)>> {
         RACE.run(|| self.move_head_once(mover, pointer)).await
     }
 
@@ -148,11 +149,15 @@ impl Catalog {
         &self,
         mover: &Mover,
         pointer: &Pointer,
-    ) -> std::result::Result<(), Failure<Error>> {
+    ) -> std::result::Result<Option<(Head, Key)>, Failure<Error>> {
         let (scope, git_ref) = &mover.head;
         let current = self.head(scope, git_ref).await?;
-        if !must_move(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
-            return Ok(());
+        match movement(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
+            Move::Write => {}
+            Move::Done => return Ok(None),
+            Move::Stay => {
+                return Ok(current.map(|(head, _)| (head, self.head_key(scope, git_ref))));
+            }
         }
         let head = Head {
             schema: head::SCHEMA.to_owned(),
@@ -171,7 +176,7 @@ impl Catalog {
         let condition =
             current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
         match self.store.put(&self.head_key(scope, git_ref), Payload::new(bytes), condition).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(None),
             Err(error) if error.kind.lost_race() => Err(Failure::passing(Error::failed(
                 "other runs wrote the head during every attempt",
             ))),

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use super::handover::Handover;
 use crate::catalog::{Catalog, Mover};
 use crate::decide::force::{self, ForceRules};
+use crate::decide::head::is_impossible;
 use crate::decide::origin::Reader;
 use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
@@ -168,11 +169,23 @@ impl Context {
             run_id: self.run_id(),
             sha: self.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
         };
-        if let Err(error) = self.catalog.move_head(&mover, pointer).await {
-            self.report.warn_of(
-                &format!("cannot record the latest model of `{}` (its head)", self.ref_name()),
-                &error,
-            );
+        let name = self.ref_name();
+        match self.catalog.move_head(&mover, pointer).await {
+            Ok(None) => {}
+            Ok(Some((head, key))) if is_impossible(&head, mover.run_id) => {
+                self.report.warn(&format!(
+                    "the latest model of `{name}` (its head) stays at run {}, but no run has this \
+                     number yet; remove `{key}` from the store",
+                    head.run_id
+                ));
+            }
+            Ok(Some((head, _))) => self.report.info(&format!(
+                "{}: the latest model of `{name}` (its head) stays at the later run {}",
+                self.settings.model, head.run_id
+            )),
+            Err(error) => self
+                .report
+                .warn_of(&format!("cannot record the latest model of `{name}` (its head)"), &error),
         }
     }
 

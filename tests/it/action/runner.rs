@@ -297,6 +297,15 @@ impl Runner {
         edit_json(pointers[0], edit);
     }
 
+    /// Edits the store's only head.
+    pub fn edit_head(&self, edit: impl FnOnce(&mut Value)) {
+        let files = files_below(&self.store.join("v1"));
+        let heads: Vec<_> =
+            files.iter().filter(|path| path.to_string_lossy().contains("/heads/")).collect();
+        assert_eq!(heads.len(), 1);
+        edit_json(heads[0], edit);
+    }
+
     /// Replaces the payload by any text, or removes it.
     pub fn replace_event(&self, payload: Option<&str>) {
         let path = self.place.path().join("event.json");

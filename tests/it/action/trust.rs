@@ -298,6 +298,30 @@ fn a_run_of_a_merged_pull_request_reads_its_own_model() {
 }
 
 #[test]
+fn a_head_that_is_not_moved_is_told() {
+    let mut runner = Runner::trained().next_job();
+    let told = |runner: &Runner, line: &str| {
+        let main = runner.main();
+        main.succeeds();
+        assert!(main.log.contains(line), "{}", main.log);
+        assert_eq!(main.log.contains("(its head) stays"), !line.is_empty(), "{}", main.log);
+    };
+    told(&runner, "");
+    runner.env("GITHUB_RUN_ID", "1000");
+    told(&runner, "fraud: the latest model of `main` (its head) stays at the later run 1002");
+    runner.env("GITHUB_RUN_ID", "1001");
+    runner.edit_head(|head| head["run_id"] = json!(9_007_199_254_740_991_u64));
+    let key = "v1/trusted/acme/fraud-detection/fraud/heads/main.json";
+    told(
+        &runner,
+        &format!(
+            "::warning::the latest model of `main` (its head) stays at run \
+        9007199254740991, but no run has this number yet; remove `{key}` from the store"
+        ),
+    );
+}
+
+#[test]
 fn a_hit_of_an_event_that_may_not_write_moves_no_head() {
     let mut runner = Runner::trained().next_job();
     let before = runner.objects("v1");
