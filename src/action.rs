@@ -96,9 +96,31 @@ async fn step(
     let handover = if phase == Phase::Post { state.take(environment) } else { None };
     let ctx =
         Context::open(phase.verb(), settings, run, handover.as_ref(), report, environment).await?;
-    let outcome = match phase {
+    let outcome = outcome(phase, &ctx, handover, &state, files).await;
+    ctx.name_credentials();
+    let Some(outcome) = outcome? else { return Ok(()) };
+    let outcome = Outcome { credentials: ctx.store.credentials(), ..outcome };
+    if phase != Phase::Post {
+        set_outputs(files, outputs::pairs(&outcome))?;
+    }
+    add_summary(&ctx, files, &outcome);
+    match phase {
+        Phase::Post => Ok(()),
+        _ => plan::check_found(&ctx, &outcome),
+    }
+}
+
+/// Does the work of a step. Returns `None` if a post step has nothing to save.
+async fn outcome(
+    phase: Phase,
+    ctx: &Context,
+    handover: Option<Handover>,
+    state: &StateFile,
+    files: &FileCommands,
+) -> Result<Option<Outcome>> {
+    Ok(Some(match phase {
         Phase::Plan => {
-            let (planned, outcome) = plan::execute(&ctx).await?;
+            let (planned, outcome) = plan::execute(ctx).await?;
             if let Decision::Hit(found) = &planned.decision {
                 ctx.move_head(&found.pointer).await;
             }
@@ -106,27 +128,25 @@ async fn step(
         }
         Phase::Main => {
             state.clear();
-            begin::execute(&ctx, |handover| state.put(files, handover)).await?.0
+            begin::execute(ctx, |handover| state.put(files, handover)).await?.0
         }
-        Phase::Restore => restore::execute(&ctx).await?,
-        Phase::Resolve => resolve::execute(&ctx).await?,
-        Phase::Save => save::execute(&ctx, None).await?,
-        Phase::Post => return post(&ctx, handover, files).await,
-    };
-    set_outputs(files, outputs::pairs(&outcome))?;
-    add_summary(&ctx, files, &outcome);
-    plan::check_found(&ctx, &outcome)
+        Phase::Restore => restore::execute(ctx).await?,
+        Phase::Resolve => resolve::execute(ctx).await?,
+        Phase::Save => save::execute(ctx, None).await?,
+        Phase::Post => return post(ctx, handover).await,
+    }))
 }
 
-/// Saves the model that the job trained after the main step.
-async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -> Result<()> {
+/// Saves the model that the job trained after the main step. Returns `None` if there is nothing to
+/// save.
+async fn post(ctx: &Context, handover: Option<Handover>) -> Result<Option<Outcome>> {
     let model = &ctx.settings.model;
     let handover = match handover {
         Some(handover) if handover.stored == Stored::Restored => {
             ctx.report.info(&format!(
                 "{model}: this job restored the model, so there is nothing to save"
             ));
-            return Ok(());
+            return Ok(None);
         }
         Some(handover) => handover,
         None => {
@@ -135,7 +155,7 @@ async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -
             if planned.decision.hit().is_some() {
                 let why = "the store has a model of these inputs, so there is nothing to save";
                 ctx.report.info(&format!("{model}: {why}"));
-                return Ok(());
+                return Ok(None);
             }
             ctx.report.warn(
                 "cannot tell whether the inputs changed since the plan: the first step failed, or \
@@ -145,9 +165,7 @@ async fn post(ctx: &Context, handover: Option<Handover>, files: &FileCommands) -
             Handover { began: None, ..planned.handover(ctx, Stored::Missing) }
         }
     };
-    let outcome = save::execute(ctx, Some(handover)).await?;
-    add_summary(ctx, files, &outcome);
-    Ok(())
+    save::execute(ctx, Some(handover)).await.map(Some)
 }
 
 /// Adds the outcome to the job summary. A failure is only a warning, because the work is done.

@@ -193,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_without_a_value_is_given_and_an_absent_flag_is_not() {
+        for (flags, is_empty) in
+            [(&["--role-to-assume="][..], true), (&["--role-to-assume", ""], true), (&[], false)]
+        {
+            let parsed = check(&[&["plan", "--model", "m"], flags].concat()).unwrap();
+            assert_eq!(parsed.inputs.is_given_empty("role-to-assume"), is_empty, "{flags:?}");
+        }
+    }
+
+    #[test]
     fn the_training_command_is_kept_as_it_is() {
         let parsed =
             check(&["run", "--model", "m", "--", "python", "train.py", "--json", "--", "-x"])

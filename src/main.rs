@@ -115,7 +115,9 @@ async fn command(
     let settings =
         settings::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
     let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
-    let outcome = commands::execute(&ctx, &arguments.training, arguments.json, interrupt).await?;
+    let outcome = commands::execute(&ctx, &arguments.training, arguments.json, interrupt).await;
+    ctx.name_credentials();
+    let outcome = outcome?;
     let result = match (verb, outputs::pointer_text(&outcome)) {
         _ if arguments.json => outputs::json(&outcome).to_string(),
         (Verb::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),

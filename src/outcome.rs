@@ -54,6 +54,8 @@ pub struct Outcome {
     pub sent: Option<Sent>,
     /// The artifact of this run that holds the pointer.
     pub artifact: Option<Uploaded>,
+    /// The source of the credentials; `None` if no request needed any.
+    pub credentials: Option<String>,
 }
 
 /// The scope into which a run writes its pointers.
@@ -327,6 +329,7 @@ pub const FACTS: &[Fact] = &[
         let names: Vec<String> = it.searched.iter().map(|scope| format!("`{scope}`")).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }),
+    row("Credentials", |it| it.credentials.clone()),
 ];
 
 impl Outcome {
@@ -355,6 +358,7 @@ impl Outcome {
             restored: None,
             sent: None,
             artifact: None,
+            credentials: None,
         }
     }
 

@@ -27,7 +27,7 @@ pub use resolve::resolve;
 pub use table::{INPUTS, Input, Verb};
 pub use target::Target;
 
-/// Raw input values by name. An empty value counts as no value.
+/// Raw input values by name. An empty value counts as no value, except for `role-to-assume`.
 #[derive(Clone, Debug, Default)]
 pub struct RawInputs {
     values: BTreeMap<String, String>,
@@ -40,7 +40,12 @@ impl RawInputs {
         self.values.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
     }
 
-    /// Sets a value.
+    /// Returns whether the input is given but blank.
+    pub fn is_given_empty(&self, name: &str) -> bool {
+        self.values.contains_key(name) && self.get(name).is_none()
+    }
+
+    /// Sets a value. An empty value says that the user gave the input, and gave it no value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.values.insert(name.to_owned(), value.into());
     }

@@ -23,7 +23,7 @@ pub mod location;
 pub mod s3;
 
 pub use layout::Key;
-pub use location::{Location, S3Options};
+pub use location::{Credentials, Lack, Location, S3Options};
 pub use s3::{CredentialsSource, http_client};
 
 /// A place that keeps objects under keys.
@@ -36,6 +36,12 @@ pub use s3::{CredentialsSource, http_client};
 pub trait Store: Send + Sync + fmt::Debug {
     /// Returns the store's address for messages, such as `s3://bucket/prefix`.
     fn describe(&self) -> &str;
+
+    /// Returns the name of the source of the credentials for people; `None` if the store needs no
+    /// credentials, or before the first request.
+    fn credentials(&self) -> Option<String> {
+        None
+    }
 
     /// Writes a whole object.
     ///
@@ -300,12 +306,12 @@ impl From<StoreError> for Error {
 pub async fn open(
     location: &Location,
     options: &S3Options,
-    credentials: Option<CredentialsSource>,
+    role: Option<(String, CredentialsSource)>,
 ) -> Result<DynStore, Error> {
     Ok(match location {
         Location::Directory(path) => Arc::new(local::LocalStore::open(path)?),
         Location::S3 { bucket, prefix } => {
-            Arc::new(s3::S3Store::open(bucket, prefix, options, credentials).await?)
+            Arc::new(s3::S3Store::open(bucket, prefix, options, role).await?)
         }
     })
 }

@@ -40,10 +40,11 @@ pub fn workspace(environment: &Environment) -> Result<PathBuf> {
 pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
     let value = |name: &str| {
         let hyphens = format!("INPUT_{}", name.to_uppercase());
-        match environment.is_set(&hyphens) {
-            true => environment.get(&hyphens),
-            false => environment.get(&hyphens.replace('-', "_")),
-        }
+        let name = match environment.is_set(&hyphens) {
+            true => hyphens,
+            false => hyphens.replace('-', "_"),
+        };
+        environment.is_set(&name).then(|| environment.get(&name).unwrap_or_default())
     };
     let here = workspace.to_string_lossy();
     let temp = environment.get("RUNNER_TEMP").unwrap_or_default();

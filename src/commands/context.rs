@@ -21,8 +21,8 @@ use crate::github::rest::Rest;
 use crate::outcome::{Ending, Outcome};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::settings::{Secret, Settings, Target, Verb};
-use crate::store::{self, DynStore};
+use crate::settings::{OnError, Secret, Settings, Target, Verb};
+use crate::store::{self, Credentials, DynStore};
 use crate::transfer::stage;
 use crate::workflow::RunContext;
 
@@ -70,6 +70,7 @@ impl Context {
     /// the source.
     ///
     /// # Errors
+    /// - There are no credentials, and no other outcome than this failure is possible.
     /// - The store cannot be opened.
     /// - An HTTP client cannot start.
     /// - `github-token` or GITHUB_API_URL is malformed.
@@ -88,12 +89,9 @@ impl Context {
         for doubt in &settings.doubts {
             report.warn(doubt);
         }
-        let role = settings.role.clone();
-        let credentials = role
-            .map(|role| oidc::credentials(role, store::http_client(), report.mask()))
-            .transpose()?;
-        let store = store::open(&settings.store, &settings.s3, credentials).await?;
         let own = scope::access(run.as_ref(), &settings.trusted_refs, settings.read_scopes);
+        let own = with_credentials(&settings, own)?;
+        let store = open_store(&settings, report).await?;
         let access = if settings.foreign.is_some() {
             scope::foreign(own)
         } else {
@@ -146,6 +144,13 @@ impl Context {
     pub fn outcome(&self, ending: Ending) -> Outcome {
         let Settings { namespace, model, .. } = &self.settings;
         Outcome::new(self.verb.name(), namespace, model, ending)
+    }
+
+    /// Names the source of the credentials in the log, if the command used any.
+    pub fn name_credentials(&self) {
+        if let Some(source) = self.store.credentials() {
+            self.report.info(&format!("{}: credentials: {source}", self.settings.model));
+        }
     }
 
     /// Returns the short name of the ref whose head this run reads and moves.
@@ -217,6 +222,37 @@ impl Context {
 fn catalog(store: DynStore, settings: &Settings, run: Option<&RunContext>) -> Catalog {
     let reader = run.map(|it| Reader { repository: it.repository.clone(), id: it.repository_id });
     Catalog::new(store, settings.namespace.clone(), settings.model.clone(), reader)
+}
+
+/// Narrows the rights to those that the credentials allow: unsigned requests only read.
+///
+/// # Errors
+/// There are no credentials. A run that may only read, or that trains without a store, goes on
+/// without them, until it sends a request.
+fn with_credentials(settings: &Settings, own: Access) -> Result<Access> {
+    match settings.s3.credentials {
+        Credentials::Missing(lack)
+            if settings.on_error == OnError::Fail && own.read_only.is_none() =>
+        {
+            Err(lack.error())
+        }
+        Credentials::Unsigned if own.read_only.is_none() => {
+            let why = "`credentials: none` sends unsigned requests, which only read";
+            Ok(Access { read_only: Some(why.to_owned()), ..own })
+        }
+        _ => Ok(own),
+    }
+}
+
+async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
+    let role = match &settings.role {
+        Some(role) => {
+            let name = format!("the role {} by OIDC", role.name());
+            Some((name, oidc::credentials(role.clone(), store::http_client(), report.mask())?))
+        }
+        None => None,
+    };
+    store::open(&settings.store, &settings.s3, role).await
 }
 
 /// Returns the heads that may name the latest model, in order.

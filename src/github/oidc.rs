@@ -117,6 +117,11 @@ impl Role {
         })
     }
 
+    /// Returns the name of the role for people, without the number of its account.
+    pub fn name(&self) -> &str {
+        self.arn.split_once(":role/").map_or("", |(_, name)| name)
+    }
+
     fn audience(&self) -> &'static str {
         if self.region.starts_with("cn-") { "sts.amazonaws.com.cn" } else { "sts.amazonaws.com" }
     }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
+use super::table::OMITTED;
 use super::target::{Asked, PointerInput, PointerSource};
 use super::{INPUTS, RawInputs, Verb, mounts};
 use crate::decide::force::ForceRules;
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::fingerprint::{Patterns, Sources, patterns};
 use crate::format::{Fingerprint, ModelName, Namespace};
 use crate::sanitize;
-use crate::store::{Location, S3Options};
+use crate::store::{Credentials, Lack, Location, S3Options};
 use crate::workflow::{RunContext, short_ref};
 
 /// Reads inputs and collects their faults.
@@ -129,6 +130,7 @@ impl Reader<'_> {
             endpoint_url: self.endpoint_url(),
             region: self.region(),
             force_path_style: self.boolean("force-path-style"),
+            credentials: Credentials::default(),
         }
     }
 
@@ -483,7 +485,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn role(&mut self) -> Option<String> {
-        let value = self.raw.get("role-to-assume")?.to_owned();
+        let value = self.raw.get("role-to-assume").filter(|value| *value != OMITTED)?.to_owned();
         let is_arn = value.starts_with("arn:aws")
             && value.contains(":role/")
             && !value.contains(char::is_whitespace);
@@ -497,6 +499,49 @@ impl Reader<'_> {
             return None;
         }
         Some(value)
+    }
+
+    /// Reads the sources of credentials for a store in S3 and a command without a role.
+    ///
+    /// An empty `role-to-assume` is often an unset variable. Then no identity of the machine
+    /// counts.
+    pub(super) fn credentials(
+        &mut self,
+        store: Option<&Location>,
+        has_role: bool,
+        environment: &Environment,
+    ) -> Credentials {
+        const CHOICES: &[(&str, Choice)] =
+            &[("auto", Choice::Auto), ("ambient", Choice::Ambient), ("none", Choice::None)];
+        let choice = self.choice("credentials", CHOICES).unwrap_or(Choice::Auto);
+        let refused = match choice {
+            Choice::None if has_role => Some("`role-to-assume` names a role"),
+            Choice::None if self.verb.saves() => Some("a save needs credentials"),
+            _ => None,
+        };
+        if let Some(reason) = refused {
+            self.fault("credentials", "none", reason, "`auto`, `ambient`");
+        }
+        if has_role || !matches!(store, Some(Location::S3 { .. })) {
+            return Credentials::Usual;
+        }
+        let is_set = |names: &[&str]| names.iter().any(|name| environment.get(name).is_some());
+        let id = is_set(&["AWS_ACCESS_KEY_ID"]);
+        // The SDK reads the secret from either variable.
+        let secret = is_set(&["AWS_SECRET_ACCESS_KEY", "SECRET_ACCESS_KEY"]);
+        match (choice, id, secret) {
+            (Choice::None, ..) => Credentials::Unsigned,
+            (Choice::Ambient, ..) => Credentials::Usual,
+            (Choice::Auto, true, true) => Credentials::Keys,
+            (Choice::Auto, true, false) => {
+                Credentials::Missing(Lack::HalfKey("AWS_SECRET_ACCESS_KEY"))
+            }
+            (Choice::Auto, false, true) => Credentials::Missing(Lack::HalfKey("AWS_ACCESS_KEY_ID")),
+            (Choice::Auto, false, false) if self.raw.is_given_empty("role-to-assume") => {
+                Credentials::Missing(Lack::EmptyRole)
+            }
+            (Choice::Auto, false, false) => Credentials::Usual,
+        }
     }
 
     pub(super) fn max_age(&mut self) -> Option<SignedDuration> {
@@ -517,6 +562,14 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The input `credentials`.
+#[derive(Clone, Copy)]
+enum Choice {
+    Auto,
+    Ambient,
+    None,
 }
 
 /// Reads `SCOPE/DIGEST`.

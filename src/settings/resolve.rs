@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::WhenEmpty;
 use crate::format::artifact;
 use crate::github::oidc::Role;
-use crate::store::Location;
+use crate::store::{Location, S3Options};
 use crate::workflow::RunContext;
 
 const WHEN_EMPTY: &[(&str, WhenEmpty)] =
@@ -46,8 +46,9 @@ pub fn resolve(
     let lfs_stand_ins = reader.choice("lfs-stand-ins", STAND_INS);
     let destination = reader.destination(&workspace);
     reader.check_container(run, environment, store.as_ref(), &destination);
-    let s3 = reader.s3();
     let role = reader.role();
+    let credentials = reader.credentials(store.as_ref(), role.is_some(), environment);
+    let s3 = S3Options { credentials, ..reader.s3() };
     let force = reader.force();
     let max_age = reader.max_age();
     let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);

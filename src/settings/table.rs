@@ -100,6 +100,12 @@ impl Input {
     }
 }
 
+/// The default of `role-to-assume`.
+///
+/// The runner fills an omitted input from its default. So this word tells an omitted role from a
+/// role that is given but empty.
+pub const OMITTED: &str = "omitted";
+
 use Verb::{Auto, Plan, Resolve, Restore, Run, Save, Verify};
 
 const ALL: &[Verb] = &[Plan, Restore, Save, Run, Resolve, Verify, Auto];
@@ -303,10 +309,17 @@ pub const INPUTS: &[Input] = &[
     ),
     text(
         "role-to-assume",
-        "",
+        OMITTED,
         ALL,
         "ARN of an AWS role to assume with the job's OIDC token; the job needs `permissions: \
-         id-token: write`.",
+         id-token: write`. If it is given but empty, only keys in the environment count.",
+    ),
+    text(
+        "credentials",
+        "auto",
+        ALL,
+        "`auto`: the role, or without `role-to-assume` the usual AWS sources; `ambient`: these \
+         sources even if `role-to-assume` is empty; `none`: unsigned requests, which only read.",
     ),
     text("region", "", ALL, "AWS region of the bucket; by default from the environment."),
     text("endpoint-url", "", ALL, "Base URL of an S3-compatible service."),

@@ -200,3 +200,33 @@ fn nothing_to_decide_by_is_said_once() {
     let error = check(Verb::Plan, &[("model", "m"), ("data-paths", "../a")]).unwrap_err();
     assert!(!error.to_string().contains("a fingerprint needs something to hash"), "{error}");
 }
+
+#[test]
+fn an_omitted_role_is_told_from_an_empty_role() {
+    use crate::store::{Credentials, Lack};
+    let sources = |values: &[(&str, &str)], variables: &[(&'static str, &'static str)]| {
+        let all = [GOOD, &[("store", "s3://bucket")], values].concat();
+        let environment: Environment = variables.iter().copied().collect();
+        resolve(Verb::Plan, &raw(&all), &environment, None, Path::new("/tmp"))
+            .map(|settings| settings.s3.credentials)
+            .map_err(|error| error.to_string())
+    };
+    const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let empty = ("role-to-assume", " ");
+    for (values, variables, wanted) in [
+        (&[][..], &[][..], Credentials::Usual),
+        (&[("role-to-assume", "omitted")], &[], Credentials::Usual),
+        (&[empty], &[], Credentials::Missing(Lack::EmptyRole)),
+        (&[empty], KEYS, Credentials::Keys),
+        (&[empty, ("credentials", "")], &[], Credentials::Missing(Lack::EmptyRole)),
+        (&[empty, ("credentials", "ambient")], &[], Credentials::Usual),
+        (&[empty, ("credentials", "none")], KEYS, Credentials::Unsigned),
+        (&[], &KEYS[..1], Credentials::Missing(Lack::HalfKey("AWS_SECRET_ACCESS_KEY"))),
+        (&[empty], &KEYS[1..], Credentials::Missing(Lack::HalfKey("AWS_ACCESS_KEY_ID"))),
+        (&[("credentials", "ambient")], &KEYS[..1], Credentials::Usual),
+        (&[empty, ("store", "file:///x")], &[], Credentials::Usual),
+    ] {
+        assert_eq!(sources(values, variables), Ok(wanted), "{values:?} {variables:?}");
+    }
+    assert!(sources(&[("credentials", "machine")], &[]).unwrap_err().contains("`credentials`"));
+}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::error::Error;
+
 /// A parsed input `store`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -18,6 +20,51 @@ pub enum Location {
     },
 }
 
+/// The sources of credentials that a command may use if it has no role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// The usual AWS sources: environment, profile, container, machine.
+    #[default]
+    Usual,
+    /// The keys of the environment.
+    Keys,
+    /// No source at all. Each request fails before it is sent.
+    Missing(Lack),
+    /// No credentials: the requests are not signed.
+    Unsigned,
+}
+
+/// The reason why a command has no credentials, although the machine may have an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The input `role-to-assume` is given but empty, and the environment has no keys.
+    EmptyRole,
+    /// The environment has a half of a key: this variable has no value.
+    HalfKey(&'static str),
+}
+
+impl Lack {
+    /// Returns the error for people.
+    pub fn error(self) -> Error {
+        match self {
+            Self::EmptyRole => Error::bad_input(
+                "no AWS credentials were found: the input `role-to-assume` is given but empty, and \
+                 the environment has no keys",
+            )
+            .hint(
+                "set the variable that `role-to-assume` names, remove the line, or set \
+                 `credentials: ambient` to use the machine's identity; keys in AWS_ACCESS_KEY_ID \
+                 and AWS_SECRET_ACCESS_KEY also work",
+            ),
+            Self::HalfKey(name) => Error::bad_input(format!(
+                "no AWS credentials were found: the environment variable {name} is empty, but the \
+                 other half of the key is set"
+            ))
+            .hint("set both halves, unset both, or set `credentials: ambient`"),
+        }
+    }
+}
+
 /// The inputs for an S3 store. The SDK finds the value of an empty input in the usual AWS places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
@@ -28,6 +75,8 @@ pub struct S3Options {
     /// Whether the bucket stands in the path of the URL. By default it does for a custom endpoint
     /// only.
     pub force_path_style: Option<bool>,
+    /// The sources of credentials for a command without a role.
+    pub credentials: Credentials,
 }
 
 impl FromStr for Location {

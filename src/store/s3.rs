@@ -7,6 +7,7 @@
 //! Guide, "Add preconditions to S3 operations with conditional requests".
 
 mod errors;
+mod identity;
 
 use std::time::Duration;
 
@@ -18,9 +19,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
 pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
-use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
@@ -35,12 +34,14 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, Connector, tls};
 use futures::StreamExt as _;
 
+use identity::Found;
+
+use super::location::Credentials;
 use super::{
     Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version,
 };
 use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
-use crate::sanitize;
 
 /// The limit for opening a connection. A slower connection does not come at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +64,7 @@ pub struct S3Store {
     /// Empty, or ends with a slash.
     prefix: String,
     description: String,
+    found: Found,
 }
 
 impl S3Store {
@@ -74,9 +76,10 @@ impl S3Store {
         bucket: &str,
         prefix: &str,
         options: &S3Options,
-        credentials: Option<CredentialsSource>,
+        role: Option<(String, CredentialsSource)>,
     ) -> MainResult<Self> {
-        let shared = load_config(options, credentials).await;
+        let found = Found::default();
+        let shared = load_config(options, role, &found).await;
         let custom_endpoint = options.endpoint_url.is_some() || shared.endpoint_url().is_some();
         if shared.region().is_none() && !custom_endpoint {
             return Err(Error::bad_input(format!(
@@ -97,6 +100,10 @@ impl S3Store {
             // S3-compatible services usually sign with this region.
             builder = builder.region(Region::from_static("us-east-1"));
         }
+        if shared.credentials_provider().is_none() {
+            builder = builder.allow_no_auth();
+            found.set("none: the requests are not signed");
+        }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self {
             client: Client::from_conf(builder.build()),
@@ -105,6 +112,7 @@ impl S3Store {
                 .to_owned(),
             bucket: bucket.to_owned(),
             prefix,
+            found,
         })
     }
 
@@ -113,9 +121,15 @@ impl S3Store {
     }
 }
 
-async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>) -> SdkConfig {
+async fn load_config(
+    options: &S3Options,
+    role: Option<(String, CredentialsSource)>,
+    found: &Found,
+) -> SdkConfig {
+    let client = http_client();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+        .no_credentials()
+        .http_client(client.clone())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(
             TimeoutConfig::builder()
@@ -123,10 +137,9 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
                 .read_timeout(ANSWER_TIMEOUT)
                 .build(),
         );
-    let is_default = credentials.is_none();
-    if let Some(credentials) = credentials {
+    if role.is_some() {
         // The source of a role's credentials keeps and renews them itself.
-        loader = loader.credentials_provider(credentials).identity_cache(IdentityCache::no_cache());
+        loader = loader.identity_cache(IdentityCache::no_cache());
     }
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
@@ -137,35 +150,16 @@ async fn load_config(options: &S3Options, credentials: Option<CredentialsSource>
         loader = loader.region(here.or_else(ProfileFileRegionProvider::new()));
     }
     let shared = loader.load().await;
-    match shared.credentials_provider() {
-        Some(found) if is_default => shared
-            .into_builder()
-            .credentials_provider(CredentialsSource::new(Hidden(found)))
-            .build(),
-        _ => shared,
-    }
-}
-
-/// Hides the keys that the SDK finds in files and services. A server may repeat them in an answer.
-#[derive(Debug)]
-struct Hidden(CredentialsSource);
-
-impl ProvideCredentials for Hidden {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async {
-            let credentials = self.0.provide_credentials().await?;
-            let keys = [credentials.access_key_id(), credentials.secret_access_key()];
-            keys.into_iter().chain(credentials.session_token()).for_each(sanitize::hide);
-            Ok(credentials)
-        })
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.0.fallback_on_interrupt()
-    }
+    let source = match (role, options.credentials) {
+        (Some((name, source)), _) => Some(found.named(name, source)),
+        (None, Credentials::Usual) => Some(identity::usual(found, &shared, client)),
+        (None, Credentials::Keys) => Some(identity::keys(found)),
+        (None, Credentials::Missing(lack)) => Some(CredentialsSource::new(identity::Missing(lack))),
+        (None, Credentials::Unsigned) => None,
+    };
+    let mut builder = shared.into_builder();
+    builder.set_credentials_provider(source);
+    builder.build()
 }
 
 /// Returns an HTTP client with ring as its TLS provider. It honours `HTTPS_PROXY` and `NO_PROXY`.
@@ -186,6 +180,10 @@ pub fn http_client() -> SharedHttpClient {
 impl Store for S3Store {
     fn describe(&self) -> &str {
         &self.description
+    }
+
+    fn credentials(&self) -> Option<String> {
+        self.found.name()
     }
 
     async fn put(

@@ -1,5 +1,6 @@
 //! The container action as the runner starts it: `INPUT_*` in; outputs, state, summary and log out.
 
+mod ambient;
 mod artifacts;
 mod elsewhere;
 mod force;

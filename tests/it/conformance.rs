@@ -42,6 +42,7 @@ async fn bucket(endpoint: &Endpoint, location: &str) -> DynStore {
         region: Some(endpoint.region.clone()),
         endpoint_url: Some(endpoint.url.clone()),
         force_path_style: Some(true),
+        ..S3Options::default()
     };
     store::open(&location.parse().unwrap(), &options, None).await.unwrap()
 }

@@ -157,7 +157,8 @@ fn reference() -> String {
     let mut text = "# Reference\n\n\
         <!-- Made from the tables of inputs and outputs by tests/it/generated.rs. -->\n\n\
         ## Inputs\n\n\
-        An empty value means the default.\nBooleans are `true` or `false`.\nLists have one item a \
+        An empty value means the default, except for \
+        `role-to-assume`.\nBooleans are `true` or `false`.\nLists have one item a \
         line.\nOn the command line, flags have the names of the inputs.\n\n\
         | input | meaning | default | actions | commands |\n| --- | --- | --- | --- | --- |\n"
         .to_owned();

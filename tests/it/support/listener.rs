@@ -13,6 +13,8 @@ pub enum Manner {
     Refuses,
     /// Reads the request and never answers.
     KeepsSilent,
+    /// Is the metadata service of a machine whose identity has these two halves of a key.
+    HasIdentity(&'static str, &'static str),
     /// Forwards requests whose target is a whole `http` URL. Refuses CONNECT, so it is no tunnel.
     Proxies,
 }
@@ -86,10 +88,38 @@ fn serve(mut client: TcpStream, manner: Manner, see: &dyn Fn(&str)) {
                 &[&answer[..status], b"Connection: close\r\n", &answer[status..]].concat(),
             );
         }
+        (Manner::HasIdentity(id, secret), _) => {
+            let _ = client.write_all(identity(&target, id, secret).as_bytes());
+        }
         _ => {
             let _ = client.write_all(
                 b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             );
         }
     }
+}
+
+/// Returns the answer of the metadata service.
+///
+/// Source: Amazon EC2 User Guide, "Use the Instance Metadata Service" and "Retrieve security
+/// credentials from instance metadata".
+fn identity(target: &str, id: &str, secret: &str) -> String {
+    let body = match target.trim_end_matches('/').rsplit_once('/') {
+        Some((_, "token")) => "a-session".to_owned(),
+        Some((_, "security-credentials")) => "machine".to_owned(),
+        Some((above, "machine")) if above.ends_with("/security-credentials") => format!(
+            r#"{{"Code":"Success","LastUpdated":"2026-01-01T00:00:00Z","Type":"AWS-HMAC",
+            "AccessKeyId":"{id}","SecretAccessKey":"{secret}","Token":"machine-session",
+            "Expiration":"2999-01-01T00:00:00Z"}}"#
+        ),
+        _ => {
+            return "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                .to_owned();
+        }
+    };
+    format!(
+        "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\nContent-Length: \
+         {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
