@@ -261,8 +261,8 @@ fn names_in_a_pointer_are_told_and_nothing_else() {
             p["producer"][field] = json!(url);
         }
         p["nonce"] = json!("0".repeat(32));
-        p["bytes"] = json!(1_u64 << 60);
-        p["inputs"]["size"] = json!(1_u64 << 60);
+        p["bytes"] = json!((1_u64 << 53) - 1);
+        p["inputs"]["size"] = json!((1_u64 << 53) - 1);
     });
     for means in EVERY {
         let (deploy, inputs) = scene.hand_over(means, &bytes);
