@@ -140,9 +140,9 @@ fn an_entry_of_a_merge_queue_creates_and_never_replaces() {
         queue
     };
     let runner = Runner::trained();
+    runner.edit_pointer(|pointer| pointer["created_at"] = json!("2020-01-01T00:00:00Z"));
     let pointer = runner.pointers();
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    for (input, value) in [("force-retrain", "true"), ("max-age", "1s")] {
+    for (input, value) in [("force-retrain", "true"), ("max-age", "1d")] {
         let mut entry = queue(&runner);
         entry.input(input, value);
         let (main, post) = entry.job("never merged");
