@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub use write::{Mover, RACE, nonce, now};
+pub use write::{Mover, RACE, nonce, now, seconds_since};
 
 use crate::decide::origin::Reader;
 use crate::format::{ModelName, Namespace};

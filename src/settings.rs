@@ -10,7 +10,7 @@ mod resolve;
 pub mod table;
 pub mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
@@ -29,36 +29,27 @@ pub use target::Target;
 
 /// Raw input values by name. An empty value counts as no value, except for `role-to-assume`.
 #[derive(Clone, Debug, Default)]
-pub struct RawInputs {
-    values: BTreeMap<String, String>,
-    named: BTreeSet<String>,
-}
+pub struct RawInputs(BTreeMap<String, String>);
 
 impl RawInputs {
     /// Returns the trimmed value; `None` if the value is missing or blank.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
+        self.0.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
     }
 
     /// Returns whether the input is given but blank.
     pub fn is_given_empty(&self, name: &str) -> bool {
-        self.values.contains_key(name) && self.get(name).is_none()
+        self.0.contains_key(name) && self.get(name).is_none()
     }
 
     /// Sets a value. An empty value says that the user gave the input, and gave it no value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.values.insert(name.to_owned(), value.into());
+        self.0.insert(name.to_owned(), value.into());
     }
 
-    /// Notes that the user, or the runner, names this input. It may have no value, and it may be
-    /// unknown.
-    pub fn name(&mut self, name: &str) {
-        self.named.insert(name.to_owned());
-    }
-
-    /// Returns the noted names, sorted.
-    pub fn named(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().map(String::as_str)
+    /// Returns the names of all given inputs, sorted. Some may have no value, or be unknown.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 

@@ -59,11 +59,9 @@ pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
         let Some(name) = variable.strip_prefix("INPUT_") else { continue };
         let name = name.to_lowercase();
         let is_known = |known: &str| known == name || known.replace('-', "_") == name;
-        let known = INPUTS.iter().find(|input| is_known(input.name));
-        match known {
-            Some(input) => raw.name(input.name),
-            None if RUNNERS.iter().any(|known| is_known(known)) => {}
-            None => raw.name(&name),
+        let mut known = INPUTS.iter().map(|input| input.name).chain(RUNNERS.iter().copied());
+        if !known.any(is_known) {
+            raw.set(&name, "");
         }
     }
     raw
@@ -92,7 +90,7 @@ mod tests {
         assert_eq!(raw.get("model-path"), Some("models/"));
         assert_eq!(raw.get("model"), None);
         assert_eq!(raw.get("trusted-refs"), None, "a job's variable must not fill an empty input");
-        let named: Vec<&str> = raw.named().collect();
-        assert_eq!(named, ["data-paths", "data_path", "model", "model-path", "trusted-refs"]);
+        let names: Vec<&str> = raw.names().collect();
+        assert_eq!(names, ["data-paths", "data_path", "model", "model-path", "trusted-refs"]);
     }
 }

@@ -155,19 +155,22 @@ impl Catalog {
         let mut best = Lookup::Absent;
         for scope in scopes {
             let Some((pointer, _)) = self.pointer(scope, fingerprint).await? else { continue };
-            let gaps = self.gaps(&pointer).await?;
-            let found = Lookup::Found(Box::new(Found {
-                scope: scope.clone(),
-                pointer,
-                absent: gaps.absent,
-                wrong: gaps.wrong,
-            }));
-            if gaps == Gaps::default() {
-                return Ok(found);
+            let found = self.found(pointer).await?;
+            if found.is_complete() {
+                return Ok(Lookup::Found(Box::new(found)));
             }
-            best = found;
+            best = Lookup::Found(Box::new(found));
         }
         Ok(best)
+    }
+
+    /// Returns a stored pointer and the state of its objects, without reading the blobs.
+    ///
+    /// # Errors
+    /// Any error of [`Catalog::gaps`].
+    pub async fn found(&self, pointer: Pointer) -> Result<Found> {
+        let Gaps { absent, wrong } = self.gaps(&pointer).await?;
+        Ok(Found { scope: pointer.scope.clone(), pointer, absent, wrong })
     }
 
     /// Counts the missing and the damaged objects of a model, without reading its blobs.

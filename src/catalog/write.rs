@@ -191,6 +191,11 @@ pub fn now() -> Timestamp {
     now.round(Unit::Second).unwrap_or(now)
 }
 
+/// Returns the time since the beginning of a training in whole seconds, as our documents keep it.
+pub fn seconds_since(began: Timestamp) -> u64 {
+    Timestamp::now().duration_since(began).as_secs_f64().round() as u64
+}
+
 /// Returns 128 random bits as a nonce.
 pub fn nonce() -> Nonce {
     Nonce::new(rand::random())

@@ -86,8 +86,9 @@ impl Context {
         // This comes before any hashing: a pattern such as `**` would take abandoned stages for
         // inputs.
         stage::tidy(&settings.workspace);
-        for doubt in &settings.doubts {
-            report.warn(doubt);
+        // After a handover, the step of the plan has told them.
+        if handover.is_none() {
+            settings.doubts.iter().for_each(|doubt| report.warn(doubt));
         }
         let own = scope::access(run.as_ref(), &settings.trusted_refs, settings.read_scopes);
         let own = with_credentials(&settings, own)?;

@@ -9,6 +9,7 @@ use super::Context;
 use crate::error::{Error, Result};
 use crate::fingerprint::Patterns;
 use crate::format::{InputEntry, InputsDocument};
+use crate::outcome::describe;
 use crate::settings::{Settings, Verb};
 use crate::store::Location;
 use crate::transfer::tree;
@@ -201,12 +202,7 @@ fn is_cache(path: &str) -> bool {
 }
 
 fn names(paths: &[&str]) -> String {
-    let mut names: Vec<String> =
-        paths.iter().take(SHOWN).map(|path| format!("`{}`", path.replace('\n', "\\n"))).collect();
-    if paths.len() > SHOWN {
-        names.push(format!("… and {} more", paths.len() - SHOWN));
-    }
-    names.join(", ")
+    describe::paths(paths, SHOWN)
 }
 
 /// Returns the path relative to the workspace, if it lies there. It need not exist.

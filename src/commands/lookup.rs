@@ -5,10 +5,9 @@
 
 use super::Context;
 use super::claim;
-use crate::decide::verdict::{Found, Lookup};
+use crate::decide::verdict::Lookup;
 use crate::error::Result;
 use crate::format::{Fingerprint, Pointer};
-use crate::transfer::presence::Gaps;
 
 impl Context {
     /// Returns the first pointer of this fingerprint in the scopes that this run reads.
@@ -18,7 +17,7 @@ impl Context {
     /// - The store or the artifacts of this run cannot be read.
     /// - The stored bytes are not the expected pointer.
     pub async fn find_pointer(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
-        match self.saved_of(fingerprint).await? {
+        match self.saved_of(Some(fingerprint)).await? {
             Some(pointer) => Ok(Some(pointer)),
             None => self.catalog.first_pointer(&self.access.reads, fingerprint).await,
         }
@@ -33,17 +32,12 @@ impl Context {
     /// - A pointer or a manifest is damaged.
     pub async fn find_model(&self, fingerprint: &Fingerprint) -> Result<Lookup> {
         let mut best = Lookup::Absent;
-        if let Some(pointer) = self.saved_of(fingerprint).await? {
-            let gaps = self.catalog.gaps(&pointer).await?;
-            best = Lookup::Found(Box::new(Found {
-                scope: pointer.scope.clone(),
-                pointer,
-                absent: gaps.absent,
-                wrong: gaps.wrong,
-            }));
-            if gaps == Gaps::default() {
-                return Ok(best);
+        if let Some(pointer) = self.saved_of(Some(fingerprint)).await? {
+            let found = Box::new(self.catalog.found(pointer).await?);
+            if found.is_complete() {
+                return Ok(Lookup::Found(found));
             }
+            best = Lookup::Found(found);
         }
         match self.catalog.model(&self.access.reads, fingerprint).await? {
             Lookup::Absent => Ok(best),
@@ -59,12 +53,10 @@ impl Context {
     /// - The store or the artifacts of this run cannot be read.
     /// - A head or a pointer is damaged.
     pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
-        for saved in self.saved_here().await? {
-            if let Some(pointer) = self.confirmed(saved).await? {
-                return Ok(Some(pointer));
-            }
+        match self.saved_of(None).await? {
+            Some(pointer) => Ok(Some(pointer)),
+            None => self.catalog.latest(&self.heads, &self.access.reads).await,
         }
-        self.catalog.latest(&self.heads, &self.access.reads).await
     }
 
     /// Returns whether this run may use the pointer, which the store has confirmed.
@@ -117,23 +109,20 @@ impl Context {
         Ok(pointers.filter(is_wanted).collect())
     }
 
-    /// Returns the newest pointer of this fingerprint that this run saved and the store confirms.
-    async fn saved_of(&self, fingerprint: &Fingerprint) -> Result<Option<Pointer>> {
-        for saved in self.saved_here().await? {
-            if saved.fingerprint == *fingerprint
-                && let Some(pointer) = self.confirmed(saved).await?
-            {
+    /// Returns the newest pointer that this run saved and the store confirms; with a fingerprint,
+    /// the newest of that fingerprint.
+    async fn saved_of(&self, fingerprint: Option<&Fingerprint>) -> Result<Option<Pointer>> {
+        let is_wanted =
+            |saved: &&Pointer| fingerprint.is_none_or(|wanted| saved.fingerprint == *wanted);
+        for saved in self.saved_here().await?.iter().filter(is_wanted) {
+            let Some((stored, _)) = self.catalog.pointer(&saved.scope, &saved.fingerprint).await?
+            else {
+                continue;
+            };
+            if let Some(pointer) = claim::generation_of(self, stored, saved).await? {
                 return Ok(Some(pointer));
             }
         }
         Ok(None)
-    }
-
-    async fn confirmed(&self, saved: &Pointer) -> Result<Option<Pointer>> {
-        let stored = self.catalog.pointer(&saved.scope, &saved.fingerprint).await?;
-        match stored {
-            Some((stored, _)) => claim::generation_of(self, stored, saved).await,
-            None => Ok(None),
-        }
     }
 }

@@ -8,12 +8,10 @@ mod drift;
 mod files;
 mod kept;
 
-use jiff::{SignedDuration, Timestamp};
-
 use self::kept::Refusal;
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, stand_ins};
-use crate::catalog::{nonce, now};
+use crate::catalog::{nonce, now, seconds_since};
 use crate::decide::Reason;
 use crate::error::Result;
 use crate::fingerprint::Observed;
@@ -55,7 +53,7 @@ async fn save(
     planned: Option<Fingerprint>,
 ) -> Result<Outcome, Refusal> {
     let began = handover.and_then(|it| it.began);
-    let took = began.map(|began| Timestamp::now().duration_since(began));
+    let took = began.map(seconds_since);
     let observed = observe(ctx, handover, planned).await?;
     let Observed { document, stand_ins, .. } = observed;
     let inputs = Inputs::of(&document);
@@ -153,7 +151,7 @@ async fn keep(
     manifest: &Manifest,
     document: &InputsDocument,
     fingerprint: Fingerprint,
-    took: Option<SignedDuration>,
+    took: Option<u64>,
 ) -> Result<Pointer> {
     for (one, other) in manifest.case_collisions() {
         ctx.report.warn(&format!(
@@ -175,7 +173,7 @@ async fn keep(
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         created_at: now(),
-        train_seconds: took.map(|took| took.as_secs_f64().round() as u64),
+        train_seconds: took,
         producer: ctx.run.as_ref().map(RunContext::producer),
         forced,
         promotion: None,

@@ -5,6 +5,7 @@
 
 use super::Context;
 use crate::error::{Error, Result};
+use crate::outcome::describe;
 use crate::settings::{StandIns, Verb};
 
 /// A message names at most this many stand-ins.
@@ -66,12 +67,7 @@ fn refuse(ctx: &Context, paths: &[String], single: &str, plural: &str) -> Option
 }
 
 fn are_stand_ins(paths: &[String], single: &str, plural: &str) -> String {
-    let mut names: Vec<String> =
-        paths.iter().take(SHOWN).map(|path| format!("`{}`", path.replace('\n', "\\n"))).collect();
-    if paths.len() > SHOWN {
-        names.push(format!("… and {} more", paths.len() - SHOWN));
-    }
-    let (count, names) = (paths.len(), names.join(", "));
+    let (count, names) = (paths.len(), describe::paths(paths, SHOWN));
     match count {
         1 => format!("1 {single} is a Git LFS stand-in in place of its content: {names}"),
         _ => format!("{count} {plural} are Git LFS stand-ins in place of their content: {names}"),

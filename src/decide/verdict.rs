@@ -43,6 +43,13 @@ pub struct Found {
     pub wrong: usize,
 }
 
+impl Found {
+    /// Returns whether the store has every object of the model, each with the right length.
+    pub fn is_complete(&self) -> bool {
+        self.absent == 0 && self.wrong == 0
+    }
+}
+
 /// The verdict as a word from a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

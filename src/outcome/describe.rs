@@ -22,6 +22,16 @@ pub fn sent(sent: Sent) -> String {
     }
 }
 
+/// Returns the first `most` of some paths on one line, and the number of the others.
+pub fn paths<P: AsRef<str>>(paths: &[P], most: usize) -> String {
+    let shown = |path: &P| format!("`{}`", path.as_ref().replace('\n', "\\n"));
+    let mut names: Vec<String> = paths.iter().take(most).map(shown).collect();
+    if paths.len() > most {
+        names.push(format!("… and {} more", paths.len() - most));
+    }
+    names.join(", ")
+}
+
 /// Returns the run that made a model, and the time in UTC.
 pub fn made_by(pointer: &Pointer) -> String {
     let when = pointer.created_at.strftime("%Y-%m-%d %H:%M UTC");

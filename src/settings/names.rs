@@ -9,7 +9,7 @@ use crate::workflow::RunContext;
 impl Reader<'_> {
     /// Refuses inputs that no action has. A misspelled input would silently have no effect.
     pub(super) fn unknown(&mut self) {
-        let unknown: Vec<String> = self.raw.named().filter(is_unknown).map(str::to_owned).collect();
+        let unknown: Vec<String> = self.raw.names().filter(is_unknown).map(str::to_owned).collect();
         for name in unknown {
             let near = nearest(&name, self.verb);
             let accepted = near.map_or("the inputs in docs/reference.md".to_owned(), |near| {
@@ -27,7 +27,7 @@ impl Reader<'_> {
         sources: &Sources,
     ) -> Vec<String> {
         let elsewhere =
-            self.raw.named().filter(|name| !is_unknown(name)).filter(|name| {
+            self.raw.names().filter(|name| !is_unknown(name)).filter(|name| {
                 INPUTS.iter().any(|it| it.name == *name && !it.applies_to(self.verb))
             });
         let mut doubts: Vec<String> = elsewhere

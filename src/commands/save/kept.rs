@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::files;
-use crate::catalog::now;
+use crate::catalog::{now, seconds_since};
 use crate::commands::Context;
 use crate::error::{Error, Kind, Result};
 use crate::format::refused::{SCHEMA, Why};
@@ -80,7 +80,7 @@ async fn store(
     found: Option<Fingerprint>,
     began: Option<Timestamp>,
 ) -> Result<ManifestId> {
-    let took = began.map(|began| Timestamp::now().duration_since(began));
+    let train_seconds = began.map(seconds_since);
     let tree = files::scan(ctx, began).await?;
     let workspace = &ctx.settings.workspace;
     let manifest = upload::upload(&ctx.store, workspace, &tree, &ctx.progress).await?.manifest;
@@ -96,7 +96,7 @@ async fn store(
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         refused_at: now(),
-        train_seconds: took.map(|took| took.as_secs_f64().round() as u64),
+        train_seconds,
         producer: ctx.run.as_ref().map(RunContext::producer),
     };
     ctx.catalog.keep_refused(&record).await?;
