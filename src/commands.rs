@@ -5,6 +5,7 @@ mod claim;
 mod context;
 mod foresight;
 pub mod handover;
+mod heads;
 pub mod interrupt;
 mod lookup;
 pub mod plan;

@@ -18,7 +18,7 @@ pub mod pointer;
 pub mod refused;
 
 pub use digest::{Digest, Hasher};
-pub use head::Head;
+pub use head::{Head, HeadName};
 pub use ids::{BlobId, Fingerprint, InputsId, ManifestId, Nonce, ZipId};
 pub use inputs::{InputEntry, InputsDocument};
 pub use manifest::Manifest;

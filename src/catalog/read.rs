@@ -8,8 +8,8 @@ use crate::decide::verdict::{Found, Lookup};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
-    Fingerprint, FormatError, Head, InputsDocument, Manifest, ManifestId, Pointer, Refused, Scope,
-    head, inputs, manifest, pointer, refused,
+    Fingerprint, FormatError, Head, HeadName, InputsDocument, Manifest, ManifestId, Pointer,
+    Refused, Scope, head, inputs, manifest, pointer, refused,
 };
 use crate::store::{self, Key, Version, layout};
 use crate::transfer::presence::{self, Gaps};
@@ -185,13 +185,13 @@ impl Catalog {
         }
     }
 
-    /// Reads the head of a ref; `git_ref` is its short name.
+    /// Reads a head.
     ///
     /// # Errors
     /// - The store cannot be read.
     /// - The stored bytes are not a head.
-    pub async fn head(&self, scope: &Scope, git_ref: &str) -> Result<Option<(Head, Version)>> {
-        let key = self.head_key(scope, git_ref);
+    pub async fn head(&self, scope: &Scope, name: &HeadName) -> Result<Option<(Head, Version)>> {
+        let key = self.head_key(scope, name);
         let Some((bytes, version)) = self.read(&key, head::MAX_BYTES).await? else {
             return Ok(None);
         };
@@ -199,7 +199,8 @@ impl Catalog {
         Ok(Some((head, version)))
     }
 
-    /// Goes through the heads in order, and returns the first pointer that a head leads to.
+    /// Goes through the heads in order, and returns the first pointer that a head leads to. With
+    /// `git_ref`, it passes over the heads of other refs.
     ///
     /// A head names only a fingerprint, so its pointer may be in any of the scopes.
     ///
@@ -209,12 +210,16 @@ impl Catalog {
     /// - A head or a pointer is damaged.
     pub async fn latest(
         &self,
-        heads: &[(Scope, String)],
+        heads: &[(Scope, HeadName)],
+        git_ref: Option<&str>,
         scopes: &[Scope],
     ) -> Result<Option<Pointer>> {
         check_readable(scopes)?;
-        for (scope, git_ref) in heads {
-            let Some((head, _)) = self.head(scope, git_ref).await? else { continue };
+        for (scope, name) in heads {
+            let Some((head, _)) = self.head(scope, name).await? else { continue };
+            if git_ref.is_some_and(|wanted| head.git_ref != wanted) {
+                continue;
+            }
             if let Some(pointer) = self.first_pointer(scopes, &head.fingerprint).await? {
                 return Ok(Some(pointer));
             }
@@ -242,8 +247,8 @@ impl Catalog {
         layout::pointer(scope, &self.namespace, &self.model, fingerprint)
     }
 
-    pub(super) fn head_key(&self, scope: &Scope, git_ref: &str) -> Key {
-        layout::head(scope, &self.namespace, &self.model, git_ref)
+    pub(super) fn head_key(&self, scope: &Scope, name: &HeadName) -> Key {
+        layout::head(scope, &self.namespace, &self.model, name)
     }
 
     async fn read(&self, key: &Key, most: usize) -> Result<Option<(Bytes, Version)>> {

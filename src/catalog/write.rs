@@ -9,8 +9,8 @@ use crate::decide::head::{Move, movement};
 use crate::error::{Error, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
-    BlobId, Fingerprint, FormatError, Head, InputsDocument, InputsId, Manifest, ManifestId, Nonce,
-    Pointer, Refused, Scope, head,
+    BlobId, Fingerprint, FormatError, Head, HeadName, InputsDocument, InputsId, Manifest,
+    ManifestId, Nonce, Pointer, Refused, Scope, head,
 };
 use crate::retry::{Failure, Policy};
 use crate::store::{Condition, Key, Payload, StoreErrorKind, layout};
@@ -27,8 +27,10 @@ pub const RACE: Policy = Policy {
 /// The run that moves a head.
 #[derive(Clone, Debug)]
 pub struct Mover {
-    /// The scope of the head, and the short name of its ref.
-    pub head: (Scope, String),
+    /// The scope and the name of the head.
+    pub head: (Scope, HeadName),
+    /// The short name of the run's ref.
+    pub git_ref: String,
     /// The run's number; 0 outside of GitHub Actions.
     pub run_id: u64,
     /// The run's commit; empty outside of GitHub Actions.
@@ -53,7 +55,7 @@ impl Catalog {
             layout::manifest(&ManifestId::of(b"")),
             layout::inputs(&InputsId::of(b"")),
             layout::pointer(scope, namespace, model, &Fingerprint::of(b"")),
-            layout::head(scope, namespace, model, "main"),
+            layout::head(scope, namespace, model, &HeadName::Default),
         ]
     }
 
@@ -150,18 +152,18 @@ impl Catalog {
         mover: &Mover,
         pointer: &Pointer,
     ) -> std::result::Result<Option<(Head, Key)>, Failure<Error>> {
-        let (scope, git_ref) = &mover.head;
-        let current = self.head(scope, git_ref).await?;
+        let (scope, name) = &mover.head;
+        let current = self.head(scope, name).await?;
         match movement(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
             Move::Write => {}
             Move::Done => return Ok(None),
             Move::Stay => {
-                return Ok(current.map(|(head, _)| (head, self.head_key(scope, git_ref))));
+                return Ok(current.map(|(head, _)| (head, self.head_key(scope, name))));
             }
         }
         let head = Head {
             schema: head::SCHEMA.to_owned(),
-            git_ref: git_ref.clone(),
+            git_ref: mover.git_ref.clone(),
             fingerprint: pointer.fingerprint,
             generation: pointer.generation,
             manifest: pointer.manifest.digest,
@@ -175,7 +177,7 @@ impl Catalog {
             .map_err(|error| Error::failed("cannot write the head").caused_by(error))?;
         let condition =
             current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-        match self.store.put(&self.head_key(scope, git_ref), Payload::new(bytes), condition).await {
+        match self.store.put(&self.head_key(scope, name), Payload::new(bytes), condition).await {
             Ok(_) => Ok(None),
             Err(error) if error.kind.lost_race() => Err(Failure::passing(Error::failed(
                 "other runs wrote the head during every attempt",

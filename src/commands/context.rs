@@ -6,28 +6,24 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::handover::Handover;
-use crate::catalog::{Catalog, Mover};
+use crate::catalog::Catalog;
 use crate::decide::force::{self, ForceRules};
-use crate::decide::head::is_impossible;
 use crate::decide::origin::Reader;
 use crate::decide::{Access, Policy, scope};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fingerprint::{self, Observed};
-use crate::format::{Pointer, Scope};
+use crate::format::Pointer;
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
 use crate::outcome::{Ending, Outcome};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::settings::{OnError, Secret, Settings, Target, Verb};
+use crate::settings::{OnError, Secret, Settings, Verb};
 use crate::store::{self, Credentials, DynStore};
 use crate::transfer::stage;
 use crate::workflow::RunContext;
-
-/// The name of the ref for runs outside of GitHub Actions.
-const LOCAL_REF: &str = "local";
 
 /// Settings, rights and connections of a command.
 #[derive(Debug)]
@@ -50,9 +46,6 @@ pub struct Context {
     pub results: std::result::Result<ResultsService, String>,
     /// The client of GitHub's REST API; `None` without a token.
     pub rest: Option<Rest>,
-    /// The heads that may name the latest model, in order. Each head is a scope and the short name
-    /// of a ref.
-    pub heads: Vec<(Scope, String)>,
     /// The pointers that this run saved, newest first. The first question about them reads them.
     pub(super) saved_here: OnceCell<Vec<Pointer>>,
     /// The log and its annotations.
@@ -74,7 +67,6 @@ impl Context {
     /// - The store cannot be opened.
     /// - An HTTP client cannot start.
     /// - `github-token` or GITHUB_API_URL is malformed.
-    /// - GitHub's API fails when it should name another repository's default branch.
     pub async fn open(
         verb: Verb,
         settings: Settings,
@@ -119,7 +111,6 @@ impl Context {
             }
         };
         let policy = Policy { force, max_age: settings.max_age };
-        let heads = heads(verb, &settings, run.as_ref(), &access, rest.as_ref(), report).await?;
         report.detail(&format!("store {}, scope {}", store.describe(), access.own));
         let progress = Arc::new(report.progress());
         let catalog = catalog(store.clone(), &settings, run.as_ref());
@@ -133,7 +124,6 @@ impl Context {
             catalog,
             results,
             rest,
-            heads,
             saved_here: OnceCell::new(),
             report,
             progress,
@@ -151,47 +141,6 @@ impl Context {
     pub fn name_credentials(&self) {
         if let Some(source) = self.store.credentials() {
             self.report.info(&format!("{}: credentials: {source}", self.settings.model));
-        }
-    }
-
-    /// Returns the short name of the ref whose head this run reads and moves.
-    pub fn ref_name(&self) -> &str {
-        self.run.as_ref().map_or(LOCAL_REF, RunContext::ref_name)
-    }
-
-    /// Returns the run's number; 0 outside of GitHub Actions.
-    pub fn run_id(&self) -> u64 {
-        self.run.as_ref().map_or(0, |run| run.run_id)
-    }
-
-    /// Moves the ref's head to the model, if this run may write. A head is a convenience, so a
-    /// failure is only a warning.
-    pub async fn move_head(&self, pointer: &Pointer) {
-        if self.access.read_only.is_some() {
-            return;
-        }
-        let mover = Mover {
-            head: (self.access.own.clone(), self.ref_name().to_owned()),
-            run_id: self.run_id(),
-            sha: self.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
-        };
-        let name = self.ref_name();
-        match self.catalog.move_head(&mover, pointer).await {
-            Ok(None) => {}
-            Ok(Some((head, key))) if is_impossible(&head, mover.run_id) => {
-                self.report.warn(&format!(
-                    "the latest model of `{name}` (its head) stays at run {}, but no run has this \
-                     number yet; remove `{key}` from the store",
-                    head.run_id
-                ));
-            }
-            Ok(Some((head, _))) => self.report.info(&format!(
-                "{}: the latest model of `{name}` (its head) stays at the later run {}",
-                self.settings.model, head.run_id
-            )),
-            Err(error) => self
-                .report
-                .warn_of(&format!("cannot record the latest model of `{name}` (its head)"), &error),
         }
     }
 
@@ -254,60 +203,6 @@ async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
         None => None,
     };
     store::open(&settings.store, &settings.s3, role).await
-}
-
-/// Returns the heads that may name the latest model, in order.
-async fn heads(
-    verb: Verb,
-    settings: &Settings,
-    run: Option<&RunContext>,
-    access: &Access,
-    rest: Option<&Rest>,
-    report: Report,
-) -> Result<Vec<(Scope, String)>> {
-    if let Target::Latest { git_ref: Some(name) } = &settings.target {
-        return Ok(access.reads.iter().map(|scope| (scope.clone(), name.clone())).collect());
-    }
-    let foreign = settings.foreign.as_deref();
-    if foreign.is_some() && !matches!(settings.target, Target::Latest { .. }) {
-        return Ok(Vec::new());
-    }
-    let mut heads = Vec::new();
-    let default = if let Some(name) = foreign {
-        let known = match rest {
-            // A failure in the API's answer ends the step, so that a fault cannot choose the branch
-            // of the newest model.
-            Some(rest) => rest.default_branch(name).await.map_err(|error| {
-                error.hint(
-                    "set `ref` to the branch of the model; ml-cache then need not know the default \
-                     branch",
-                )
-            })?,
-            None => Err(Error::failed("`github-token` is empty")),
-        };
-        let known = known.inspect_err(|error| {
-            report.info(&format!(
-                "the default branch of `{name}` is unknown, so this step tries `main` and \
-                 `master`; set `ref` to use another branch ({})",
-                error.explanation()
-            ));
-        });
-        known.ok()
-    } else {
-        heads.push((access.own.clone(), run.map_or(LOCAL_REF, RunContext::ref_name).to_owned()));
-        run.and_then(|run| run.default_branch.clone())
-    };
-    // A namespace does not name its repository or that repository's default branch. So a command
-    // that only reads a foreign namespace tries `main` and `master`, too.
-    let is_own = run.is_some_and(|run| run.is_of(&settings.namespace.to_string()));
-    let is_known = if foreign.is_some() { default.is_some() } else { is_own || !verb.only_reads() };
-    heads.extend(default.map(|name| (Scope::Trusted, name)));
-    if !is_known {
-        heads.extend(["main", "master"].map(|name| (Scope::Trusted, name.to_owned())));
-    }
-    heads.retain(|(scope, _)| access.reads.contains(scope));
-    heads.dedup();
-    Ok(heads)
 }
 
 /// Returns the message of the commit that caused the run, if the user lets a message force a

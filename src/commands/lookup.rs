@@ -45,20 +45,6 @@ impl Context {
         }
     }
 
-    /// Returns the model that this run saved last, or else the pointer of the first of
-    /// [`Context::heads`] that leads to a pointer.
-    ///
-    /// # Errors
-    /// - This run may not read any scope.
-    /// - The store or the artifacts of this run cannot be read.
-    /// - A head or a pointer is damaged.
-    pub async fn latest_pointer(&self) -> Result<Option<Pointer>> {
-        match self.saved_of(None).await? {
-            Some(pointer) => Ok(Some(pointer)),
-            None => self.catalog.latest(&self.heads, &self.access.reads).await,
-        }
-    }
-
     /// Returns whether this run may use the pointer, which the store has confirmed.
     ///
     /// # Errors
@@ -111,7 +97,10 @@ impl Context {
 
     /// Returns the newest pointer that this run saved and the store confirms; with a fingerprint,
     /// the newest of that fingerprint.
-    async fn saved_of(&self, fingerprint: Option<&Fingerprint>) -> Result<Option<Pointer>> {
+    pub(super) async fn saved_of(
+        &self,
+        fingerprint: Option<&Fingerprint>,
+    ) -> Result<Option<Pointer>> {
         let is_wanted =
             |saved: &&Pointer| fingerprint.is_none_or(|wanted| saved.fingerprint == *wanted);
         for saved in self.saved_here().await?.iter().filter(is_wanted) {

@@ -137,7 +137,7 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
                 "{}: no fingerprint and no paths are given, so this step uses the latest model of \
                  {}",
                 ctx.settings.model,
-                ref_names(ctx)
+                ctx.refs_meant()
             ));
             known.fingerprint = ctx.latest_pointer().await?.map(|pointer| pointer.fingerprint);
             return stored(ctx, known).await;
@@ -160,14 +160,10 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
 /// Looks for the model of the known fingerprint. Without a fingerprint, there is no model.
 async fn stored(ctx: &Context, known: Known) -> Result<Resolution> {
     let Some(fingerprint) = known.fingerprint else {
-        return Ok(known.no_model(format!("{} has no model yet", ref_names(ctx))));
+        return Ok(known.no_model(format!("{} has no model yet", ctx.refs_meant())));
     };
     Ok(match ctx.find_pointer(&fingerprint).await? {
         Some(pointer) => Resolution::Found { pointer: Box::new(pointer), known },
         None => known.no_model(format!("there is no model of the fingerprint {fingerprint}")),
     })
-}
-
-fn ref_names(ctx: &Context) -> String {
-    ctx.heads.iter().map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }

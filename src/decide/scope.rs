@@ -1,11 +1,14 @@
 //! How far this run is trusted: the scope that it writes, and the scopes that it reads.
 
-use crate::format::Scope;
+use crate::format::{HeadName, Scope};
 use crate::workflow::{CacheMode, RunContext, short_ref};
 
 /// Events whose code somebody with write access put into the repository on purpose.
 pub(super) const TRUSTED_EVENTS: &[&str] =
     &["push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"];
+
+/// The short name of the ref for runs outside of GitHub Actions.
+pub const LOCAL_REF: &str = "local";
 
 /// The models of an untrusted run's own scope that the run may read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +87,18 @@ pub fn foreign(own: Access) -> Access {
     }
 }
 
+/// Returns the name of the head that a run of this scope moves. Outside of GitHub Actions, it is
+/// the head of the ref `local`.
+///
+/// The default branch has a head of its own. So its models stay the latest if it gets another name.
+pub fn own_head(run: Option<&RunContext>, own: &Scope) -> HeadName {
+    match run {
+        Some(run) if *own == Scope::Trusted && is_default(run, &run.git_ref) => HeadName::Default,
+        Some(run) => HeadName::Ref(run.ref_name().to_owned()),
+        None => HeadName::Ref(LOCAL_REF.to_owned()),
+    }
+}
+
 /// Returns a warning for a run that may be on the default branch although the event does not name
 /// it.
 ///
@@ -121,12 +136,15 @@ fn is_trusted_ref(run: &RunContext, trusted_refs: &[String]) -> bool {
     } else {
         &run.git_ref
     };
-    let is_default = match &run.default_branch {
+    is_default(run, git_ref) || is_named(git_ref, trusted_refs)
+}
+
+fn is_default(run: &RunContext, git_ref: &str) -> bool {
+    match &run.default_branch {
         Some(branch) => git_ref == format!("refs/heads/{branch}"),
         // A schedule runs on the default branch only, and its payload need not name that branch.
         None => run.event == "schedule" && git_ref.starts_with("refs/heads/"),
-    };
-    is_default || is_named(git_ref, trusted_refs)
+    }
 }
 
 /// Returns whether the input `trusted-refs` contains the full ref.

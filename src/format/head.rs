@@ -10,6 +10,15 @@ pub const SCHEMA: &str = "ml-cache/head/v1";
 /// The largest size of a head, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
 
+/// Which head of a scope is meant. The key of the head follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadName {
+    /// The head of the default branch, whatever the name of that branch.
+    Default,
+    /// The head of this ref, by its short name.
+    Ref(String),
+}
+
 /// A register that names the latest model of a ref. Source: docs/formats.md, "Head".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

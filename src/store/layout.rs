@@ -3,7 +3,9 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use crate::format::{BlobId, Fingerprint, InputsId, ManifestId, ModelName, Namespace, Scope};
+use crate::format::{
+    BlobId, Fingerprint, HeadName, InputsId, ManifestId, ModelName, Namespace, Scope,
+};
 
 /// The name of an object below the store's prefix.
 ///
@@ -66,9 +68,14 @@ pub fn refused(
     Key(format!("{}/refused/{}.json", model_prefix(scope, namespace, model), manifest.hex()))
 }
 
-/// Returns the key of a head; `git_ref` is a short name such as `main`.
-pub fn head(scope: &Scope, namespace: &Namespace, model: &ModelName, git_ref: &str) -> Key {
-    Key(format!("{}/heads/{}.json", model_prefix(scope, namespace, model), encode(git_ref)))
+/// Returns the key of a head. The key of the default branch's head does not depend on the name of
+/// that branch.
+pub fn head(scope: &Scope, namespace: &Namespace, model: &ModelName, name: &HeadName) -> Key {
+    let prefix = model_prefix(scope, namespace, model);
+    Key(match name {
+        HeadName::Default => format!("{prefix}/head.json"),
+        HeadName::Ref(name) => format!("{prefix}/heads/{}.json", encode(name)),
+    })
 }
 
 /// Returns the key that a run asks about before a training, to learn whether it may write.
@@ -129,12 +136,17 @@ mod tests {
             probe(&Scope::Trusted, &namespace, &model).as_str(),
             "v1/trusted/org/my%20repo/fraud-detector/probe"
         );
+        let named = |name: &str| HeadName::Ref(name.to_owned());
         assert_eq!(
-            head(&Scope::PullRequest(7), &namespace, &model, "feature/ü").as_str(),
+            head(&Scope::Trusted, &namespace, &model, &HeadName::Default).as_str(),
+            "v1/trusted/org/my%20repo/fraud-detector/head.json"
+        );
+        assert_eq!(
+            head(&Scope::PullRequest(7), &namespace, &model, &named("feature/ü")).as_str(),
             "v1/untrusted/org/my%20repo/pr%2F7/fraud-detector/heads/feature%2F%C3%BC.json"
         );
         assert_eq!(
-            head(&Scope::Branch("..".into()), &namespace, &model, "..").as_str(),
+            head(&Scope::Branch("..".into()), &namespace, &model, &named("..")).as_str(),
             "v1/untrusted/org/my%20repo/branch%2F../fraud-detector/heads/%2E%2E.json"
         );
     }

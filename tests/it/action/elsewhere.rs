@@ -137,6 +137,7 @@ fn a_run_without_an_artifact_is_a_miss() {
 fn an_api_that_fails_does_not_choose_the_branch() {
     let (double, runner) = job();
     saved(&runner);
+    runner.name_the_head_as_before("main");
     known(&double, "reader");
     let deploy = serving(&runner);
     for (status, headers) in
@@ -162,6 +163,56 @@ fn an_api_that_fails_does_not_choose_the_branch() {
 }
 
 #[test]
+fn a_renamed_default_branch_keeps_its_latest_model() {
+    let (double, runner) = job();
+    saved(&runner);
+    let latest = |more: &[(&str, &str)]| {
+        let deploy = serving(&runner);
+        let step = restore(&deploy, &[&[("github-token", "")], more].concat());
+        (step.code == 0).then(|| deploy.read("models/model.bin"))
+    };
+    let all = || [latest(&[]), latest(&[("ref", "main")]), latest(&[("ref", "trunk")])];
+    let found = |text: &str| Some(text.to_owned());
+    assert_eq!(all(), [found("weights"), found("weights"), None]);
+
+    let mut renamed = runner.next_job();
+    let repository = json!({"full_name": REPOSITORY, "id": 4242, "default_branch": "trunk"});
+    renamed.event(&json!({"repository": repository}));
+    renamed.env("GITHUB_REF", "refs/heads/trunk");
+    assert_eq!(renamed.step("plan").output("reason"), "hit");
+    assert_eq!(all(), [found("weights"), None, found("weights")]);
+    renamed.write("data/a.csv", "changed");
+    renamed.env("GITHUB_RUN_ID", "1003");
+    renamed.train("newer");
+    renamed.step("save").succeeds();
+    assert_eq!(all(), [found("newer"), None, found("newer")]);
+    assert_eq!(asked(&double), 0, "the head needs no name of a branch");
+}
+
+#[test]
+fn a_head_from_before_the_fixed_key_is_found_until_the_next_run() {
+    let (_double, runner) = job();
+    saved(&runner);
+    runner.name_the_head_as_before("main");
+    for more in [&[][..], &[("ref", "main")]] {
+        let deploy = serving(&runner);
+        restore(&deploy, &[&[("github-token", "")], more].concat()).succeeds();
+        assert_eq!(deploy.read("models/model.bin"), "weights");
+    }
+    let later = runner.next_job();
+    later.write("data/a.csv", "changed");
+    let plan = later.step("plan");
+    assert_eq!(plan.output("reason"), "data-changed", "the old head leads to the baseline");
+    later.train("newer");
+    later.step("save").succeeds();
+    for more in [&[][..], &[("ref", "main")]] {
+        let deploy = serving(&runner);
+        restore(&deploy, &[&[("github-token", "")], more].concat()).succeeds();
+        assert_eq!(deploy.read("models/model.bin"), "newer");
+    }
+}
+
+#[test]
 fn nobody_is_asked_for_a_branch_that_does_not_matter() {
     let (double, runner) = job();
     let save = saved(&runner);
@@ -170,6 +221,7 @@ fn nobody_is_asked_for_a_branch_that_does_not_matter() {
         ("fingerprint", save.output("fingerprint")),
         ("pointer", save.output("pointer")),
         ("ref", "main"),
+        ("fail-on-miss", "true"),
     ] {
         let deploy = serving(&runner);
         restore(&deploy, &[("github-token", "reader"), more]).succeeds();

@@ -264,7 +264,10 @@ impl Runner {
         let trusted = self.store.join("v1/trusted/acme/fraud-detection");
         let planted = self.store.join("v1/untrusted/acme/fraud-detection").join(key);
         for file in files_below(&trusted) {
-            let target = planted.join(file.strip_prefix(&trusted).unwrap());
+            let mut target = planted.join(file.strip_prefix(&trusted).unwrap());
+            if target.ends_with("head.json") {
+                target.set_file_name("heads/main.json");
+            }
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             let text = fs::read_to_string(&file).unwrap();
             let planted = text
@@ -297,13 +300,24 @@ impl Runner {
         edit_json(pointers[0], edit);
     }
 
-    /// Edits the store's only head.
+    /// Edits the head of the default branch.
     pub fn edit_head(&self, edit: impl FnOnce(&mut Value)) {
+        edit_json(&self.head(), edit);
+    }
+
+    /// Gives the head of the default branch the key that versions before the fixed key used.
+    pub fn name_the_head_as_before(&self, branch: &str) {
+        let head = self.head();
+        let old = head.with_file_name("heads").join(format!("{branch}.json"));
+        fs::create_dir_all(old.parent().unwrap()).unwrap();
+        fs::rename(head, old).unwrap();
+    }
+
+    fn head(&self) -> PathBuf {
         let files = files_below(&self.store.join("v1"));
-        let heads: Vec<_> =
-            files.iter().filter(|path| path.to_string_lossy().contains("/heads/")).collect();
+        let heads: Vec<_> = files.iter().filter(|path| path.ends_with("head.json")).collect();
         assert_eq!(heads.len(), 1);
-        edit_json(heads[0], edit);
+        heads[0].clone()
     }
 
     /// Replaces the payload by any text, or removes it.

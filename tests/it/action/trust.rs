@@ -311,7 +311,7 @@ fn a_head_that_is_not_moved_is_told() {
     told(&runner, "fraud: the latest model of `main` (its head) stays at the later run 1002");
     runner.env("GITHUB_RUN_ID", "1001");
     runner.edit_head(|head| head["run_id"] = json!(9_007_199_254_740_991_u64));
-    let key = "v1/trusted/acme/fraud-detection/fraud/heads/main.json";
+    let key = "v1/trusted/acme/fraud-detection/fraud/head.json";
     told(
         &runner,
         &format!(
