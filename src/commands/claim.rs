@@ -4,7 +4,7 @@
 //! facts count only if the store's own pointer confirms them.
 
 use super::Context;
-use crate::decide::trust::usable;
+use crate::decide::trust::{is_shown_by, may_be_tag, usable};
 use crate::error::{Error, Kind, Result};
 use crate::format::pointer::MAX_BYTES;
 use crate::format::{Pointer, artifact};
@@ -20,8 +20,62 @@ const MAX_RUNS: usize = 10;
 pub(super) enum Claim {
     /// The bytes of a pointer, not checked yet.
     Bytes(Vec<u8>),
+    /// The bytes of a pointer that a run uploaded. The token cannot know whether that run was on a
+    /// tag.
+    Doubtful(Vec<u8>, Doubt),
     /// There is no pointer. The text says why, as a sentence without a full stop.
     Missing(String),
+}
+
+/// A run that may have been on a tag with the name of a trusted branch.
+pub(super) struct Doubt {
+    run: u64,
+    name: String,
+    why: Error,
+}
+
+impl Doubt {
+    /// Accepts the run only if the store's own pointer shows that the run was on a trusted ref.
+    pub(super) fn settle(self, pointer: &Pointer) -> Result<()> {
+        let Self { run, name, why } = self;
+        if is_shown_by(pointer, run) {
+            return Ok(());
+        }
+        let unknown = format!("cannot use run {run}: it may be a run of a tag `{name}`");
+        Err(Error::failed(unknown).caused_by(why).hint(
+            "grant `contents: read` on that repository to the `github-token`; only then the API \
+             tells a tag from the branch",
+        ))
+    }
+}
+
+/// Checks that the run's branch is not the name of a tag as well. Returns a doubt if the token
+/// cannot know.
+///
+/// # Errors
+/// The outer error is a failure of the API. The inner error is the fact against the run.
+async fn no_tag(
+    rest: &Rest,
+    repository: &str,
+    run: u64,
+    facts: &RunFacts,
+) -> Result<std::result::Result<Option<Doubt>, String>> {
+    let Some(name) = may_be_tag(facts) else { return Ok(Ok(None)) };
+    Ok(match rest.has_tag(repository, name).await? {
+        Ok(false) => Ok(None),
+        Ok(true) => Err(format!(
+            "the repository has a tag `{name}`, and the API does not tell a run of that tag from a \
+             run of the branch"
+        )),
+        Err(why) => Ok(Some(Doubt { run, name: name.to_owned(), why })),
+    })
+}
+
+fn with_doubt(bytes: Vec<u8>, doubt: Option<Doubt>) -> Claim {
+    match doubt {
+        Some(doubt) => Claim::Doubtful(bytes, doubt),
+        None => Claim::Bytes(bytes),
+    }
 }
 
 /// Returns the bytes in the input `pointer`, or in the file that the input names.
@@ -79,16 +133,26 @@ pub(super) async fn of_name(ctx: &Context, repository: &str, name: &str) -> Resu
     let (mut refused, mut asked) = (None, 0);
     for artifact in rest.artifacts_named(repository, name).await?.iter().rev() {
         let Some(run) = artifact.workflow_run.as_ref().and_then(|run| run.id) else { continue };
-        let mut verdict = artifact.hopeful_facts().map_or(Ok(()), |facts| usable(&facts));
-        if verdict.is_ok() && asked == MAX_RUNS {
+        let hope = artifact.hopeful_facts().map_or(Ok(()), |facts| usable(&facts));
+        if hope.is_ok() && asked == MAX_RUNS {
             break;
         }
-        if verdict.is_ok() {
-            asked += 1;
-            verdict = usable(&rest.run(repository, run).await?.facts());
-        }
+        let verdict = match hope {
+            Ok(()) => {
+                asked += 1;
+                let facts = rest.run(repository, run).await?.facts();
+                match usable(&facts) {
+                    Ok(()) => no_tag(rest, repository, run, &facts).await?,
+                    Err(why) => Err(why),
+                }
+            }
+            Err(why) => Err(why),
+        };
         match verdict {
-            Ok(()) => return rest.pointer_in(repository, artifact).await.map(Claim::Bytes),
+            Ok(doubt) => {
+                let bytes = rest.pointer_in(repository, artifact).await?;
+                return Ok(with_doubt(bytes, doubt));
+            }
             Err(why) => refused = refused.or(Some((run, why))),
         }
     }
@@ -113,15 +177,33 @@ pub(super) async fn of_name(ctx: &Context, repository: &str, name: &str) -> Resu
 pub(super) async fn of_run(ctx: &Context, repository: &str, run: u64, name: &str) -> Result<Claim> {
     let settings = &ctx.settings;
     let (rest, default_branch) = trusted_api(ctx, repository, "run-id").await?;
-    let facts = rest.run(repository, run).await?;
-    usable(&facts.facts(), &default_branch, &settings.trusted_refs, &ctx.access.reads).map_err(
-        |why| {
-            Error::failed(format!("run {run} of `{repository}` cannot be used: {why}")).hint(
-                "name a successful run of a trusted branch, or add the run's branch to \
-                 `trusted-refs`",
-            )
-        },
-    )?;
+    let facts = rest.run(repository, run).await?.facts();
+    let refuse =
+        |why: String| Error::failed(format!("run {run} of `{repository}` cannot be used: {why}"));
+    usable(&facts, &default_branch, &settings.trusted_refs, &ctx.access.reads).map_err(|why| {
+        refuse(why).hint(
+            "name a successful run of a trusted branch, or add the run's branch to `trusted-refs`",
+        )
+    })?;
+    let doubt = no_tag(rest, repository, run, &facts).await?.map_err(|why| {
+        refuse(why).hint("remove the tag, or leave `run-id` out and use `ref` or `fingerprint`")
+    })?;
+    let claim = pointer_of_run(ctx, rest, repository, run, name).await?;
+    Ok(match claim {
+        Claim::Bytes(bytes) => with_doubt(bytes, doubt),
+        other => other,
+    })
+}
+
+/// Returns the pointer among the artifacts of a run that may be used.
+async fn pointer_of_run(
+    ctx: &Context,
+    rest: &Rest,
+    repository: &str,
+    run: u64,
+    name: &str,
+) -> Result<Claim> {
+    let settings = &ctx.settings;
     let artifacts = rest.artifacts_of_run(repository, run).await?;
     let (mut pointers, mut expired) = (Vec::new(), None);
     for artifact in artifacts.iter().rev().filter(|found| artifact::is_of(&found.name, name)) {

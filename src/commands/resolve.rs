@@ -147,14 +147,15 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
         Target::ArtifactOf { repository, name } => claim::of_name(ctx, repository, name).await?,
         Target::Run { repository, id, name } => claim::of_run(ctx, repository, *id, name).await?,
     };
-    match claim {
-        Claim::Bytes(bytes) => {
-            let pointer = claim::confirm(ctx, &bytes).await?;
-            known.fingerprint = Some(pointer.fingerprint);
-            Ok(Resolution::Found { pointer: Box::new(pointer), known })
-        }
-        Claim::Missing(explanation) => Ok(known.no_model(explanation)),
-    }
+    let (bytes, doubt) = match claim {
+        Claim::Bytes(bytes) => (bytes, None),
+        Claim::Doubtful(bytes, doubt) => (bytes, Some(doubt)),
+        Claim::Missing(explanation) => return Ok(known.no_model(explanation)),
+    };
+    let pointer = claim::confirm(ctx, &bytes).await?;
+    doubt.map_or(Ok(()), |doubt| doubt.settle(&pointer))?;
+    known.fingerprint = Some(pointer.fingerprint);
+    Ok(Resolution::Found { pointer: Box::new(pointer), known })
 }
 
 /// Looks for the model of the known fingerprint. Without a fingerprint, there is no model.

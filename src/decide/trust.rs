@@ -4,7 +4,7 @@
 //! may be called `main` too. So every fact about the run must show that the run is trusted.
 
 use super::scope::{TRUSTED_EVENTS, is_named};
-use crate::format::Scope;
+use crate::format::{Pointer, Scope};
 use crate::workflow::facts::{MERGE_QUEUE, RunFacts};
 
 /// Decides whether a reader may use the run's artifacts.
@@ -49,6 +49,25 @@ pub fn usable(
             conclusion.unwrap_or("it is still running")
         )),
     }
+}
+
+/// Returns the name of the run's branch if it may be the name of a tag.
+///
+/// The API gives the name of a branch and of a tag in the same field. Runs of other events than
+/// these two are on branches only.
+pub fn may_be_tag(run: &RunFacts) -> Option<&str> {
+    match run.event.as_str() {
+        "push" | "workflow_dispatch" => run.head_branch.as_deref(),
+        _ => None,
+    }
+}
+
+/// Returns whether the store itself shows that the run was on a trusted ref: only such a run can
+/// have written this trusted pointer.
+pub fn is_shown_by(pointer: &Pointer, run: u64) -> bool {
+    pointer.scope == Scope::Trusted
+        && pointer.promotion.is_none()
+        && pointer.producer.as_ref().is_some_and(|producer| producer.run_id == run)
 }
 
 /// Returns the target branch of a merge queue entry. The entry is trusted as far as that branch.
@@ -124,6 +143,34 @@ mod tests {
                 "{branch}"
             );
         }
+    }
+
+    #[test]
+    fn only_runs_of_some_events_may_be_of_a_tag() {
+        for (event, name) in [
+            ("push", Some("main")),
+            ("workflow_dispatch", Some("main")),
+            ("schedule", None),
+            ("repository_dispatch", None),
+            ("merge_group", None),
+        ] {
+            let run = RunFacts { event: event.into(), ..good() };
+            assert_eq!(may_be_tag(&run), name, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_pointer_shows_the_ref_of_the_run_that_wrote_it() {
+        let of = |bytes: &[u8]| Pointer::parse(bytes).unwrap();
+        let pointer = of(include_bytes!("../../tests/it/golden/v1/pointer.json"));
+        let run = pointer.producer.as_ref().unwrap().run_id;
+        assert!(is_shown_by(&pointer, run));
+        assert!(!is_shown_by(&pointer, run + 1));
+        assert!(!is_shown_by(&Pointer { scope: Scope::PullRequest(7), ..pointer.clone() }, run));
+        assert!(!is_shown_by(&Pointer { producer: None, ..pointer }, run));
+        let promoted = of(include_bytes!("../../tests/it/golden/v2/pointer.json"));
+        let run = promoted.producer.as_ref().unwrap().run_id;
+        assert!(!is_shown_by(&promoted, run));
     }
 
     #[test]

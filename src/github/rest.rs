@@ -4,6 +4,7 @@ mod answers;
 mod request;
 
 use reqwest::Url;
+use serde::de::IgnoredAny;
 
 pub use self::answers::{
     Artifact, PullRequest, ReferencedWorkflow, Repository, Run, Side, TextFile,
@@ -36,6 +37,25 @@ impl Rest {
     ) -> Result<std::result::Result<String, Error>> {
         match self.request::<Repository>(&format!("/repos/{repository}"), &[]).await {
             Ok(repository) => Ok(Ok(repository.default_branch)),
+            Err(Fault::Failed(error)) => Err(error),
+            Err(fault) => Ok(Err(fault.into())),
+        }
+    }
+
+    /// Returns whether the repository has a tag of this name. The inner error says why this machine
+    /// or this token cannot know.
+    ///
+    /// # Errors
+    /// The API fails or limits the requests. A later request may have another answer.
+    pub async fn has_tag(
+        &self,
+        repository: &str,
+        name: &str,
+    ) -> Result<std::result::Result<bool, Error>> {
+        let route = format!("/repos/{repository}/git/ref/tags/{}", escaped(name));
+        match self.request::<IgnoredAny>(&route, &[]).await {
+            Ok(_) => Ok(Ok(true)),
+            Err(Fault::Missing(_)) => Ok(Ok(false)),
             Err(Fault::Failed(error)) => Err(error),
             Err(fault) => Ok(Err(fault.into())),
         }

@@ -58,6 +58,7 @@ class Rest:
                 ("GET", r"/pulls/(?P<number>\d+)", pulls, self.get_pull),
                 ("GET", r"/issues/(?P<number>\d+)/events", "issues|pull_requests", self.list_events),
                 ("GET", "/contents/?(?P<path>.*)", contents, self.get_contents),
+                ("GET", "/git/ref/(?P<ref>.+)", contents, self.get_ref),
                 ("GET", "/git/trees/(?P<sha>.+)", contents, self.get_tree),
                 ("GET", r"/issues/(?P<number>\d+)/labels", "issues|pull_requests", self.list_labels),
             ]
@@ -278,6 +279,14 @@ class Rest:
             )
             rows.append(call.shapes.entry(call.repository, whole, ref, kind, sha, size))
         return Reply.json(rows)
+
+    def get_ref(self, call: Call) -> Reply:
+        """A branch as `heads/NAME`, a tag as `tags/NAME`; never a ref that only begins like that."""
+        ref = call.parts["ref"]
+        sha = call.repository["refs"].get(ref.removeprefix("heads/"))
+        if not ref.startswith(("heads/", "tags/")) or sha is None:
+            raise ApiError(404, "Not Found")
+        return Reply.json(call.shapes.ref(call.repository, ref, sha))
 
     def get_tree(self, call: Call) -> Reply:
         """Any value of `recursive` asks for all, even 0 or false."""

@@ -223,6 +223,14 @@ class Shapes:
             "download_url": None,
         }
 
+    def ref(self, repository: dict, ref: str, sha: str) -> dict:
+        return {
+            "ref": f"refs/{ref}",
+            "node_id": f"REF_{ref}",
+            "url": self.url(repository, f"git/refs/{quote(ref)}"),
+            "object": {"type": "commit", "sha": sha, "url": self.url(repository, f"git/commits/{sha}")},
+        }
+
     def commit(self, repository: dict, sha: str, message: str) -> dict:
         author = {"name": "The Octocat", "email": "octocat@example.com", "date": "2026-01-01T00:00:00Z"}
         return {

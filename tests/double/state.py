@@ -3,7 +3,7 @@
 A state document has these keys, all optional; posting one merges it into what is there, item by item.
 
 settings      see DEFAULT_SETTINGS
-repositories  {"o/r": {id, private, default_branch, fork, owner_type, refs: {"main": sha}, truncated_trees}}
+repositories  {"o/r": {id, private, default_branch, fork, owner_type, refs: {"main": sha, "tags/v1": sha}, truncated_trees}}
 runs          [{id, repository, head_branch, head_sha, event, status, conclusion, path, run_attempt, actor,
               head_repository: "o/r" or null, pull_requests: [number], …}]; other keys go to the answer as they are
 pulls         [{repository, number, state, merged, merge_commit_sha, head: {ref, sha, repo: "o/r" or null},
@@ -234,6 +234,8 @@ class State:
 
     def commit_of(self, repository: dict, ref: str) -> str:
         """The commit that a branch or tag names, else the text itself."""
+        if (full := ref.removeprefix("refs/")) in repository["refs"]:
+            return repository["refs"][full]
         for prefix in ("refs/heads/", "refs/tags/", "heads/", "tags/"):
             if ref.startswith(prefix):
                 ref = ref.removeprefix(prefix)

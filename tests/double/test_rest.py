@@ -197,6 +197,14 @@ class RestApi(DoubleTest):
         if shutil.which("git"):
             self.assertEqual(tree["sha"], self.written_by_git(files))
 
+    def test_branches_and_tags(self):
+        self.control("state", {"repositories": {"org/models": {"refs": {"tags/v1": "beef", "release/1": "f00d"}}}})
+        for ref, sha in (("heads/main", "c0ffee"), ("heads/release/1", "f00d"), ("tags/v1", "beef")):
+            answer = self.get(f"/repos/org/models/git/ref/{ref}").json()
+            self.assertEqual((answer["ref"], answer["object"]["sha"]), (f"refs/{ref}", sha))
+        for ref in ("tags/main", "heads/v1", "tags/v", "heads/release", "main"):
+            self.assertEqual(self.get(f"/repos/org/models/git/ref/{ref}").status, 404, ref)
+
     @staticmethod
     def written_by_git(files: dict[str, str]) -> str:
         with tempfile.TemporaryDirectory() as directory:

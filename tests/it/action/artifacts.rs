@@ -91,6 +91,63 @@ pub(super) fn by_run(token: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
+fn a_run_of_a_branch_that_is_also_a_tag_is_refused() {
+    for event in ["push", "workflow_dispatch", "schedule"] {
+        let (double, runner) = job();
+        let name = saved(&runner).output("artifact-name").to_owned();
+        known(&double, "reader");
+        let is_good = event == "schedule";
+        let refs = |name: &str| json!({"repositories": {REPOSITORY: {"refs": {name: "c0ffee"}}}});
+        double.control("state", &json!({"runs": [run(json!({"event": event}))]}));
+        double.control("state", &refs("tags/main2"));
+        double.control("state", &refs("main"));
+        restores(&deployment(&runner), &by_run("reader")[2..]);
+        double.control("state", &refs("tags/main"));
+        let named = format!("artifact:{name}");
+        let by_name = [
+            ("pointer", &*named),
+            ("repository", REPOSITORY),
+            ("github-token", "reader"),
+            // Another repository: otherwise the name means an artifact of this run.
+            ("namespace", REPOSITORY),
+        ];
+        let mut other = deployment(&runner);
+        other.env("GITHUB_REPOSITORY", "acme/serving");
+        let own = deployment(&runner);
+        for (deploy, inputs) in [(&own, &by_run("reader")[2..]), (&other, &by_name)] {
+            match is_good {
+                true => drop(restores(deploy, inputs)),
+                false => refuses(deploy, inputs, &["has a tag `main`", "hint:"]),
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_look_at_tags_the_store_must_name_the_run() {
+    let (double, runner) = job();
+    saved(&runner);
+    known(&double, "reader");
+    let token = json!({"kind": "fine-grained", "repositories": [REPOSITORY],
+        "permissions": {"actions": "read", "metadata": "read"}});
+    double.control(
+        "state",
+        &json!({
+            "tokens": {"reader": token},
+            "repositories": {REPOSITORY: {"private": true, "refs": {"tags/main": "c0ffee"}}},
+        }),
+    );
+    restores(&deployment(&runner), &by_run("reader")[2..]);
+    let deploy = deployment(&runner);
+    deploy.edit_pointer(|pointer| pointer["producer"]["run_id"] = json!(7));
+    refuses(
+        &deploy,
+        &by_run("reader")[2..],
+        &["it may be a run of a tag `main`", "answered 403", "`contents: read`"],
+    );
+}
+
+#[test]
 fn a_save_uploads_its_pointer_and_a_job_of_the_run_finds_it() {
     let (double, runner) = job();
     let save = saved(&runner);
