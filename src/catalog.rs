@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub use write::{Mover, RACE, nonce, now, seconds_since};
+pub use write::{Mover, RACE, Written, nonce, now, seconds_since};
 
 use crate::decide::origin::Reader;
 use crate::format::{ModelName, Namespace};
@@ -31,5 +31,10 @@ impl Catalog {
         reader: Option<Reader>,
     ) -> Self {
         Self { store, namespace, model, reader }
+    }
+
+    /// Returns the same documents in another store.
+    pub fn on(&self, store: DynStore) -> Self {
+        Self { store, ..self.clone() }
     }
 }

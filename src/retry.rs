@@ -56,12 +56,23 @@ pub struct Policy {
     pub pause: Duration,
     /// Each pause is this many times as long as the previous pause.
     pub growth: f64,
+    /// The longest pause, however often the attempt failed.
+    pub longest: Duration,
     /// The time after which a failure is final. The check precedes the pause, so the next attempt
     /// may begin later. A pause that the other side demands has no such limit.
     pub patience: Duration,
 }
 
 impl Policy {
+    /// A single attempt. Other policies name only what differs.
+    pub const ONCE: Self = Self {
+        attempts: 1,
+        pause: Duration::ZERO,
+        growth: 1.0,
+        longest: Duration::MAX,
+        patience: Duration::MAX,
+    };
+
     /// Repeats an attempt until it succeeds, its failure lasts, or the policy ends.
     ///
     /// # Errors
@@ -85,7 +96,7 @@ impl Policy {
                 Outlook::MayPass | Outlook::Lasts => return Err(failure.why),
             };
             tokio::time::sleep(pause).await;
-            longest = longest.mul_f64(self.growth);
+            longest = longest.mul_f64(self.growth).min(self.longest);
         }
         attempt().await.map_err(|failure| failure.why)
     }
@@ -100,6 +111,7 @@ mod tests {
         pause: Duration::from_secs(2),
         growth: 3.0,
         patience: Duration::from_secs(10),
+        ..Policy::ONCE
     };
 
     /// Returns the result, the number of attempts and the seconds that passed.
@@ -142,6 +154,10 @@ mod tests {
             assert_eq!((result, tries), (Err(1), 4));
             assert!((13.0..=26.01).contains(&seconds), "{seconds}");
         }
+        let even = Policy { longest: Duration::from_secs(2), patience: Duration::MAX, ..POLICY };
+        let started = Instant::now();
+        assert_eq!(even.run(|| async { Err::<(), _>(Failure::passing(())) }).await, Err(()));
+        assert!((3.0..=6.01).contains(&started.elapsed().as_secs_f64()));
         let impatient = Policy { patience: Duration::from_secs(1), ..POLICY };
         let mut tries = 0;
         let attempt = || {

@@ -12,6 +12,7 @@ pub mod target;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 
@@ -94,6 +95,8 @@ pub struct Settings {
     pub force: ForceRules,
     /// The age after which a model must be trained again; `None` for no limit.
     pub max_age: Option<SignedDuration>,
+    /// How long a save repeats a request that the store does not serve.
+    pub save_patience: Duration,
     /// Whether a push may take over the model of a merged pull request.
     pub promote: bool,
     /// The models of its own scope that the run may read.

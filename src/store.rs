@@ -20,6 +20,7 @@ pub mod conformance;
 pub mod layout;
 pub mod local;
 pub mod location;
+pub mod patient;
 pub mod s3;
 
 pub use layout::Key;
@@ -118,21 +119,25 @@ pub struct Version(pub(crate) String);
 /// The properties of an object that a `head` returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The length in bytes.
-    pub size: u64,
+    /// The length in bytes; `None` if the store does not say it.
+    pub size: Option<u64>,
     /// The version, for [`Condition::Unchanged`].
     pub version: Version,
     /// The SHA-256 that the store has computed itself; `None` if it keeps none.
     pub digest: Option<Digest>,
+    /// Whether the bytes are in an archive, so that no request can read them now.
+    pub archived: bool,
 }
 
 impl Meta {
-    /// Returns whether this can be the object with this content address.
+    /// Returns whether this can be the object with this content address, and can be read.
     ///
     /// Somebody may have stored other bytes under the address. Their length shows it, or their
     /// checksum in a store that keeps checksums.
     pub fn is(&self, digest: &Digest, size: u64) -> bool {
-        self.size == size && self.digest.is_none_or(|found| found == *digest)
+        self.size.is_none_or(|found| found == size)
+            && self.digest.is_none_or(|found| found == *digest)
+            && !self.archived
     }
 }
 
@@ -165,10 +170,11 @@ impl Object {
                 format!("it has more than {limit} bytes"),
             )
         };
-        if self.meta.size > limit as u64 {
+        let announced = self.meta.size;
+        if announced.is_some_and(|size| size > limit as u64) {
             return Err(too_large());
         }
-        let mut bytes = BytesMut::with_capacity(self.meta.size as usize);
+        let mut bytes = BytesMut::with_capacity(announced.unwrap_or_default() as usize);
         while let Some(piece) = self.body.next().await {
             let piece = piece?;
             if bytes.len() + piece.len() > limit {
@@ -176,9 +182,8 @@ impl Object {
             }
             bytes.extend_from_slice(&piece);
         }
-        if bytes.len() as u64 != self.meta.size {
-            let reason =
-                format!("the transfer broke off after {} of {} bytes", bytes.len(), self.meta.size);
+        if let Some(size) = announced.filter(|size| bytes.len() as u64 != *size) {
+            let reason = format!("the transfer broke off after {} of {size} bytes", bytes.len());
             return Err(StoreError::new(StoreErrorKind::Unreachable, "read", key, reason));
         }
         Ok(bytes.freeze())
@@ -187,7 +192,7 @@ impl Object {
 
 /// For failures that no adapter retries itself, such as a body that breaks off.
 pub const RETRY: Policy =
-    Policy { attempts: 5, pause: Duration::from_millis(50), growth: 4.0, patience: Duration::MAX };
+    Policy { attempts: 5, pause: Duration::from_millis(50), growth: 4.0, ..Policy::ONCE };
 
 /// Reads a small object whole; `None` if the store has no such object.
 ///
@@ -321,21 +326,27 @@ mod tests {
     use super::*;
     use crate::format::BlobId;
 
-    fn meta(size: u64, digest: Option<Digest>) -> Meta {
-        Meta { size, version: Version("1".to_owned()), digest }
+    fn meta(size: Option<u64>, digest: Option<Digest>) -> Meta {
+        Meta { size, version: Version("1".to_owned()), digest, archived: false }
     }
 
     #[test]
     fn an_object_must_have_the_right_length_and_checksum() {
         let (good, other) = (Digest::of(b"good"), Digest::of(b"other"));
         for (size, digest, holds) in [
-            (4, None, true),
-            (4, Some(good), true),
-            (4, Some(other), false),
-            (5, None, false),
-            (5, Some(good), false),
+            (Some(4), None, true),
+            (Some(4), Some(good), true),
+            (Some(4), Some(other), false),
+            (Some(5), None, false),
+            (Some(5), Some(good), false),
+            // A length that nobody says proves nothing.
+            (None, None, true),
+            (None, Some(good), true),
+            (None, Some(other), false),
         ] {
-            assert_eq!(meta(size, digest).is(&good, 4), holds, "{size} {digest:?}");
+            let meta = meta(size, digest);
+            assert_eq!(meta.is(&good, 4), holds, "{size:?} {digest:?}");
+            assert!(!Meta { archived: true, ..meta }.is(&good, 4));
         }
     }
 
@@ -343,18 +354,20 @@ mod tests {
     async fn an_object_is_read_whole_and_up_to_the_limit() {
         let key = layout::blob(&BlobId::of(b""));
         for (announced, sent, limit, kind) in [
-            (4, 4, 4, None),
-            (0, 0, 0, None),
-            (5, 5, 4, Some(StoreErrorKind::Other)),
-            (4, 5, 4, Some(StoreErrorKind::Other)),
-            (4, 3, 4, Some(StoreErrorKind::Unreachable)),
-            (3, 4, 4, Some(StoreErrorKind::Unreachable)),
+            (Some(4), 4, 4, None),
+            (Some(0), 0, 0, None),
+            (Some(5), 5, 4, Some(StoreErrorKind::Other)),
+            (Some(4), 5, 4, Some(StoreErrorKind::Other)),
+            (Some(4), 3, 4, Some(StoreErrorKind::Unreachable)),
+            (Some(3), 4, 4, Some(StoreErrorKind::Unreachable)),
+            (None, 4, 4, None),
+            (None, 5, 4, Some(StoreErrorKind::Other)),
         ] {
             let pieces = (0..sent).map(|_| Ok(Bytes::from_static(b"x")));
             let body = futures::stream::iter(pieces.collect::<Vec<_>>()).boxed();
             let read = Object { meta: meta(announced, None), body }.collect(&key, limit).await;
             let found = read.as_ref().err().map(|error| error.kind);
-            assert_eq!(found, kind, "{announced} {sent} {limit}");
+            assert_eq!(found, kind, "{announced:?} {sent} {limit}");
             assert!(kind.is_some() || read.unwrap().len() == sent);
         }
     }

@@ -137,8 +137,15 @@ impl Catalog {
     /// - The store cannot be read.
     /// - The store does not have the manifest.
     pub async fn manifest_reference(&self, digest: &ManifestId) -> Result<Reference<ManifestId>> {
-        let found = self.store.head(&layout::manifest(digest)).await?;
-        let size = found.map(|meta| meta.size).ok_or_else(|| gone(digest))?;
+        let key = layout::manifest(digest);
+        let found = self.store.head(&key).await?.ok_or_else(|| gone(digest))?;
+        let size = match found.size {
+            Some(size) => size,
+            None => {
+                let read = self.read(&key, manifest::MAX_BYTES).await?;
+                read.ok_or_else(|| gone(digest))?.0.len() as u64
+            }
+        };
         Ok(Reference { digest: *digest, size })
     }
 

@@ -17,12 +17,18 @@ use crate::store::{Condition, Key, Payload, StoreErrorKind, layout};
 use crate::transfer::upload;
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
-pub const RACE: Policy = Policy {
-    attempts: 50,
-    pause: Duration::from_millis(100),
-    growth: 1.0,
-    patience: Duration::MAX,
-};
+pub const RACE: Policy = Policy { attempts: 50, pause: Duration::from_millis(100), ..Policy::ONCE };
+
+/// The result of a write under a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The object is written.
+    Done,
+    /// The condition did not hold.
+    Refused,
+    /// The store could not decide between concurrent writers, and wrote nothing.
+    Undecided,
+}
 
 /// The run that moves a head.
 #[derive(Clone, Debug)]
@@ -94,21 +100,23 @@ impl Catalog {
         Ok(reference)
     }
 
-    /// Writes a pointer under a condition, and returns whether this write succeeded.
+    /// Writes a pointer under a condition.
     ///
-    /// After `false`, another writer was faster and the caller must read the pointer again.
+    /// Unless it is [`Written::Done`], another writer may have been faster, and the caller must
+    /// read the pointer again.
     ///
     /// # Errors
     /// - The pointer exceeds the size limit.
     /// - The store cannot be written.
-    pub async fn write_pointer(&self, pointer: &Pointer, condition: Condition) -> Result<bool> {
+    pub async fn write_pointer(&self, pointer: &Pointer, condition: Condition) -> Result<Written> {
         let key = self.pointer_key(&pointer.scope, &pointer.fingerprint);
         let bytes = pointer
             .to_bytes()
             .map_err(|error| Error::bad_input("cannot write the pointer").caused_by(error))?;
         let error = match self.store.put(&key, Payload::new(bytes), condition).await {
-            Ok(_) => return Ok(true),
-            Err(error) if error.kind.lost_race() => return Ok(false),
+            Ok(_) => return Ok(Written::Done),
+            Err(error) if error.kind == StoreErrorKind::Conflict => return Ok(Written::Undecided),
+            Err(error) if error.kind.lost_race() => return Ok(Written::Refused),
             Err(error) => error,
         };
         // The write may have succeeded although its answer was lost. The nonce tells whose pointer
@@ -117,7 +125,7 @@ impl Catalog {
             && let Ok(Some((found, _))) = self.pointer(&pointer.scope, &pointer.fingerprint).await
             && found.nonce == pointer.nonce
         {
-            return Ok(true);
+            return Ok(Written::Done);
         }
         Err(error.into())
     }

@@ -21,12 +21,13 @@ use crate::outcome::{Ending, Outcome};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::settings::{OnError, Secret, Settings, Verb};
+use crate::store::patient::Patient;
 use crate::store::{self, Credentials, DynStore};
 use crate::transfer::stage;
 use crate::workflow::RunContext;
 
 /// Settings, rights and connections of a command.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Context {
     /// The verb that the command executes.
     pub verb: Verb,
@@ -129,6 +130,16 @@ impl Context {
             progress,
             now: Timestamp::now(),
         })
+    }
+
+    /// Returns this context with a store that waits while the service fails for a time.
+    #[must_use]
+    pub fn with_patience(&self) -> Self {
+        let (report, model) = (self.report, self.settings.model.clone());
+        let tell = move |why: &str| report.info(&format!("{model}: {why}"));
+        let patience = self.settings.save_patience;
+        let store: DynStore = Arc::new(Patient::new(self.store.clone(), patience, Arc::new(tell)));
+        Self { store: store.clone(), catalog: self.catalog.on(store), ..self.clone() }
     }
 
     /// Returns an outcome that has an ending and no other facts.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use crate::catalog::{nonce, now};
+use crate::catalog::{Written, nonce, now};
 use crate::decide::promote::{
     Followed, Here, Rivals, Wanted, is_due, merged_here, only_trusted, same_pointer, trained_there,
     without_rivals, workflow_files,
@@ -301,7 +301,7 @@ async fn take_over(
         nonce: nonce(),
         ..pointer
     };
-    if ctx.catalog.write_pointer(&promoted, Condition::Absent).await? {
+    if ctx.catalog.write_pointer(&promoted, Condition::Absent).await? == Written::Done {
         return Ok(promoted);
     }
     match ctx.catalog.pointer(&Scope::Trusted, &promoted.fingerprint).await? {

@@ -38,6 +38,8 @@ const WAS_FASTER: &str =
 /// - The model cannot be read.
 /// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
+    // What was trained is nowhere else, so this is the wrong time to give up.
+    let ctx = &ctx.with_patience();
     let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
     match save(ctx, handover.as_ref(), planned).await {
         Ok(outcome) => Ok(outcome),

@@ -40,8 +40,13 @@ const PAUSE: Duration = Duration::from_secs(15);
 /// The longest wait for an answer of STS. The SDK then tries again.
 const STS_TIMEOUT: Duration = Duration::from_secs(15);
 /// For token requests that meet a fault of the service.
-const RETRY: Policy =
-    Policy { attempts: 5, pause: Duration::from_millis(400), growth: 2.0, patience: PATIENCE };
+const RETRY: Policy = Policy {
+    attempts: 5,
+    pause: Duration::from_millis(400),
+    growth: 2.0,
+    patience: PATIENCE,
+    ..Policy::ONCE
+};
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The role to assume, and the job's means to assume it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
@@ -16,6 +17,9 @@ use crate::format::{Fingerprint, ModelName, Namespace};
 use crate::sanitize;
 use crate::store::{Credentials, Lack, Location, S3Options};
 use crate::workflow::{RunContext, short_ref};
+
+/// How long a save waits by default. A store's outage or a lost connection is often over by then.
+const SAVE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Reads inputs and collects their faults.
 pub(super) struct Reader<'a> {
@@ -545,22 +549,39 @@ impl Reader<'_> {
     }
 
     pub(super) fn max_age(&mut self) -> Option<SignedDuration> {
-        let value = self.raw.get("max-age")?.to_owned();
+        let is_positive = |age: &SignedDuration| age.is_positive();
+        let accepted = "durations such as `30d`, `12h` or `1w 2d`";
+        self.duration("max-age", "it is not a positive duration", accepted, is_positive)
+    }
+
+    /// Reads `save-patience`: 0 to 6 hours, the longest time of a job on GitHub's runners.
+    pub(super) fn save_patience(&mut self) -> Duration {
+        let longest = SignedDuration::from_hours(6);
+        let patience = self.duration(
+            "save-patience",
+            "it is not a duration of at most 6 hours",
+            "durations such as `10m`, `1h` or `0s`",
+            |given| !given.is_negative() && *given <= longest,
+        );
+        patience.map_or(SAVE_PATIENCE, SignedDuration::unsigned_abs)
+    }
+
+    fn duration(
+        &mut self,
+        name: &str,
+        reason: &str,
+        accepted: &str,
+        fits: impl Fn(&SignedDuration) -> bool,
+    ) -> Option<SignedDuration> {
+        let value = self.raw.get(name)?.to_owned();
         let parsed = value
             .parse::<Span>()
             .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-        match parsed {
-            Ok(duration) if duration.is_positive() => Some(duration),
-            _ => {
-                self.fault(
-                    "max-age",
-                    &value,
-                    "it is not a positive duration",
-                    "durations such as `30d`, `12h` or `1w 2d`",
-                );
-                None
-            }
+        let duration = parsed.ok().filter(fits);
+        if duration.is_none() {
+            self.fault(name, &value, reason, accepted);
         }
+        duration
     }
 }
 

@@ -27,6 +27,7 @@ const STAND_INS: &[(&str, StandIns)] = &[("refuse", StandIns::Refuse), ("allow",
 /// - Inputs cannot be used. One message names each of them, its value and the accepted forms.
 /// - A role has no region.
 /// - The environment has AWS credentials that no request can carry.
+// Over 70 lines: it has a line for each input, to be read from top to bottom.
 pub fn resolve(
     verb: Verb,
     raw: &RawInputs,
@@ -51,6 +52,7 @@ pub fn resolve(
     let s3 = S3Options { credentials, ..reader.s3() };
     let force = reader.force();
     let max_age = reader.max_age();
+    let save_patience = reader.save_patience();
     let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);
     let read_scopes = reader.choice("read-scopes", READ_SCOPES);
     let fail_on_miss = reader.boolean("fail-on-miss");
@@ -88,6 +90,7 @@ pub fn resolve(
         artifact_retention_days,
         force,
         max_age,
+        save_patience,
         promote: promote.unwrap_or(false),
         read_scopes: read_scopes.unwrap_or_default(),
         on_error: on_error.unwrap_or(OnError::Fail),

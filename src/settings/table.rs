@@ -269,6 +269,13 @@ pub const INPUTS: &[Input] = &[
         DECIDERS,
         "Train again when the model is older than this duration, such as `7d` or `12h`.",
     ),
+    text(
+        "save-patience",
+        "10m",
+        &[Run, Save, Auto],
+        "How long a save goes on trying while the store does not answer, throttles or fails \
+         inside, such as `30m`; `0s` gives up at once.",
+    ),
     text("on-error", "fail", PLANNERS, "If the store cannot be read: `fail` or `retrain`."),
     boolean(
         "fail-on-miss",

@@ -175,7 +175,7 @@ impl LocalStore {
             ));
         }
         let version = version_of(&file, &found).map_err(failed)?;
-        Ok((file, Meta { size: found.size(), version, digest: None }))
+        Ok((file, Meta { size: Some(found.size()), version, digest: None, archived: false }))
     }
 }
 
@@ -211,7 +211,7 @@ impl Store for LocalStore {
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         let (mut file, meta) = tokio::task::block_in_place(|| self.open_blocking(key, "read"))?;
         let key = key.clone();
-        let pieces = futures::stream::try_unfold(meta.size, move |left| {
+        let pieces = futures::stream::try_unfold(meta.size.unwrap_or_default(), move |left| {
             let read = tokio::task::block_in_place(|| {
                 let mut buffer = vec![0; PIECE.min(left as usize)];
                 let count = file.read(&mut buffer)?;

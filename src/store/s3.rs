@@ -8,6 +8,8 @@
 
 mod errors;
 mod identity;
+mod retry;
+mod web_page;
 
 use std::time::Duration;
 
@@ -16,7 +18,6 @@ use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
@@ -27,8 +28,9 @@ use aws_sdk_s3::config::{
     RuntimeComponents, SharedHttpClient,
 };
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, StorageClass};
 use aws_sdk_s3::{Client, config};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, Connector, tls};
@@ -52,9 +54,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SLOWEST_PUT: u64 = 16 << 10;
 /// The limit for a pause within an answer's body.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Attempts of a request. The SDK retries only throttling, server and connection errors, with full
-/// jitter.
-const ATTEMPTS: u32 = 5;
 
 /// A store in an S3 bucket.
 #[derive(Debug)]
@@ -88,6 +87,9 @@ impl S3Store {
             .hint("set the input `region`, or AWS_REGION in the environment"));
         }
         let mut builder = config::Builder::from(&shared)
+            .retry_partition(retry::quota())
+            .retry_classifier(retry::ByStatus)
+            .interceptor(web_page::NoWebPage)
             .force_path_style(options.force_path_style.unwrap_or(custom_endpoint))
             // `put` sets the digest itself. With another setting, the SDK would hash all bytes
             // again.
@@ -130,7 +132,7 @@ async fn load_config(
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .no_credentials()
         .http_client(client.clone())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_config(retry::config())
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -226,7 +228,7 @@ impl Store for S3Store {
                 }
                 _ => error,
             })?;
-        Ok(Version(answer.e_tag.unwrap_or_default()))
+        Ok(version(answer.e_tag))
     }
 
     async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
@@ -255,9 +257,10 @@ impl Store for S3Store {
             .await
             .map_err(|error| errors::translate("read", key, &self.bucket, error))?;
         let meta = Meta {
-            size: answer.content_length.unwrap_or_default().unsigned_abs(),
-            version: Version(answer.e_tag.unwrap_or_default()),
+            size: answer.content_length.map(i64::unsigned_abs),
+            version: version(answer.e_tag),
             digest: None,
+            archived: false,
         };
         let key = key.clone();
         let pieces = futures::stream::unfold(Some(answer.body), move |body| {
@@ -299,8 +302,9 @@ impl Store for S3Store {
             .await;
         match answer {
             Ok(answer) => Ok(Some(Meta {
-                size: answer.content_length.unwrap_or_default().unsigned_abs(),
-                version: Version(answer.e_tag.unwrap_or_default()),
+                archived: is_archived(&answer),
+                size: answer.content_length.map(i64::unsigned_abs),
+                version: version(answer.e_tag),
                 digest: answer.checksum_sha256.and_then(|text| Digest::from_base64(&text)),
             })),
             Err(error) => match errors::translate("look up", key, &self.bucket, error) {
@@ -309,6 +313,26 @@ impl Store for S3Store {
             },
         }
     }
+}
+
+/// Returns the version for an entity tag. A proxy that compresses marks the tag as weak, but no
+/// store has a weak tag, and `If-Match` accepts none. Source: RFC 9110, sections 8.8.1 and 13.1.1.
+fn version(tag: Option<String>) -> Version {
+    let tag = tag.unwrap_or_default();
+    Version(tag.strip_prefix("W/").unwrap_or(&tag).to_owned())
+}
+
+/// Returns whether the object's bytes can be read only after a request to the archive.
+///
+/// Source: Amazon S3 API Reference, HeadObject: `x-amz-storage-class`, `x-amz-archive-status` and
+/// `x-amz-restore`.
+fn is_archived(answer: &HeadObjectOutput) -> bool {
+    let class = answer.storage_class.as_ref();
+    let is_archive = matches!(class, Some(StorageClass::Glacier | StorageClass::DeepArchive))
+        || answer.archive_status.is_some();
+    let is_back =
+        answer.restore.as_ref().is_some_and(|text| text.contains("ongoing-request=\"false\""));
+    is_archive && !is_back
 }
 
 /// Gives the signer the payload's SHA-256, so that it does not hash the bytes again.

@@ -187,8 +187,7 @@ async fn fetch_once(
         }
         Err(error) => return Err(Error::from(error).into()),
     };
-    if object.meta.size != blob.size {
-        let found = object.meta.size;
+    if let Some(found) = object.meta.size.filter(|found| *found != blob.size) {
         return Err(damaged(format!("it has {found} bytes instead of {}", blob.size)));
     }
     let mut writer = stage.map(|stage| Writer { stage, manifest, blob, open: None });

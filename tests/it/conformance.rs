@@ -141,9 +141,10 @@ impl Store for Flawed {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let mut object = self.inner.get(key).await?;
-        if self.flaw == Flaw::LosesTheLastByte && object.meta.size > 0 {
-            object.meta.size -= 1;
-            let mut left = object.meta.size as usize;
+        let size = object.meta.size.unwrap_or_default();
+        if self.flaw == Flaw::LosesTheLastByte && size > 0 {
+            object.meta.size = Some(size - 1);
+            let mut left = size as usize - 1;
             let shorten = move |piece: Result<bytes::Bytes, StoreError>| {
                 let piece = piece.map(|piece| piece.slice(..piece.len().min(left)));
                 left -= piece.as_ref().map_or(0, bytes::Bytes::len);

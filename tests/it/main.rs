@@ -28,5 +28,6 @@ mod races;
 mod release;
 mod reusable_workflow;
 mod s3_faults;
+mod s3_services;
 mod support;
 mod threat_model;

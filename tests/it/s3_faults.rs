@@ -11,26 +11,26 @@ use crate::support::cli::{Run, Sandbox, snapshot};
 use crate::support::listener::{Listener, Manner};
 use crate::support::s3::{Endpoint, Fault, Server};
 
-const BLOBS: &str = "/v1/blobs/";
-const MANIFESTS: &str = "/v1/manifests/";
-const POINTERS: &str = "/pointers/";
-const HEADS: &str = "/heads/";
+pub(crate) const BLOBS: &str = "/v1/blobs/";
+pub(crate) const MANIFESTS: &str = "/v1/manifests/";
+pub(crate) const POINTERS: &str = "/pointers/";
+pub(crate) const HEADS: &str = "/heads/";
 
 /// A server, and a project that keeps its models there.
-struct Scene {
-    server: Server,
-    sandbox: Sandbox,
+pub(crate) struct Scene {
+    pub(crate) server: Server,
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let server = Server::start();
         let sandbox = project(&server.endpoint, "s3://models/some/prefix");
         Self { server, sandbox }
     }
 
     /// A scene whose model is in the store, and no longer in the workspace.
-    fn saved() -> Self {
+    pub(crate) fn saved() -> Self {
         let scene = Self::new();
         scene.sandbox.run("save", &[]).json();
         scene.server.reset();
@@ -38,7 +38,7 @@ impl Scene {
         scene
     }
 
-    fn fault(
+    pub(crate) fn fault(
         &self,
         method: Method,
         path: &str,
@@ -50,7 +50,7 @@ impl Scene {
 
     /// Saves, and demands that the faults left exactly one stored model.
     #[track_caller]
-    fn saves(&self) {
+    pub(crate) fn saves(&self) {
         let output = self.sandbox.run("save", &[]).json();
         assert_eq!(output["saved"], true, "{output}");
         assert_eq!(output["pointer"]["generation"], 1, "{output}");
@@ -63,7 +63,7 @@ impl Scene {
 
     /// Restores, and demands every byte of the model.
     #[track_caller]
-    fn restores(&self) {
+    pub(crate) fn restores(&self) {
         let output = self.sandbox.run("restore", &[]).json();
         assert_eq!(output["restored"], true, "{output}");
         assert_eq!(snapshot(&self.sandbox.path("models")), model());

@@ -1,6 +1,8 @@
 //! The moment of a save. Before it, readers see nothing; after it, every object is there.
 
-use crate::catalog::RACE;
+use std::sync::Mutex;
+
+use crate::catalog::{RACE, Written};
 use crate::commands::Context;
 use crate::decide::commit::{self, Commit, Existing};
 use crate::error::{Error, Result};
@@ -17,7 +19,35 @@ pub(super) async fn commit(
     base: Option<&Nonce>,
     unusable: bool,
 ) -> Result<(Pointer, bool)> {
-    RACE.run(|| attempt(ctx, &draft, base, unusable)).await
+    let refused = Mutex::default();
+    RACE.run(|| attempt(ctx, &draft, base, unusable, &refused)).await
+}
+
+/// Returns the pointer that the last attempt could not replace.
+fn take(refused: &Mutex<Option<Nonce>>) -> Option<Nonce> {
+    refused.lock().ok()?.take()
+}
+
+/// The store refused to replace a pointer that nobody changed.
+fn not_heeded(draft: &Pointer) -> Error {
+    Error::failed(format!(
+        "cannot replace the pointer of {} in the scope `{}`: the store does not accept the entity \
+         tag that it gave for that object (`If-Match`), and no other run changed the object",
+        draft.fingerprint, draft.scope
+    ))
+    .hint("use a store with conditional writes, and no proxy before it that changes entity tags")
+}
+
+async fn is_complete(ctx: &Context, found: &Pointer, draft: &Pointer) -> Result<bool> {
+    // This save has just checked or sent the same blobs.
+    let is_same = found.manifest.digest == draft.manifest.digest;
+    Ok(is_same || ctx.catalog.gaps(found).await? == Gaps::default())
+}
+
+/// Returns whether this run may not use the pointer, because it did not save the model itself.
+async fn is_forbidden(ctx: &Context, found: &Pointer) -> Result<bool> {
+    Ok(ctx.access.reads_this_run
+        && !ctx.saved_here().await?.iter().any(|saved| saved.nonce == found.nonce))
 }
 
 async fn attempt(
@@ -25,23 +55,22 @@ async fn attempt(
     draft: &Pointer,
     base: Option<&Nonce>,
     unusable: bool,
+    refused: &Mutex<Option<Nonce>>,
 ) -> std::result::Result<(Pointer, bool), Failure<Error>> {
     let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
     if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
         // An earlier attempt wrote the pointer, although its answer was lost.
         return Ok((found.clone(), true));
     }
-    let complete = match &existing {
-        // This save has just checked or sent the same blobs.
-        Some((found, _)) if found.manifest.digest == draft.manifest.digest => true,
-        Some((found, _)) => ctx.catalog.gaps(found).await? == Gaps::default(),
-        None => false,
-    };
-    let forbidden = match &existing {
-        Some((found, _)) if ctx.access.reads_this_run => {
-            !ctx.saved_here().await?.iter().any(|saved| saved.nonce == found.nonce)
+    let there = existing.as_ref().map(|(found, _)| found.nonce.clone());
+    if there.is_some() && take(refused) == there {
+        return Err(not_heeded(draft).into());
+    }
+    let (complete, forbidden) = match &existing {
+        Some((found, _)) => {
+            (is_complete(ctx, found, draft).await?, is_forbidden(ctx, found).await?)
         }
-        _ => false,
+        None => (false, false),
     };
     let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
         pointer,
@@ -71,8 +100,14 @@ async fn attempt(
             .into());
     }
     let pointer = Pointer { generation, previous, ..draft.clone() };
-    if ctx.catalog.write_pointer(&pointer, condition).await? {
-        return Ok((pointer, true));
+    match ctx.catalog.write_pointer(&pointer, condition).await? {
+        Written::Done => return Ok((pointer, true)),
+        Written::Refused => {
+            if let Ok(mut refused) = refused.lock() {
+                *refused = there;
+            }
+        }
+        Written::Undecided => {}
     }
     Err(Failure::passing(
         Error::failed(format!(

@@ -22,6 +22,7 @@ pub(super) const RETRY: Policy = Policy {
     pause: Duration::from_secs(5),
     growth: 1.5,
     patience: Duration::from_secs(60),
+    ..Policy::ONCE
 };
 pub(super) const MAX_ANSWER: usize = 4 << 20;
 pub(super) const LIST: &str = "ListArtifacts";
@@ -32,6 +33,7 @@ pub(super) const FINALIZE: &str = "FinalizeArtifact";
 const QUOTA: &str = "insufficient usage";
 
 /// A client of the results service, for this run.
+#[derive(Clone)]
 pub struct ResultsService {
     pub(super) http: Client,
     origin: String,

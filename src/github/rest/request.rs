@@ -21,6 +21,7 @@ pub(super) const RETRY: Policy = Policy {
     pause: Duration::from_millis(400),
     growth: 2.0,
     patience: Duration::from_secs(5),
+    ..Policy::ONCE
 };
 /// The longest pause that a server may demand. A longer demand fails the request.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::{Key, StoreError, StoreErrorKind as Kind};
+use super::web_page::WebPage;
 use crate::error::Error;
 use crate::sanitize;
 
@@ -35,6 +36,9 @@ where
 }
 
 const REACH: &str = "check `endpoint-url` and `region`, and that this machine can reach the store";
+
+const NOT_IMPLEMENTED: &str = "use a service or a version with conditional writes (`If-None-Match`, `If-Match`) and SHA-256 \
+     checksums; docs/stores.md lists what a store must have";
 
 // Over 70 lines: it is the whole table of S3's answers, to be read from top to bottom.
 fn answered(
@@ -118,6 +122,7 @@ fn answered(
         ) => {
             make(Kind::Other, in_words()).hint("set the input `region` to the region of the bucket")
         }
+        (501 | 505, _) => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
@@ -129,7 +134,13 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         .map(|cause| cause.to_string().to_lowercase())
         .collect::<Vec<_>>()
         .join(": ");
-    if let Some(own) = own(error) {
+    if let Some(page) = cause::<WebPage>(error) {
+        return StoreError::new(Kind::Other, action, key, page.to_string()).hint(
+            "set `endpoint-url` to the address of the service's S3 interface; a console often has \
+             another port",
+        );
+    }
+    if let Some(own) = cause::<Error>(error) {
         let refused = StoreError::new(Kind::Unauthenticated, action, key, own.explanation());
         return if own.hints().is_empty() { refused } else { refused.hint(own.hints().join("; ")) };
     }
@@ -165,8 +176,9 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
     StoreError::new(Kind::Unreachable, action, key, reason).hint(REACH)
 }
 
-/// Returns the error of [`crate::github::oidc`] among the causes, if a role's credentials failed.
-fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+/// Returns the first cause of this type. An [`Error`] among the causes comes from
+/// [`crate::github::oidc`], if a role's credentials failed.
+fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     causes(error).into_iter().find_map(|cause| cause.downcast_ref())
 }
 

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HOST, LOCATION};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -112,6 +112,23 @@ pub enum Fault {
     LoseReply,
     /// Waits for this time, and then does the work.
     Delay(Duration),
+    /// Answers with this status and without a code of S3, and demands a pause of these seconds.
+    Busy(u16, u64),
+    /// Does the work, and changes the answer like a proxy or another service.
+    Reply(Change),
+}
+
+/// What a proxy or another service does to an answer.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Removes `content-length`; the body has chunks of no known length.
+    NoLength,
+    /// Marks the entity tag as weak.
+    WeakTag,
+    /// Adds a header.
+    Header(&'static str, String),
+    /// Replaces status, content type and body.
+    Body(u16, &'static str, String),
 }
 
 /// A request as it arrived.
@@ -369,6 +386,12 @@ impl Inner {
         if let Some(Fault::Answer(status, code)) = fault {
             return error(status, code);
         }
+        if let Some(Fault::Busy(status, seconds)) = fault {
+            let mut response = HttpResponse::new(Body::from("busy".to_owned()));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            return response;
+        }
         if let Some(Fault::Says(message)) = fault {
             return error_saying(403, "AccessDenied", &message);
         }
@@ -388,6 +411,7 @@ impl Inner {
             Some(fault @ (Fault::Reset | Fault::Truncate | Fault::Flip)) => {
                 spoil(response, &fault, cut).await
             }
+            Some(Fault::Reply(change)) => changed(response, change).await,
             _ => response,
         }
     }
@@ -443,6 +467,33 @@ fn error_saying(status: u16, code: &str, message: &str) -> HttpResponse {
     );
     let mut response = HttpResponse::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+async fn changed(mut response: HttpResponse, change: Change) -> HttpResponse {
+    match change {
+        Change::NoLength => {
+            let (mut parts, mut body) = response.into_parts();
+            parts.headers.remove(CONTENT_LENGTH);
+            let bytes = body.store_all_limited(64 << 20).await.unwrap();
+            let body = Half { first: Some(bytes), cut: None }.into_body();
+            return HttpResponse::from_parts(parts, body);
+        }
+        Change::WeakTag => {
+            if let Some(tag) = response.headers().get(ETAG) {
+                let weak = format!("W/{}", tag.to_str().unwrap());
+                response.headers_mut().insert(ETAG, weak.parse().unwrap());
+            }
+        }
+        Change::Header(name, value) => {
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+        Change::Body(status, kind, text) => {
+            response = HttpResponse::new(Body::from(text));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
+        }
+    }
     response
 }
 

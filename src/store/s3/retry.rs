@@ -1,0 +1,66 @@
+//! Which answers of an S3 service the SDK tries again, and how often.
+//!
+//! The SDK's own rules cover the error codes of AWS and some statuses. Other services and proxies
+//! answer 429, or a 503 without a code.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::retry::{
+    ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
+};
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_smithy_runtime_api::client::retries::classifiers::RetryReason;
+use aws_smithy_types::retry::ErrorKind;
+
+/// Attempts of a request. Between them, the SDK pauses with full jitter.
+const ATTEMPTS: u32 = 5;
+
+pub(super) fn config() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
+}
+
+/// Returns a quota without a limit. The SDK's default quota is for all requests of the process, so
+/// a busy store would use it up, and the next request would have a single attempt.
+pub(super) fn quota() -> RetryPartition {
+    RetryPartition::custom("ml-cache").token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// Retries the statuses that say of themselves that they pass, after the pause in `retry-after`.
+///
+/// Source: RFC 9110, sections 10.2.3 and 15.6; RFC 6585, section 4.
+#[derive(Debug)]
+pub(super) struct ByStatus;
+
+impl ClassifyRetry for ByStatus {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        self.classify_retry_v2(context, &RetryAction::NoActionIndicated)
+    }
+
+    fn classify_retry_v2(&self, ctx: &InterceptorContext, previous: &RetryAction) -> RetryAction {
+        let (Some(Err(_)), Some(answer)) = (ctx.output_or_error(), ctx.response()) else {
+            return previous.clone();
+        };
+        let kind = match answer.status().as_u16() {
+            429 => ErrorKind::ThrottlingError,
+            500 | 502 | 503 | 504 => ErrorKind::ServerError,
+            _ => return previous.clone(),
+        };
+        let retry_after = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs);
+        match previous {
+            RetryAction::RetryIndicated(RetryReason::RetryableError { .. })
+                if retry_after.is_none() =>
+            {
+                previous.clone()
+            }
+            _ => RetryAction::RetryIndicated(RetryReason::RetryableError { kind, retry_after }),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "ByStatus"
+    }
+}
