@@ -123,17 +123,31 @@ async fn command(
         (Verb::Resolve, Some(pointer)) => pointer.trim_end().to_owned(),
         _ => return Ok(()),
     };
-    writeln!(std::io::stdout().lock(), "{}", sanitize::json(&result))
-        .map_err(|error| Error::failed("cannot print the result").caused_by(error))
+    print(&format!("{}\n", sanitize::json(&result)))
+}
+
+/// Prints to standard output. A reader that has closed the pipe has what it wants.
+fn print(text: &str) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed("cannot print the result").caused_by(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn print_usage(text: &str, code: u8) -> ExitCode {
-    let written = match code {
-        0 => write!(std::io::stdout().lock(), "{text}"),
+    if code != 0 {
         // clap's message quotes the command line.
-        _ => write!(std::io::stderr().lock(), "{}", sanitize::lines(text)),
-    };
-    // A reader that has closed the pipe is no failure.
-    drop(written);
-    ExitCode::from(code)
+        drop(write!(std::io::stderr().lock(), "{}", sanitize::lines(text)));
+        return ExitCode::from(code);
+    }
+    match print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Report { in_actions: false, verbose: false }.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
 }

@@ -39,6 +39,19 @@ impl<E> Failure<E> {
     }
 }
 
+impl<E> Failure<E> {
+    /// Waits for the pause that the other side demands, if the failure may pass.
+    #[must_use]
+    pub fn after(self, pause: Option<Duration>) -> Self {
+        match (self.outlook, pause) {
+            (Outlook::MayPass, Some(pause)) => {
+                Self { outlook: Outlook::MayPassAfter(pause), ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
 /// An error without an outlook lasts.
 impl<E> From<E> for Failure<E> {
     fn from(why: E) -> Self {

@@ -24,8 +24,8 @@ pub mod patient;
 pub mod s3;
 
 pub use layout::Key;
-pub use location::{Credentials, Lack, Location, S3Options};
-pub use s3::{CredentialsSource, http_client};
+pub use location::{Credentials, Encryption, Lack, Location, S3Options};
+pub use s3::{CredentialsSource, Network, retry_by_status};
 
 /// A place that keeps objects under keys.
 ///

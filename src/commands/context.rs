@@ -209,7 +209,11 @@ async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
     let role = match &settings.role {
         Some(role) => {
             let name = format!("the role {} by OIDC", role.name());
-            Some((name, oidc::credentials(role.clone(), store::http_client(), report.mask())?))
+            let client = settings.s3.network.client(&role.endpoint())?;
+            Some((
+                name,
+                oidc::credentials(role.clone(), client, store::retry_by_status(), report.mask())?,
+            ))
         }
         None => None,
     };

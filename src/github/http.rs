@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait for the next piece of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest pause that a service may demand.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Returns a client.
 ///
@@ -29,6 +32,12 @@ pub fn client() -> Result<Client> {
         .user_agent(concat!("ml-cache-action/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| Error::failed("cannot start an HTTP client").caused_by(error))
+}
+
+/// Returns the pause in `retry-after`, at most a minute: a longer pause is no answer to a job.
+pub fn demanded_pause(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 /// Reads a whole answer of at most `limit` bytes.

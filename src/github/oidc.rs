@@ -12,6 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::config::{BehaviorVersion, Region, SharedHttpClient};
 use aws_sdk_sts::error::ProvideErrorMetadata as _;
+use aws_smithy_runtime_api::client::retries::classifiers::SharedRetryClassifier;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -127,6 +128,12 @@ impl Role {
         self.arn.split_once(":role/").map_or("", |(_, name)| name)
     }
 
+    /// Returns the address of STS.
+    pub fn endpoint(&self) -> String {
+        let aws = || format!("https://sts.{}.amazonaws.com", self.region);
+        self.sts_endpoint.clone().unwrap_or_else(aws)
+    }
+
     fn audience(&self) -> &'static str {
         if self.region.starts_with("cn-") { "sts.amazonaws.com.cn" } else { "sts.amazonaws.com" }
     }
@@ -142,17 +149,24 @@ impl Role {
 pub fn credentials(
     role: Role,
     client: SharedHttpClient,
+    retries: SharedRetryClassifier,
     mask: fn(&str),
 ) -> Result<SharedCredentialsProvider> {
-    provider(role, client, mask).map(SharedCredentialsProvider::new)
+    provider(role, client, retries, mask).map(SharedCredentialsProvider::new)
 }
 
-fn provider(role: Role, client: SharedHttpClient, mask: fn(&str)) -> Result<Provider> {
+fn provider(
+    role: Role,
+    client: SharedHttpClient,
+    retries: SharedRetryClassifier,
+    mask: fn(&str),
+) -> Result<Provider> {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(STS_TIMEOUT).build();
     let mut config = aws_sdk_sts::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(client)
         .timeout_config(timeouts)
+        .retry_classifier(retries)
         .region(Region::new(role.region.clone()));
     if let Some(url) = &role.sts_endpoint {
         config = config.endpoint_url(url);
@@ -350,7 +364,7 @@ impl Provider {
         if !status.is_success() {
             let why = failed(Error::failed(format!("GitHub's token service answered {status}")));
             return Err(match status.is_server_error() || status.as_u16() == 429 {
-                true => Failure::passing(why),
+                true => Failure::passing(why).after(http::demanded_pause(response.headers())),
                 false => why.hint("add `permissions: id-token: write` to the job").into(),
             });
         }
@@ -364,7 +378,24 @@ impl Provider {
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+    use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
+
     use super::*;
+
+    /// Adds no reason to try again.
+    #[derive(Debug)]
+    struct NoMore;
+
+    impl ClassifyRetry for NoMore {
+        fn classify_retry(&self, _: &InterceptorContext) -> RetryAction {
+            RetryAction::NoActionIndicated
+        }
+
+        fn name(&self) -> &'static str {
+            "NoMore"
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_sts_that_never_answers_is_left() {
@@ -376,8 +407,9 @@ mod tests {
             request: None,
             sts_endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
         };
-        let provider =
-            provider(role, aws_smithy_http_client::Builder::new().build_http(), |_| ()).unwrap();
+        let client = aws_smithy_http_client::Builder::new().build_http();
+        let retries = SharedRetryClassifier::new(NoMore);
+        let provider = provider(role, client, retries, |_| ()).unwrap();
         let started = tokio::time::Instant::now();
         let error = provider.redeem("token".to_owned()).await.err().unwrap();
         assert!(error.explanation().contains("STS cannot be reached"), "{}", error.explanation());

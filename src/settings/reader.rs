@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fingerprint::{Patterns, Sources, patterns};
 use crate::format::{Fingerprint, ModelName, Namespace};
 use crate::sanitize;
-use crate::store::{Credentials, Lack, Location, S3Options};
+use crate::store::{Credentials, Encryption, Lack, Location, Network, S3Options};
 use crate::workflow::{RunContext, short_ref};
 
 /// How long a save waits by default. A store's outage or a lost connection is often over by then.
@@ -129,13 +129,37 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn s3(&mut self) -> S3Options {
+    pub(super) fn s3(&mut self, store: Option<&Location>, environment: &Environment) -> S3Options {
+        let endpoint_url = self.endpoint_url();
+        if let (Some(url), Some(Location::S3 { bucket, .. })) = (&endpoint_url, store)
+            && names_bucket(url, bucket)
+        {
+            self.fault(
+                "endpoint-url",
+                url,
+                "it contains the bucket, which `store` names already",
+                "the address of the service alone, such as `https://s3.eu-central-1.amazonaws.com`",
+            );
+        }
         S3Options {
-            endpoint_url: self.endpoint_url(),
+            endpoint_url,
             region: self.region(),
             force_path_style: self.boolean("force-path-style"),
             credentials: Credentials::default(),
+            network: Network::of(|name| environment.get(name)),
+            encryption: self.encryption(),
         }
+    }
+
+    fn encryption(&mut self) -> Option<Encryption> {
+        let kinds = ["AES256", "aws:kms", "aws:kms:dsse"].map(|kind| (kind, kind));
+        let kind = self.choice("sse", &kinds);
+        let kms_key_id = self.raw.get("sse-kms-key-id").map(str::to_owned);
+        if let (Some(key), None | Some("AES256")) = (&kms_key_id, kind) {
+            let accepted = "`sse-kms-key-id` together with `sse: aws:kms` or `sse: aws:kms:dsse`";
+            self.fault("sse-kms-key-id", key, "`sse` does not ask for a key of KMS", accepted);
+        }
+        kind.map(|kind| Encryption { kind: kind.to_owned(), kms_key_id })
     }
 
     pub(super) fn force(&mut self) -> ForceRules {
@@ -583,6 +607,14 @@ impl Reader<'_> {
         }
         duration
     }
+}
+
+/// Returns whether the address of the service contains the bucket, in its host or its path.
+fn names_bucket(url: &str, bucket: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let in_host = host.strip_prefix(bucket).is_some_and(|rest| rest.starts_with(".s3"));
+    in_host || path.split('/').any(|part| part == bucket)
 }
 
 /// The input `credentials`.

@@ -49,7 +49,7 @@ pub fn resolve(
     reader.check_container(run, environment, store.as_ref(), &destination);
     let role = reader.role();
     let credentials = reader.credentials(store.as_ref(), role.is_some(), environment);
-    let s3 = S3Options { credentials, ..reader.s3() };
+    let s3 = S3Options { credentials, ..reader.s3(store.as_ref(), environment) };
     let force = reader.force();
     let max_age = reader.max_age();
     let save_patience = reader.save_patience();

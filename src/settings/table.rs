@@ -113,6 +113,8 @@ const FINDERS: &[Verb] = &[Restore, Resolve, Verify];
 const PLANNERS: &[Verb] = &[Plan, Run, Auto];
 const DECIDERS: &[Verb] = &[Plan, Save, Run, Auto];
 const SAVERS: &[Verb] = &[Save, Run, Auto];
+/// A command that finds a model may move the ref's head.
+const WRITERS: &[Verb] = &[Plan, Restore, Save, Run, Auto];
 const RESTORERS: &[Verb] = &[Restore, Run, Auto];
 
 const fn text(
@@ -330,6 +332,14 @@ pub const INPUTS: &[Input] = &[
     ),
     text("region", "", ALL, "AWS region of the bucket; by default from the environment."),
     text("endpoint-url", "", ALL, "Base URL of an S3-compatible service."),
+    text(
+        "sse",
+        "",
+        WRITERS,
+        "Encryption that each written object asks for: `AES256`, `aws:kms` or `aws:kms:dsse`; by \
+         default the bucket's own.",
+    ),
+    text("sse-kms-key-id", "", WRITERS, "Key of AWS KMS for `sse`; by default the account's own."),
     text(
         "force-path-style",
         "",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Network;
 use crate::error::Error;
 
 /// A parsed input `store`.
@@ -65,6 +66,15 @@ impl Lack {
     }
 }
 
+/// How the store encrypts an object. The service has the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub kind: String,
+    /// The key of AWS KMS; `None` for the account's own key.
+    pub kms_key_id: Option<String>,
+}
+
 /// The inputs for an S3 store. The SDK finds the value of an empty input in the usual AWS places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
@@ -77,6 +87,10 @@ pub struct S3Options {
     pub force_path_style: Option<bool>,
     /// The sources of credentials for a command without a role.
     pub credentials: Credentials,
+    /// Proxies and certificates.
+    pub network: Network,
+    /// The encryption that every written object asks for; `None` for the bucket's own.
+    pub encryption: Option<Encryption>,
 }
 
 impl FromStr for Location {
@@ -87,6 +101,11 @@ impl FromStr for Location {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             check_bucket(bucket)?;
             let prefix = prefix.trim_matches('/');
+            if prefix.contains(['?', '#']) {
+                return Err("its prefix must not contain `?` or `#`; region and endpoint have \
+                            inputs of their own"
+                    .to_owned());
+            }
             if prefix
                 .split('/')
                 .any(|part| matches!(part, "." | "..") || (part.is_empty() && !prefix.is_empty()))
@@ -105,6 +124,11 @@ impl FromStr for Location {
                         .to_owned(),
                 );
             }
+            if has_escape(path) {
+                return Err("the directory must stand as it is, without `%` escapes, as in \
+                            `file:///a directory`"
+                    .to_owned());
+            }
             return Ok(Self::Directory(PathBuf::from(path)));
         }
         let is_scheme =
@@ -114,6 +138,12 @@ impl FromStr for Location {
             None => Err("it has no scheme".to_owned()),
         }
     }
+}
+
+/// Returns whether the text has a percent escape. Readers of URLs disagree about its meaning.
+fn has_escape(text: &str) -> bool {
+    let is_hex = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    text.match_indices('%').any(|(at, _)| is_hex(at + 1) && is_hex(at + 2))
 }
 
 /// Checks the rules for bucket names that all S3 services share.
@@ -148,6 +178,7 @@ mod tests {
             ("s3://ml-models/", "s3://ml-models"),
             ("s3://ml-models/cache/v2/", "s3://ml-models/cache/v2"),
             ("file:///var/cache", "file:///var/cache"),
+            ("file:///var/a cache/100%", "file:///var/a cache/100%"),
         ] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), shown);
         }
@@ -166,6 +197,21 @@ mod tests {
             (
                 "file://tmp/store",
                 "the directory must be absolute, with three slashes, as in `file:///directory`",
+            ),
+            (
+                "s3://bucket/x?region=eu-central-1",
+                "its prefix must not contain `?` or `#`; region and endpoint have inputs of their \
+                 own",
+            ),
+            (
+                "s3://bucket/x#y",
+                "its prefix must not contain `?` or `#`; region and endpoint have inputs of their \
+                 own",
+            ),
+            (
+                "file:///a%20b",
+                "the directory must stand as it is, without `%` escapes, as in `file:///a \
+                 directory`",
             ),
             (
                 "s3://ab",

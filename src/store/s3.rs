@@ -7,12 +7,16 @@
 //! Guide, "Add preconditions to S3 operations with conditional requests".
 
 mod errors;
+mod http;
 mod identity;
 mod retry;
 mod web_page;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::http::Network;
+pub use self::retry::by_status as retry_by_status;
 use async_trait::async_trait;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
@@ -22,25 +26,25 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
 use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
-    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation,
-    RuntimeComponents, SharedHttpClient,
+    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
 };
-use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, StorageClass};
 use aws_sdk_s3::{Client, config};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Builder, Connector, tls};
+use aws_types::service_config::ServiceConfigKey;
 use futures::StreamExt as _;
 
 use identity::Found;
 
 use super::location::Credentials;
 use super::{
-    Condition, Key, Meta, Object, Payload, S3Options, Store, StoreError, StoreErrorKind, Version,
+    Condition, Encryption, Key, Meta, Object, Payload, S3Options, Store, StoreError,
+    StoreErrorKind, Version,
 };
 use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
@@ -64,6 +68,9 @@ pub struct S3Store {
     prefix: String,
     description: String,
     found: Found,
+    /// The proxy for requests to the store, without credentials.
+    proxy: Option<String>,
+    encryption: Option<Encryption>,
 }
 
 impl S3Store {
@@ -78,9 +85,8 @@ impl S3Store {
         role: Option<(String, CredentialsSource)>,
     ) -> MainResult<Self> {
         let found = Found::default();
-        let shared = load_config(options, role, &found).await;
-        let custom_endpoint = options.endpoint_url.is_some() || shared.endpoint_url().is_some();
-        if shared.region().is_none() && !custom_endpoint {
+        let Config { shared, endpoint, proxy } = load_config(bucket, options, role, &found).await?;
+        if shared.region().is_none() && endpoint.is_none() {
             return Err(Error::bad_input(format!(
                 "the region of the bucket `{bucket}` is unknown"
             ))
@@ -90,12 +96,12 @@ impl S3Store {
             .retry_partition(retry::quota())
             .retry_classifier(retry::ByStatus)
             .interceptor(web_page::NoWebPage)
-            .force_path_style(options.force_path_style.unwrap_or(custom_endpoint))
+            .force_path_style(options.force_path_style.unwrap_or(endpoint.is_some()))
             // `put` sets the digest itself. With another setting, the SDK would hash all bytes
             // again.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(url) = &options.endpoint_url {
+        if let Some(url) = &endpoint {
             builder = builder.endpoint_url(url);
         }
         if shared.region().is_none() {
@@ -115,7 +121,25 @@ impl S3Store {
             bucket: bucket.to_owned(),
             prefix,
             found,
+            proxy,
+            encryption: options.encryption.clone(),
         })
+    }
+
+    fn translate<E>(
+        &self,
+        action: &'static str,
+        key: &Key,
+        error: SdkError<E, HttpResponse>,
+    ) -> StoreError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let mut error = errors::translate(action, key, &self.bucket, error);
+        if let (StoreErrorKind::Unreachable, Some(proxy)) = (error.kind, &self.proxy) {
+            error.reason = format!("{} (through the proxy {proxy})", error.reason);
+        }
+        error
     }
 
     fn full_key(&self, key: &Key) -> String {
@@ -123,15 +147,25 @@ impl S3Store {
     }
 }
 
+/// The configuration of the SDK, and the facts that it does not have.
+struct Config {
+    shared: SdkConfig,
+    /// The address that replaces the address of AWS.
+    endpoint: Option<String>,
+    /// The proxy for requests to the store, without credentials.
+    proxy: Option<String>,
+}
+
 async fn load_config(
+    bucket: &str,
     options: &S3Options,
     role: Option<(String, CredentialsSource)>,
     found: &Found,
-) -> SdkConfig {
-    let client = http_client();
+) -> MainResult<Config> {
+    let aws = format!("https://{bucket}.s3.amazonaws.com");
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .no_credentials()
-        .http_client(client.clone())
+        .http_client(options.network.client(&aws)?)
         .retry_config(retry::config())
         .timeout_config(
             TimeoutConfig::builder()
@@ -152,30 +186,32 @@ async fn load_config(
         loader = loader.region(here.or_else(ProfileFileRegionProvider::new()));
     }
     let shared = loader.load().await;
+    let endpoint = options
+        .endpoint_url
+        .clone()
+        .or_else(|| setting(&shared, "AWS_ENDPOINT_URL", "endpoint_url"))
+        .or_else(|| shared.endpoint_url().map(str::to_owned));
+    let ca_bundle = setting(&shared, "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from);
+    let network = Network { ca_bundle, ..options.network.clone() };
+    let address = endpoint.as_deref().unwrap_or(&aws);
+    let client = network.client(address)?;
     let source = match (role, options.credentials) {
         (Some((name, source)), _) => Some(found.named(name, source)),
-        (None, Credentials::Usual) => Some(identity::usual(found, &shared, client)),
+        (None, Credentials::Usual) => Some(identity::usual(found, &shared, client.clone())),
         (None, Credentials::Keys) => Some(identity::keys(found)),
         (None, Credentials::Missing(lack)) => Some(CredentialsSource::new(identity::Missing(lack))),
         (None, Credentials::Unsigned) => None,
     };
-    let mut builder = shared.into_builder();
+    let proxy = network.proxy_for(address);
+    let mut builder = shared.into_builder().http_client(client);
     builder.set_credentials_provider(source);
-    builder.build()
+    Ok(Config { shared: builder.build(), endpoint, proxy })
 }
 
-/// Returns an HTTP client with ring as its TLS provider. It honours `HTTPS_PROXY` and `NO_PROXY`.
-pub fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
-        let mut builder = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
-        builder.set_connector_settings(settings.cloned());
-        if let Some(components) = components {
-            builder.set_sleep_impl(components.sleep_impl());
-        }
-        builder.build()
-    })
+/// Returns a setting of the AWS environment or configuration.
+fn setting(shared: &SdkConfig, variable: &str, property: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id("s3").env(variable).profile(property).build();
+    shared.service_config()?.load_config(key.ok()?).filter(|value| !value.is_empty())
 }
 
 #[async_trait]
@@ -208,6 +244,12 @@ impl Store for S3Store {
             .key(self.full_key(key))
             .checksum_sha256(payload.digest.base64())
             .body(ByteStream::from(payload.bytes));
+        let request = match &self.encryption {
+            None => request,
+            Some(Encryption { kind, kms_key_id }) => request
+                .server_side_encryption(kind.as_str().into())
+                .set_ssekms_key_id(kms_key_id.clone()),
+        };
         let updates = matches!(condition, Condition::Unchanged(_));
         let request = match condition {
             Condition::None => request,
@@ -220,7 +262,7 @@ impl Store for S3Store {
             .config_override(config::Builder::new().timeout_config(timeouts))
             .send()
             .await
-            .map_err(|error| errors::translate("write", key, &self.bucket, error))
+            .map_err(|error| self.translate("write", key, error))
             .map_err(|error| match error.kind {
                 // The answer 412 does not say which condition failed.
                 StoreErrorKind::Exists if updates => {
@@ -255,7 +297,7 @@ impl Store for S3Store {
             .key(self.full_key(key))
             .send()
             .await
-            .map_err(|error| errors::translate("read", key, &self.bucket, error))?;
+            .map_err(|error| self.translate("read", key, error))?;
         let meta = Meta {
             size: answer.content_length.map(i64::unsigned_abs),
             version: version(answer.e_tag),
@@ -307,7 +349,7 @@ impl Store for S3Store {
                 version: version(answer.e_tag),
                 digest: answer.checksum_sha256.and_then(|text| Digest::from_base64(&text)),
             })),
-            Err(error) => match errors::translate("look up", key, &self.bucket, error) {
+            Err(error) => match self.translate("look up", key, error) {
                 error if error.kind == StoreErrorKind::NotFound => Ok(None),
                 error => Err(error),
             },

@@ -128,6 +128,8 @@ fn words_and_numbers_that_are_not_understood() {
         ("if-no-files-found", "maybe", "`error`, `warn`, `ignore`"),
         ("force-path-style", "yes", "`true` or `false`"),
         ("endpoint-url", "ftp://host", "not a base URL"),
+        ("sse", "aes", "not an accepted value"),
+        ("sse-kms-key-id", "alias/models", "`sse` does not ask for a key"),
         ("endpoint-url", "localhost:8333", "not a base URL"),
         ("extra-key", "torch", "lines of the form `name=value`"),
         ("extra-key", "=2.4", "lines of the form `name=value`"),
@@ -142,6 +144,16 @@ fn words_and_numbers_that_are_not_understood() {
         &["--destination", "a/../../b", "--", "true"],
         &["`destination`", "`..` is not allowed"],
     );
+}
+
+#[test]
+fn an_endpoint_that_contains_the_bucket() {
+    let sandbox = Sandbox::with_store("s3://bucket/x");
+    sandbox.project();
+    for endpoint in ["https://bucket.s3.eu-central-1.amazonaws.com", "https://host:9000/bucket"] {
+        let plan = sandbox.run("plan", &["--endpoint-url", endpoint]);
+        plan.fails(2, &["`endpoint-url`", "contains the bucket", "the address of the service"]);
+    }
 }
 
 #[test]

@@ -2,9 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use hyper::Method;
 
 use crate::s3_faults::{BLOBS, HEADS, MANIFESTS, POINTERS, Scene};
+use crate::support::cli::Sandbox;
+use crate::support::listener::{Listener, Manner};
 use crate::support::s3::{Change, Fault};
 
 #[test]
@@ -135,4 +141,166 @@ fn an_archived_blob_is_a_gap_and_no_hit() {
         let plan = scene.sandbox.run("plan", &[]).json();
         assert_eq!(plan["reason"], reason, "{name}");
     }
+}
+
+fn at(endpoint: &str) -> Sandbox {
+    let mut sandbox = Sandbox::with_store("s3://models/prefix");
+    sandbox.project();
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ] {
+        sandbox.env(name, value);
+    }
+    sandbox
+}
+
+#[test]
+fn a_dead_proxy_is_named_without_its_password() {
+    for (variable, endpoint) in [
+        ("HTTP_PROXY", "http://store.invalid:9000"),
+        ("https_proxy", "https://store.invalid"),
+        ("ALL_PROXY", "https://store.invalid"),
+    ] {
+        let mut sandbox = at(endpoint);
+        sandbox.env(variable, "http://user:canary-7Qx1@127.0.0.1:9");
+        let plan = sandbox.run("plan", &[]);
+        plan.fails(1, &["through the proxy http://127.0.0.1:9"]);
+        assert!(!plan.stderr.contains("canary-7Qx1"), "{}", plan.stderr);
+    }
+}
+
+#[test]
+fn no_proxy_names_a_store_by_star_address_and_port() {
+    let scene = Scene::new();
+    let proxy = Listener::start(Manner::Refuses);
+    let address = scene.server.endpoint.url.strip_prefix("http://").unwrap().to_owned();
+    let mut sandbox = at(&scene.server.endpoint.url);
+    for (name, value) in scene.server.endpoint.env() {
+        sandbox.env(name, value);
+    }
+    sandbox.env("HTTP_PROXY", &proxy.url);
+    sandbox.run("plan", &[]).fails(1, &["403"]);
+    assert_eq!(proxy.connections().len(), 1, "without NO_PROXY, the proxy gets the request");
+    for rules in ["*", "127.0.0.1", "127.0.0.0/8", &address, "other:80, 10.0.0.1"] {
+        sandbox.env("NO_PROXY", rules);
+        let plan = sandbox.run("plan", &[]);
+        match rules.starts_with("other") {
+            true => plan.fails(1, &["403"]),
+            false => assert_eq!(plan.json()["reason"], "no-model", "{rules}"),
+        }
+    }
+}
+
+/// An S3 server without any object, behind TLS with a certificate that signs itself.
+const TLS_SERVER: &str = r#"
+import http.server, ssl, sys
+class Empty(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"<Error><Code>NoSuchKey</Code></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Empty)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_certificates_of_aws_ca_bundle_are_trusted() {
+    let place = tempfile::tempdir().unwrap();
+    let (key, certificate) = (place.path().join("key.pem"), place.path().join("cert.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=store", "-addext"])
+        .args(["subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let mut server = Running(
+        Command::new("python3")
+            .args(["-c", TLS_SERVER])
+            .args([&certificate, &key])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut port = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+
+    let endpoint = format!("https://127.0.0.1:{}", port.trim());
+    at(&endpoint).run("plan", &[]).fails(1, &["certificate"]);
+    let mut by_variable = at(&endpoint);
+    by_variable.env("AWS_CA_BUNDLE", certificate.to_str().unwrap());
+    assert_eq!(by_variable.run("plan", &[]).json()["reason"], "no-model");
+    let mut by_profile = at(&endpoint);
+    let mut profile = String::from("[default]\n");
+    writeln!(profile, "ca_bundle = {}", certificate.display()).unwrap();
+    by_profile.write("aws-config", profile);
+    let path = by_profile.path("aws-config");
+    by_profile.env("AWS_CONFIG_FILE", path.to_str().unwrap());
+    assert_eq!(by_profile.run("plan", &[]).json()["reason"], "no-model");
+    let mut missing = at(&endpoint);
+    missing.env("AWS_CA_BUNDLE", "/nowhere/bundle.pem");
+    missing.run("plan", &[]).fails(2, &["/nowhere/bundle.pem", "AWS_CA_BUNDLE", "hint:"]);
+}
+
+#[test]
+fn every_write_asks_for_the_encryption_that_the_user_names() {
+    let scene = Scene::new();
+    let flags = ["--sse", "aws:kms", "--sse-kms-key-id", "alias/models"];
+    // The server of the tests knows no encryption, so only the requests are compared.
+    let _ = scene.sandbox.run("save", &flags);
+    let puts = scene.server.requests_to(Method::PUT, "/v1/");
+    assert!(!puts.is_empty());
+    for put in puts {
+        assert_eq!(put.header("x-amz-server-side-encryption"), Some("aws:kms"), "{put:?}");
+        let key = put.header("x-amz-server-side-encryption-aws-kms-key-id");
+        assert_eq!(key, Some("alias/models"), "{put:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+    let sandbox = Sandbox::with_project();
+    let binary = env!("CARGO_BIN_EXE_ml-cache");
+    let store = format!("file://{}", sandbox.store_dir().display());
+    let run = |end: &str| {
+        let script = format!(
+            "set -o pipefail; \"$0\" plan --json --model m --data-paths data --store \"$1\" {end}"
+        );
+        let output = Command::new("bash")
+            .args(["-c", &script, binary, &store])
+            .current_dir(sandbox.work())
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, words) = run("| true");
+    assert!(code == 0 && !words.contains("error"), "{code} {words}");
+    let (code, words) = run(">/dev/full");
+    assert!(code == 1 && words.contains("cannot print the result"), "{code} {words}");
+    let help = Command::new("bash").args(["-c", "\"$0\" --help >/dev/full", binary]).status();
+    assert_eq!(help.unwrap().code(), Some(1));
 }

@@ -106,7 +106,7 @@ async fn store(
 /// Returns the command by which a person restores the model, ready for a shell.
 fn command(ctx: &Context, manifest: &ManifestId) -> String {
     let settings = &ctx.settings;
-    let S3Options { region, endpoint_url, force_path_style, credentials: _ } = &settings.s3;
+    let S3Options { region, endpoint_url, force_path_style, .. } = &settings.s3;
     let pointer = pointer(&ctx.access.own, manifest);
     let flags = [
         ("store", Some(settings.store.to_string())),

@@ -176,15 +176,16 @@ impl ResultsService {
             let answer = match request().send().await {
                 Ok(response) => {
                     let status = response.status();
-                    http::body(response, limit).await.map(|body| (status, body))
+                    let pause = http::demanded_pause(response.headers());
+                    http::body(response, limit).await.map(|body| (status, pause, body))
                 }
                 Err(error) => Err(http::broken(&error)),
             };
-            let (status, body) = answer.map_err(|why| {
+            let (status, pause, body) = answer.map_err(|why| {
                 let unreachable = format!("cannot reach the results service ({what})");
                 Failure::passing(Refusal::new(Error::failed(unreachable).caused_by(why)))
             })?;
-            understand(status, body)
+            understand(status, body).map_err(|failure| failure.after(pause))
         };
         let attempts = if self.is_act && what == LIST { 1 } else { RETRY.attempts };
         Policy { attempts, ..RETRY }.run(attempt).await

@@ -37,8 +37,12 @@ where
 
 const REACH: &str = "check `endpoint-url` and `region`, and that this machine can reach the store";
 
-const NOT_IMPLEMENTED: &str = "use a service or a version with conditional writes (`If-None-Match`, `If-Match`) and SHA-256 \
-     checksums; docs/stores.md lists what a store must have";
+const REGION: &str = "set the input `region` to the region of the bucket";
+
+const FULL: &str = "free space in the store, or raise its quota";
+
+const NOT_IMPLEMENTED: &str =
+    "use a service or a version with conditional writes and SHA-256 checksums, see docs/stores.md";
 
 // Over 70 lines: it is the whole table of S3's answers, to be read from top to bottom.
 fn answered(
@@ -103,26 +107,48 @@ fn answered(
             "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role; \
              the store does not accept these credentials",
         ),
-        (403, "RequestTimeTooSkewed") => {
+        (_, "RequestTimeTooSkewed") => {
             make(Kind::Unauthenticated, in_words()).hint("set the clock of this machine")
         }
-        (403, _) => {
-            let right = match action {
-                "write" => "s3:PutObject",
-                // Without `s3:ListBucket`, S3 answers 403 for a missing object.
-                _ => "s3:GetObject on the objects and s3:ListBucket",
-            };
+        _ if code.starts_with("KMS.") || said.contains("kms:") || said.contains("KMS key") => {
             make(Kind::Denied, in_words()).hint(format!(
-                "grant the credentials {right} on the bucket `{bucket}`, and check the access key"
+                "grant the credentials kms:GenerateDataKey and kms:Decrypt on the key of the \
+                 bucket `{bucket}`, in the key's policy as well, and check that the key is enabled"
             ))
         }
-        (
-            301 | 307 | 400,
-            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect",
-        ) => {
-            make(Kind::Other, in_words()).hint("set the input `region` to the region of the bucket")
+        (_, "InvalidObjectState") => make(Kind::Other, in_words()).hint(
+            "the object is in an archive: restore it from there, or train again with \
+             `force-retrain: true`; exclude the store's prefix from the lifecycle rule",
+        ),
+        (507, _) | (_, "QuotaExceeded" | "StorageFull" | "InsufficientCapacity") => {
+            make(Kind::Other, in_words()).hint(FULL)
         }
-        (501 | 505, _) => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
+        _ if code.ends_with("QuotaExceeded") => make(Kind::Other, in_words()).hint(FULL),
+        (_, "IllegalLocationConstraintException" | "AuthorizationHeaderMalformed") => {
+            make(Kind::Other, in_words()).hint(REGION)
+        }
+        (501, _) | (_, "NotImplemented") => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
+        (505, _) => make(Kind::Other, in_words()).hint(REACH),
+        // An answer to HEAD has no body. S3 answers 400 without a key that the object asks for.
+        (400, "") if action == "look up" => make(Kind::Other, in_words()).hint(format!(
+            "remove `{key}` if it was written with a customer-provided key (SSE-C); no other \
+             client can read such an object"
+        )),
+        (403, _) if action == "write" => make(Kind::Denied, in_words()).hint(format!(
+            "grant the credentials s3:PutObject on the bucket `{bucket}`, and check the access \
+             key; if the bucket's policy demands encryption headers, set `sse` and, for a key of \
+             KMS, `sse-kms-key-id`"
+        )),
+        (403, _) => {
+            // Without `s3:ListBucket`, S3 answers 403 for a missing object.
+            make(Kind::Denied, in_words()).hint(format!(
+                "grant the credentials s3:GetObject on the objects and s3:ListBucket on the bucket \
+                 `{bucket}`, and check the access key"
+            ))
+        }
+        (301 | 307, _) | (400, "PermanentRedirect" | "TemporaryRedirect") => {
+            make(Kind::Other, in_words()).hint(REGION)
+        }
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
@@ -223,12 +249,44 @@ mod tests {
             ("read", 403, "SignatureDoesNotMatch", Kind::Unauthenticated),
             ("read", 503, "SlowDown", Kind::Unreachable),
             ("read", 418, "Teapot", Kind::Other),
+            ("write", 429, "", Kind::Unreachable),
+            ("write", 501, "NotImplemented", Kind::Other),
+            ("write", 505, "", Kind::Other),
+            ("write", 507, "", Kind::Other),
+            ("write", 403, "KMS.DisabledException", Kind::Denied),
+            ("read", 403, "InvalidObjectState", Kind::Other),
+            ("read", 403, "RequestTimeTooSkewed", Kind::Unauthenticated),
         ] {
             assert_eq!(
                 answered(action, &key, "bucket", status, code, "").kind,
                 kind,
                 "{status} {code}"
             );
+        }
+    }
+
+    #[test]
+    fn a_hint_goes_by_the_words_of_the_service() {
+        let key = layout::blob(&BlobId::of(b""));
+        let denied = "User is not authorized to perform: kms:GenerateDataKey on this resource";
+        for (action, status, code, said, part) in [
+            ("write", 403, "AccessDenied", denied, "kms:Decrypt"),
+            ("read", 400, "KMS.DisabledException", "", "enabled"),
+            ("write", 403, "AccessDenied", "explicit deny in a resource-based policy", "`sse`"),
+            ("read", 403, "AccessDenied", "Access Denied", "s3:GetObject"),
+            ("read", 403, "InvalidObjectState", "", "archive"),
+            ("write", 403, "QuotaExceeded", "", "quota"),
+            ("write", 400, "XMinioAdminBucketQuotaExceeded", "", "quota"),
+            ("write", 507, "", "", "quota"),
+            ("write", 501, "NotImplemented", "", "conditional writes"),
+            ("write", 400, "IllegalLocationConstraintException", "", "`region`"),
+            ("read", 400, "AuthorizationHeaderMalformed", "", "`region`"),
+            ("read", 301, "PermanentRedirect", "", "`region`"),
+            ("read", 403, "RequestTimeTooSkewed", "", "clock"),
+            ("look up", 400, "", "", "customer-provided key"),
+        ] {
+            let hint = answered(action, &key, "bucket", status, code, said).hint.unwrap();
+            assert!(hint.contains(part), "{status} {code}: {hint}");
         }
     }
 

@@ -9,7 +9,7 @@ use aws_sdk_s3::config::retry::{
     ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
 };
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
-use aws_smithy_runtime_api::client::retries::classifiers::RetryReason;
+use aws_smithy_runtime_api::client::retries::classifiers::{RetryReason, SharedRetryClassifier};
 use aws_smithy_types::retry::ErrorKind;
 
 /// Attempts of a request. Between them, the SDK pauses with full jitter.
@@ -23,6 +23,11 @@ pub(super) fn config() -> RetryConfig {
 /// a busy store would use it up, and the next request would have a single attempt.
 pub(super) fn quota() -> RetryPartition {
     RetryPartition::custom("ml-cache").token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// Returns the rule that retries by status, for other clients of the SDK.
+pub fn by_status() -> SharedRetryClassifier {
+    SharedRetryClassifier::new(ByStatus)
 }
 
 /// Retries the statuses that say of themselves that they pass, after the pause in `retry-after`.
