@@ -4,8 +4,16 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use crate::format::{
-    BlobId, Fingerprint, HeadName, InputsId, ManifestId, ModelName, Namespace, Scope,
+    BlobId, Digest, Fingerprint, HeadName, InputsId, ManifestId, ModelName, Namespace, Scope,
 };
+
+/// The most bytes of an encoded name. With `.json` it fits into the 255 bytes of a file's name.
+const NAME: usize = 250;
+/// The most bytes of a component of a key that is too long for a bucket.
+const TIGHT_NAME: usize = 96;
+/// The most bytes of a key in S3, with the prefix. Source: S3 User Guide, "Naming Amazon S3
+/// objects".
+const BUCKET_KEY: usize = 1024;
 
 /// The name of an object below the store's prefix.
 ///
@@ -18,6 +26,21 @@ impl Key {
     /// Returns the key as text, without the store's prefix.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the key below a prefix of a bucket. The prefix is empty or ends with a slash.
+    ///
+    /// A key that is too long for S3 has its long components shortened.
+    pub(super) fn below(&self, prefix: &str) -> String {
+        let full = format!("{prefix}{self}");
+        if full.len() <= BUCKET_KEY {
+            return full;
+        }
+        let tight = |component: &str| match component.strip_suffix(".json") {
+            Some(name) => shorten(name, TIGHT_NAME - ".json".len()) + ".json",
+            None => shorten(component, TIGHT_NAME),
+        };
+        format!("{prefix}{}", self.0.split('/').map(tight).collect::<Vec<_>>().join("/"))
     }
 
     /// Returns a key outside of the layout, for the conformance checks.
@@ -96,6 +119,7 @@ fn model_prefix(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Stri
 }
 
 /// Percent-encodes every byte outside `[A-Za-z0-9._-]`. In `.` and `..` it encodes the dots too.
+/// A long result is shortened.
 fn encode(component: &str) -> String {
     let only_dots = matches!(component, "." | "..");
     let mut encoded = String::with_capacity(component.len());
@@ -109,7 +133,24 @@ fn encode(component: &str) -> String {
             }
         }
     }
-    encoded
+    shorten(&encoded, NAME)
+}
+
+/// Shortens a component to at most `limit` bytes: its beginning, `%-` and its digest.
+///
+/// No encoded text has `%-`, so a shortened component equals no other component.
+fn shorten(encoded: &str, limit: usize) -> String {
+    if encoded.len() <= limit {
+        return encoded.to_owned();
+    }
+    let digest = Digest::of(encoded.as_bytes()).hex();
+    let kept = &encoded[..limit - "%-".len() - digest.len()];
+    // The cut leaves no part of an escape.
+    let kept = match kept.rfind('%') {
+        Some(at) if kept.len() - at < "%XX".len() => &kept[..at],
+        _ => kept,
+    };
+    format!("{kept}%-{digest}")
 }
 
 #[cfg(test)]
@@ -149,5 +190,54 @@ mod tests {
             head(&Scope::Branch("..".into()), &namespace, &model, &named("..")).as_str(),
             "v1/untrusted/org/my%20repo/branch%2F../fraud-detector/heads/%2E%2E.json"
         );
+    }
+
+    /// Returns the key of a head in a scope and a ref of this name.
+    fn head_of(namespace: &str, model: &str, name: &str) -> Key {
+        let (namespace, model) = (namespace.parse().unwrap(), model.parse().unwrap());
+        head(&Scope::Branch(name.to_owned()), &namespace, &model, name)
+    }
+
+    #[test]
+    fn names_up_to_the_limit_stay_and_longer_names_are_shortened() {
+        let text = "n".repeat(250);
+        assert_eq!(encode(&text), text);
+        assert_eq!(encode(&"ü".repeat(41)), "%C3%BC".repeat(41));
+        let digest = Digest::of("%C3%BC".repeat(42).as_bytes()).hex();
+        // The cut at 184 bytes would split an escape.
+        assert_eq!(encode(&"ü".repeat(42)), format!("{}%C3%-{digest}", "%C3%BC".repeat(30)));
+        let digest = Digest::of("n".repeat(251).as_bytes()).hex();
+        assert_eq!(encode(&"n".repeat(251)), format!("{}%-{digest}", &text[..184]));
+    }
+
+    #[test]
+    fn every_key_fits_into_file_systems_and_buckets() {
+        let prefix = format!("{}/", "p".repeat(512));
+        let long = "日".repeat(33);
+        for name in ["x".repeat(2000), "日".repeat(60), format!("a{}", "日".repeat(2000))] {
+            let key = head_of(&format!("{long}/{long}"), &long, &name);
+            assert!(key.as_str().split('/').all(|component| component.len() <= 255), "{key}");
+            let full = key.below(&prefix);
+            assert!(full.len() <= 1024, "{} bytes: {full}", full.len());
+            assert!(full.starts_with(&format!("{prefix}v1/untrusted/")) && full.ends_with(".json"));
+        }
+        let key = head_of("org/repo", "m", "main");
+        assert_eq!(key.below("p/"), "p/v1/untrusted/org/repo/branch%2Fmain/m/heads/main.json");
+    }
+
+    #[test]
+    fn different_long_names_have_different_keys() {
+        let prefix = format!("{}/", "p".repeat(512));
+        let long = "日".repeat(60);
+        let shortened = encode(&long);
+        let names = [long.clone(), format!("{long}a"), format!("{long}b"), shortened];
+        for tight in [false, true] {
+            let key = |name: &String| {
+                let key = head_of("org/repo", &"m".repeat(100), name);
+                if tight { key.below(&prefix) } else { key.to_string() }
+            };
+            let keys: std::collections::HashSet<_> = names.iter().map(key).collect();
+            assert_eq!(keys.len(), names.len(), "{keys:?}");
+        }
     }
 }

@@ -143,7 +143,7 @@ impl S3Store {
     }
 
     fn full_key(&self, key: &Key) -> String {
-        format!("{}{key}", self.prefix)
+        key.below(&self.prefix)
     }
 }
 

@@ -12,6 +12,7 @@ mod injection;
 mod inputs;
 mod leaks;
 mod limits;
+mod long_names;
 mod names;
 mod no_credentials;
 mod old_runner;

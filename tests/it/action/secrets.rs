@@ -29,7 +29,7 @@ fn keeps(step: &Step, secrets: &[&str]) {
 
 impl Runner {
     /// A job whose store is a fresh bucket.
-    fn on_s3(endpoint: &Endpoint) -> (Self, String) {
+    pub(super) fn on_s3(endpoint: &Endpoint) -> (Self, String) {
         let mut runner = Self::new();
         let bucket = endpoint.fresh_bucket();
         runner.input("store", &format!("s3://{bucket}/cache"));

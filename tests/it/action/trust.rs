@@ -18,7 +18,7 @@ impl Runner {
     }
 
     /// Makes this a job on another branch.
-    fn on_branch(&mut self, name: &str) {
+    pub(super) fn on_branch(&mut self, name: &str) {
         self.env("GITHUB_REF", &format!("refs/heads/{name}"));
     }
 }
