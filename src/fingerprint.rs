@@ -13,7 +13,7 @@ pub mod patterns;
 pub mod walk;
 
 pub use patterns::Patterns;
-pub use walk::{Selection, WhenEmpty};
+pub use walk::{Rules, Selection, WhenEmpty};
 
 /// The sources of a fingerprint.
 #[derive(Clone, Debug, Default)]
@@ -49,11 +49,11 @@ pub struct Observed {
 pub fn observe(
     workspace: &Path,
     sources: &Sources,
-    when_empty: WhenEmpty,
+    rules: Rules,
     progress: &Progress,
 ) -> Result<Observed> {
-    let data = walk::select(workspace, &sources.data, "data-paths", when_empty)?;
-    let training = walk::select(workspace, &sources.training, "training-paths", when_empty)?;
+    let data = walk::select(workspace, &sources.data, "data-paths", rules)?;
+    let training = walk::select(workspace, &sources.training, "training-paths", rules)?;
     let mut warnings = data.warnings;
     warnings.extend(training.warnings);
     let sizes = data.files.iter().chain(&training.files).map(|(_, size)| size);

@@ -19,7 +19,7 @@ use jiff::SignedDuration;
 use crate::decide::ReadScopes;
 use crate::decide::force::ForceRules;
 use crate::fingerprint::patterns::trim;
-use crate::fingerprint::{Patterns, Sources, WhenEmpty};
+use crate::fingerprint::{Patterns, Rules, Sources};
 use crate::format::{Fingerprint, ModelName, Namespace, artifact};
 use crate::github::oidc::Role;
 use crate::store::{Location, S3Options};
@@ -71,8 +71,8 @@ pub struct Settings {
     pub model: ModelName,
     /// The sources of the fingerprint: data, training code and extra keys.
     pub sources: Sources,
-    /// The reaction to a pattern that selects nothing.
-    pub when_empty: WhenEmpty,
+    /// The rules of the walk over the inputs.
+    pub walk: Rules,
     /// The reaction to Git LFS stand-ins in the workspace of a training or a save.
     pub lfs_stand_ins: StandIns,
     /// The files that the training writes.

@@ -162,12 +162,7 @@ impl Context {
     pub async fn observe_inputs(&self) -> Result<Observed> {
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
         let observed = tokio::task::spawn_blocking(move || {
-            fingerprint::observe(
-                &settings.workspace,
-                &settings.sources,
-                settings.when_empty,
-                &progress,
-            )
+            fingerprint::observe(&settings.workspace, &settings.sources, settings.walk, &progress)
         });
         let observed = observed.await.map_err(|error| {
             Error::failed("cannot hash the inputs: the task was interrupted").caused_by(error)

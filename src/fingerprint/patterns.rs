@@ -212,8 +212,7 @@ impl Pattern {
 
     /// Returns whether the pattern takes a file, by the file's path or by a directory above it.
     pub fn takes(&self, path: &[&str]) -> bool {
-        let longest = if self.directories_only { path.len() } else { path.len() + 1 };
-        (0..longest).any(|length| match_segments(&self.segments, &path[..length]))
+        match_beginning(&self.segments, path, usize::from(self.directories_only))
     }
 
     fn is_exactly(&self, path: &[&str]) -> bool {
@@ -226,7 +225,7 @@ impl Pattern {
     }
 
     fn takes_all_below(&self, directory: &[&str]) -> bool {
-        (0..=directory.len()).any(|length| match_segments(&self.segments, &directory[..length]))
+        match_beginning(&self.segments, directory, 0)
     }
 
     fn may_match_below(&self, directory: &[&str]) -> bool {
@@ -262,18 +261,32 @@ fn strip_workspace<'a>(components: &[&'a str], workspace: &Path) -> Option<Vec<&
     })
 }
 
-/// Matches the whole path. A globstar matches any number of components, including none.
-fn match_segments(segments: &[Segment], path: &[&str]) -> bool {
-    match segments.split_first() {
-        None => path.is_empty(),
-        Some((Segment::Globstar, [])) => true,
-        Some((Segment::Globstar, rest)) => {
-            (0..=path.len()).any(|skip| match_segments(rest, &path[skip..]))
+/// Matches the path or a directory above it, which leaves at least `left` components of the path.
+/// A globstar matches any number of components, including none.
+///
+/// It only ever goes back to the last globstar. The earliest match of all before that globstar
+/// leaves the most components, so no later match could do better.
+fn match_beginning(segments: &[Segment], path: &[&str], left: usize) -> bool {
+    let (mut segment, mut at) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    loop {
+        match (segments.get(segment), path.get(at)) {
+            (None, _) => return path.len() - at >= left,
+            (Some(Segment::Globstar), _) => {
+                segment += 1;
+                back = Some((segment, at));
+            }
+            (Some(_), None) => return false,
+            (Some(wanted), Some(component)) if wanted.matches(component) => {
+                segment += 1;
+                at += 1;
+            }
+            (Some(_), Some(_)) => {
+                let Some((after, from)) = back else { return false };
+                (segment, at) = (after, from + 1);
+                back = Some((after, at));
+            }
         }
-        Some((segment, rest)) => match path.split_first() {
-            Some((component, below)) => segment.matches(component) && match_segments(rest, below),
-            None => false,
-        },
     }
 }
 

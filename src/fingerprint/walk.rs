@@ -1,5 +1,6 @@
 //! Selects files. The walk enters only directories in which a pattern can match.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,18 @@ pub enum WhenEmpty {
     Ignore,
 }
 
+/// The rules of a walk that the user can change.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The reaction to an include that selects nothing.
+    pub when_empty: WhenEmpty,
+    /// The most entries that a walk reaches through links to directories.
+    pub max_linked_entries: u64,
+}
+
+/// A message names at most this many links.
+const SHOWN: usize = 5;
+
 /// The selected files of a list of patterns.
 #[derive(Debug, Default)]
 pub struct Selection {
@@ -37,6 +50,7 @@ pub struct Selection {
 ///
 /// # Errors
 /// - An include selects nothing, and `when_empty` is [`WhenEmpty::Fail`].
+/// - The walk reaches more entries through links to directories than the rules allow.
 /// - A selected link is broken.
 /// - A link that is selected or followed leads out of the workspace.
 /// - A selected path is not UTF-8.
@@ -46,12 +60,15 @@ pub fn select(
     workspace: &Path,
     patterns: &Patterns,
     input: &str,
-    when_empty: WhenEmpty,
+    rules: Rules,
 ) -> Result<Selection> {
     let mut walker = Walker {
         root: workspace.canonicalize().on("cannot open the workspace", workspace)?,
         patterns,
         input,
+        most_linked: rules.max_linked_entries,
+        linked: 0,
+        links: HashMap::new(),
         usage: Usage::of(patterns),
         selection: Selection::default(),
     };
@@ -61,7 +78,7 @@ pub fn select(
     let Walker { usage, mut selection, .. } = walker;
     if let Some(idle) = usage.idle() {
         let message = format!("`{input}`: nothing is selected by {idle}");
-        match when_empty {
+        match rules.when_empty {
             WhenEmpty::Fail => {
                 return Err(Error::bad_input(message).hint(
                     "check the spelling, the checkout, later `!` lines and the default excludes; \
@@ -80,6 +97,11 @@ struct Walker<'a> {
     root: PathBuf,
     patterns: &'a Patterns,
     input: &'a str,
+    most_linked: u64,
+    /// The number of entries that the walk has reached through links.
+    linked: u64,
+    /// The followed links by their real paths, each with the number of visits behind it.
+    links: HashMap<PathBuf, u64>,
     usage: Usage<'a>,
     selection: Selection,
 }
@@ -93,6 +115,8 @@ struct Trail {
     lossy: usize,
     /// The resolved paths of the directories, which show a cycle.
     real: Vec<PathBuf>,
+    /// The real path of the last followed link.
+    link: Option<PathBuf>,
 }
 
 impl Walker<'_> {
@@ -105,6 +129,7 @@ impl Walker<'_> {
         trail.real.push(real.clone());
         for entry in entries {
             let entry = entry.on("cannot read the directory", &real)?;
+            self.count(trail)?;
             let name = entry.file_name();
             let lossy = usize::from(name.to_str().is_none());
             trail.lossy += lossy;
@@ -115,6 +140,47 @@ impl Walker<'_> {
         }
         trail.real.pop();
         Ok(())
+    }
+
+    /// Follows a link to a directory.
+    fn follow(&mut self, link: PathBuf, target: PathBuf, trail: &mut Trail) -> Result<()> {
+        let outer = trail.link.replace(link);
+        self.directory(target, trail)?;
+        trail.link = outer;
+        Ok(())
+    }
+
+    /// Counts an entry behind a link.
+    ///
+    /// Links that lead to one another make many paths of few entries. The number of paths can grow
+    /// exponentially with the number of links.
+    fn count(&mut self, trail: &Trail) -> Result<()> {
+        let Some(link) = &trail.link else { return Ok(()) };
+        match self.links.get_mut(link) {
+            Some(visits) => *visits += 1,
+            None => _ = self.links.insert(link.clone(), 1),
+        }
+        self.linked += 1;
+        if self.linked <= self.most_linked {
+            return Ok(());
+        }
+        let mut links: Vec<(&Path, u64)> = self
+            .links
+            .iter()
+            .map(|(path, visits)| (path.strip_prefix(&self.root).unwrap_or(path), *visits))
+            .collect();
+        links.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let told = |(path, visits): &(&Path, u64)| format!("\n  `{}`: {visits}", path.display());
+        let most: String = links.iter().take(SHOWN).map(told).collect();
+        Err(Error::bad_input(format!(
+            "`{}`: links to directories lead to more than {} entries; these links lead to the \
+             most:{most}",
+            self.input, self.most_linked
+        ))
+        .hint(
+            "exclude the links that are no inputs with `!` lines; if all are inputs, raise \
+             `max-linked-entries`",
+        ))
     }
 
     fn entry(&mut self, entry: &fs::DirEntry, trail: &mut Trail) -> Result<()> {
@@ -156,7 +222,7 @@ impl Walker<'_> {
                 .hint("copy the files into the workspace, or exclude the link with a `!` line"));
             }
             if found.is_dir() {
-                return self.directory(target, trail);
+                return self.follow(real, target, trail);
             }
             found
         } else {

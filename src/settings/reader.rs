@@ -512,6 +512,15 @@ impl Reader<'_> {
         days
     }
 
+    pub(super) fn max_linked_entries(&mut self) -> u64 {
+        const NAME: &str = "max-linked-entries";
+        let value = self.value(NAME).unwrap_or_default();
+        value.parse().unwrap_or_else(|_| {
+            self.fault(NAME, &value, "it is not a number of entries", "a whole number");
+            0
+        })
+    }
+
     pub(super) fn role(&mut self) -> Option<String> {
         let value = self.raw.get("role-to-assume").filter(|value| *value != OMITTED)?.to_owned();
         let is_arn = value.starts_with("arn:aws")

@@ -7,7 +7,7 @@ use super::{OnError, RawInputs, Secret, Settings, StandIns, Verb};
 use crate::decide::ReadScopes;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::fingerprint::WhenEmpty;
+use crate::fingerprint::{Rules, WhenEmpty};
 use crate::format::artifact;
 use crate::github::oidc::Role;
 use crate::store::{Location, S3Options};
@@ -43,6 +43,7 @@ pub fn resolve(
     let namespace = reader.namespace(run, &workspace);
     let model = reader.model();
     let when_empty = reader.choice("if-no-files-found", WHEN_EMPTY);
+    let max_linked_entries = reader.max_linked_entries();
     let on_error = reader.choice("on-error", ON_ERROR);
     let lfs_stand_ins = reader.choice("lfs-stand-ins", STAND_INS);
     let destination = reader.destination(&workspace);
@@ -78,7 +79,7 @@ pub fn resolve(
         namespace,
         model,
         sources,
-        when_empty: when_empty.unwrap_or_default(),
+        walk: Rules { when_empty: when_empty.unwrap_or_default(), max_linked_entries },
         lfs_stand_ins: lfs_stand_ins.unwrap_or(StandIns::Refuse),
         model_path,
         destination,

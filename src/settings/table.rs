@@ -305,6 +305,13 @@ pub const INPUTS: &[Input] = &[
         "If a pattern selects nothing: `error`, `warn` or `ignore`.",
     ),
     text(
+        "max-linked-entries",
+        "100000",
+        ALL,
+        "The most files and directories that `data-paths`, or `training-paths`, may reach through \
+         links to directories.",
+    ),
+    text(
         "namespace",
         "",
         ALL,

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod files;
+mod links;
 mod stores;
 
 use crate::support::cli::{Run, Sandbox};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ml_cache::fingerprint::walk::select;
-use ml_cache::fingerprint::{Patterns, WhenEmpty};
+use ml_cache::fingerprint::{Patterns, Rules, WhenEmpty};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,8 +71,9 @@ fn cases(list: &str, workspace: &str) -> Vec<(String, String, Value)> {
 fn ours(workspace: &str, patterns: &str) -> Result<Vec<String>, String> {
     let workspace = Path::new(workspace);
     let patterns = Patterns::parse(patterns, workspace).map_err(|faults| format!("{faults:?}"))?;
-    let selection = select(workspace, &patterns, "data-paths", WhenEmpty::Ignore)
-        .map_err(|error| error.render())?;
+    let rules = Rules { when_empty: WhenEmpty::Ignore, max_linked_entries: u64::MAX };
+    let selection =
+        select(workspace, &patterns, "data-paths", rules).map_err(|error| error.render())?;
     Ok(selection.files.into_iter().map(|(path, _)| path).collect())
 }
 

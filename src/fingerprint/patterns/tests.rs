@@ -146,3 +146,57 @@ fn a_hostile_pattern_takes_no_exponential_time() {
     let patterns = parse(&format!("{}b", "a*".repeat(40)));
     assert!(!patterns.selects(&[&"a".repeat(4000)]));
 }
+
+/// The definition, without regard to time: some beginning of the path matches whole.
+fn matches_slowly(segments: &[Segment], path: &[&str], left: usize) -> bool {
+    fn whole(segments: &[Segment], path: &[&str]) -> bool {
+        match segments.split_first() {
+            None => path.is_empty(),
+            Some((Segment::Globstar, rest)) => {
+                (0..=path.len()).any(|skip| whole(rest, &path[skip..]))
+            }
+            Some((segment, rest)) => path
+                .split_first()
+                .is_some_and(|(first, below)| segment.matches(first) && whole(rest, below)),
+        }
+    }
+    (left..=path.len()).any(|left| whole(segments, &path[..path.len() - left]))
+}
+
+#[test]
+fn globstars_match_as_they_are_defined() {
+    const WORDS: [&str; 4] = ["**", "a", "b", "*"];
+    let lists = |words: &[&'static str], longest: u32| -> Vec<Vec<&'static str>> {
+        let count = words.len();
+        let list = |length: u32, number: usize| {
+            (0..length).map(|at| words[number / count.pow(at) % count]).collect()
+        };
+        (0..=longest)
+            .flat_map(|length| (0..count.pow(length)).map(move |number| (length, number)))
+            .map(|(length, number)| list(length, number))
+            .collect()
+    };
+    let paths = lists(&["a", "b", "c"], 5);
+    for words in lists(&WORDS, 4) {
+        let segments: Vec<Segment> =
+            words.iter().map(|word| Segment::parse(word).unwrap()).collect();
+        for path in &paths {
+            for left in [0, 1] {
+                assert_eq!(
+                    match_beginning(&segments, path, left),
+                    matches_slowly(&segments, path, left),
+                    "{words:?} {path:?} {left}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn many_globstars_on_a_deep_path_take_no_exponential_time() {
+    let patterns = parse(&format!("{}b", "**/a/".repeat(20)));
+    let path = vec!["a"; 200];
+    let started = std::time::Instant::now();
+    assert!(!patterns.selects(&path));
+    assert!(started.elapsed().as_secs() < 10);
+}
