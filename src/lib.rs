@@ -15,6 +15,7 @@ pub mod format;
 pub mod github;
 pub mod outcome;
 pub mod ownership;
+pub mod patience;
 pub mod progress;
 pub mod regular_file;
 pub mod report;

@@ -72,6 +72,11 @@ impl Report {
         }
     }
 
+    /// Returns a function that prints a message.
+    pub fn teller(&self) -> fn(&str) {
+        |message| put(&sanitize::lines(message))
+    }
+
     /// Returns a function that hides a secret in all later output.
     pub fn mask(&self) -> fn(&str) {
         match self.in_actions {

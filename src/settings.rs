@@ -71,6 +71,8 @@ pub struct Settings {
     pub model: ModelName,
     /// The sources of the fingerprint: data, training code and extra keys.
     pub sources: Sources,
+    /// The longest wait for a lock that another process holds.
+    pub lock_timeout: Duration,
     /// The rules of the walk over the inputs.
     pub walk: Rules,
     /// The reaction to Git LFS stand-ins in the workspace of a training or a save.

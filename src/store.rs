@@ -14,6 +14,7 @@ use futures::stream::BoxStream;
 
 use crate::error::{Error, Kind};
 use crate::format::Digest;
+use crate::patience::Patience;
 use crate::retry::{Failure, Policy};
 
 pub mod conformance;
@@ -259,6 +260,8 @@ pub enum StoreErrorKind {
     NoStore,
     /// The store did not answer, broke off, throttled the request or failed inside.
     Unreachable,
+    /// The directory is no store, and has other files in it.
+    NotAStore,
     /// Any other failure.
     Other,
 }
@@ -292,8 +295,11 @@ impl StoreError {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let kind =
-            if error.kind == StoreErrorKind::Damaged { Kind::Integrity } else { Kind::Failed };
+        let kind = match error.kind {
+            StoreErrorKind::Damaged => Kind::Integrity,
+            StoreErrorKind::NotAStore => Kind::BadInput,
+            _ => Kind::Failed,
+        };
         let mut result = Self::new(kind, error.to_string());
         if let Some(hint) = error.hint {
             result = result.hint(hint);
@@ -302,8 +308,8 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Opens the store at a location. Without `credentials`, the SDK looks for them in the usual AWS
-/// places.
+/// Opens the store at a location. Without a `role`, the SDK looks for credentials in the usual AWS
+/// places. A directory's locks need `patience`.
 ///
 /// # Errors
 /// - The location is a path that is not a directory.
@@ -312,9 +318,10 @@ pub async fn open(
     location: &Location,
     options: &S3Options,
     role: Option<(String, CredentialsSource)>,
+    patience: Patience,
 ) -> Result<DynStore, Error> {
     Ok(match location {
-        Location::Directory(path) => Arc::new(local::LocalStore::open(path)?),
+        Location::Directory(path) => Arc::new(local::LocalStore::open(path, patience)?),
         Location::S3 { bucket, prefix } => {
             Arc::new(s3::S3Store::open(bucket, prefix, options, role).await?)
         }

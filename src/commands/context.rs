@@ -18,6 +18,7 @@ use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
 use crate::outcome::{Ending, Outcome};
+use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::settings::{OnError, Secret, Settings, Verb};
@@ -212,7 +213,8 @@ async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
         }
         None => None,
     };
-    store::open(&settings.store, &settings.s3, role).await
+    let patience = Patience { limit: settings.lock_timeout, tell: report.teller() };
+    store::open(&settings.store, &settings.s3, role, patience).await
 }
 
 /// Returns the message of the commit that caused the run, if the user lets a message force a

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Patterns;
 use crate::format::{InputEntry, InputsDocument};
 use crate::outcome::describe;
@@ -67,6 +67,19 @@ pub(super) fn check(ctx: &Context, inputs: &InputsDocument) -> Result<()> {
             ctx.report.warn_of("a save would refuse these files", &error);
             Ok(())
         }
+    }
+}
+
+/// Warns of a directory that is no store, so that a save will refuse it.
+///
+/// For a bucket, this would need a request.
+pub(super) async fn check_store(ctx: &Context) {
+    if ctx.access.read_only.is_none()
+        && matches!(ctx.settings.store, Location::Directory(_))
+        && let Err(error) = ctx.catalog.check_writable(&ctx.access.own).await
+        && error.kind() == Kind::BadInput
+    {
+        ctx.report.warn_of("the save will refuse this store", &error);
     }
 }
 

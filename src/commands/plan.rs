@@ -45,6 +45,7 @@ pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     ctx.report.tell(&outcome);
     if planned.decision.hit().is_none() {
         foresight::check(ctx, &planned.document)?;
+        foresight::check_store(ctx).await;
     }
     Ok((planned, outcome))
 }

@@ -12,14 +12,11 @@ use super::{INPUTS, RawInputs, Verb, mounts};
 use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::fingerprint::{Patterns, Sources, patterns};
+use crate::fingerprint::{Patterns, Rules, Sources, WhenEmpty, patterns};
 use crate::format::{Fingerprint, ModelName, Namespace};
 use crate::sanitize;
 use crate::store::{Credentials, Encryption, Lack, Location, Network, S3Options};
 use crate::workflow::{RunContext, short_ref};
-
-/// How long a save waits by default. A store's outage or a lost connection is often over by then.
-const SAVE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Reads inputs and collects their faults.
 pub(super) struct Reader<'a> {
@@ -512,7 +509,17 @@ impl Reader<'_> {
         days
     }
 
-    pub(super) fn max_linked_entries(&mut self) -> u64 {
+    /// Reads the rules of the walk over the inputs.
+    pub(super) fn walk(&mut self) -> Rules {
+        const WHEN_EMPTY: &[(&str, WhenEmpty)] =
+            &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)];
+        Rules {
+            when_empty: self.choice("if-no-files-found", WHEN_EMPTY).unwrap_or_default(),
+            max_linked_entries: self.max_linked_entries(),
+        }
+    }
+
+    fn max_linked_entries(&mut self) -> u64 {
         const NAME: &str = "max-linked-entries";
         let value = self.value(NAME).unwrap_or_default();
         value.parse().unwrap_or_else(|_| {
@@ -587,8 +594,16 @@ impl Reader<'_> {
         self.duration("max-age", "it is not a positive duration", accepted, is_positive)
     }
 
+    pub(super) fn lock_timeout(&mut self) -> Option<Duration> {
+        let is_positive = |timeout: &SignedDuration| timeout.is_positive();
+        let accepted = "durations such as `10m` or `30s`";
+        let reason = "it is not a positive duration";
+        let timeout = self.duration("lock-timeout", reason, accepted, is_positive);
+        timeout.map(SignedDuration::unsigned_abs)
+    }
+
     /// Reads `save-patience`: 0 to 6 hours, the longest time of a job on GitHub's runners.
-    pub(super) fn save_patience(&mut self) -> Duration {
+    pub(super) fn save_patience(&mut self) -> Option<Duration> {
         let longest = SignedDuration::from_hours(6);
         let patience = self.duration(
             "save-patience",
@@ -596,7 +611,7 @@ impl Reader<'_> {
             "durations such as `10m`, `1h` or `0s`",
             |given| !given.is_negative() && *given <= longest,
         );
-        patience.map_or(SAVE_PATIENCE, SignedDuration::unsigned_abs)
+        patience.map(SignedDuration::unsigned_abs)
     }
 
     fn duration(
@@ -606,7 +621,7 @@ impl Reader<'_> {
         accepted: &str,
         fits: impl Fn(&SignedDuration) -> bool,
     ) -> Option<SignedDuration> {
-        let value = self.raw.get(name)?.to_owned();
+        let value = self.value(name)?;
         let parsed = value
             .parse::<Span>()
             .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));

@@ -7,14 +7,11 @@ use super::{OnError, RawInputs, Secret, Settings, StandIns, Verb};
 use crate::decide::ReadScopes;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::fingerprint::{Rules, WhenEmpty};
 use crate::format::artifact;
 use crate::github::oidc::Role;
 use crate::store::{Location, S3Options};
 use crate::workflow::RunContext;
 
-const WHEN_EMPTY: &[(&str, WhenEmpty)] =
-    &[("error", WhenEmpty::Fail), ("warn", WhenEmpty::Warn), ("ignore", WhenEmpty::Ignore)];
 const READ_SCOPES: &[(&str, ReadScopes)] =
     &[("own", ReadScopes::Own), ("trusted", ReadScopes::Trusted)];
 const ON_ERROR: &[(&str, OnError)] = &[("fail", OnError::Fail), ("retrain", OnError::Retrain)];
@@ -42,8 +39,7 @@ pub fn resolve(
     let model_path = reader.model_path(&given);
     let namespace = reader.namespace(run, &workspace);
     let model = reader.model();
-    let when_empty = reader.choice("if-no-files-found", WHEN_EMPTY);
-    let max_linked_entries = reader.max_linked_entries();
+    let (walk, lock_timeout) = (reader.walk(), reader.lock_timeout());
     let on_error = reader.choice("on-error", ON_ERROR);
     let lfs_stand_ins = reader.choice("lfs-stand-ins", STAND_INS);
     let destination = reader.destination(&workspace);
@@ -79,7 +75,8 @@ pub fn resolve(
         namespace,
         model,
         sources,
-        walk: Rules { when_empty: when_empty.unwrap_or_default(), max_linked_entries },
+        lock_timeout: lock_timeout.unwrap_or_default(),
+        walk,
         lfs_stand_ins: lfs_stand_ins.unwrap_or(StandIns::Refuse),
         model_path,
         destination,
@@ -91,7 +88,7 @@ pub fn resolve(
         artifact_retention_days,
         force,
         max_age,
-        save_patience,
+        save_patience: save_patience.unwrap_or_default(),
         promote: promote.unwrap_or(false),
         read_scopes: read_scopes.unwrap_or_default(),
         on_error: on_error.unwrap_or(OnError::Fail),

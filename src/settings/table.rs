@@ -305,6 +305,13 @@ pub const INPUTS: &[Input] = &[
         "If a pattern selects nothing: `error`, `warn` or `ignore`.",
     ),
     text(
+        "lock-timeout",
+        "10m",
+        ALL,
+        "Fail when another process on this machine holds a lock of the store for longer than this \
+         duration.",
+    ),
+    text(
         "max-linked-entries",
         "100000",
         ALL,

@@ -6,26 +6,37 @@
 //! A conditional `put` locks one of 256 lock files while it checks and renames. So it is atomic
 //! among the processes of one machine. The kernel releases the lock of a killed process.
 
-use std::fs::{self, File, OpenOptions};
+mod place;
+
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, AtFlags, FileType, OFlags, access};
 
+use self::place::{Odd, Place};
 use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
 use crate::ownership::Owner;
+use crate::patience::{Patience, Sort};
 use crate::unfinished::Unfinished;
 
 /// Bytes of one read.
 const PIECE: usize = 256 << 10;
 /// The directory of temporary files, below the root.
 const INCOMING: &str = "incoming";
+/// The directory of lock files, below the root.
+const LOCKS: &str = "locks";
+/// The directories of an empty store.
+const OWN: &[&str] = &[INCOMING, LOCKS];
+/// Temporary files have random names between this beginning and this end.
+const TEMPORARY: (&str, &str) = ("ml-cache-", ".part");
 /// The largest object, in bytes, whose version is the digest of its content. Every register is
 /// smaller.
 const REGISTER: u64 = 128 << 10;
@@ -36,6 +47,7 @@ pub struct LocalStore {
     root: PathBuf,
     description: String,
     owner: Owner,
+    patience: Patience,
 }
 
 impl LocalStore {
@@ -43,7 +55,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// The path exists and is not a directory.
-    pub fn open(root: &Path) -> MainResult<Self> {
+    pub fn open(root: &Path, patience: Patience) -> MainResult<Self> {
         if fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
             return Err(Error::bad_input(format!(
                 "the store `{}` is not a directory",
@@ -54,42 +66,47 @@ impl LocalStore {
                  `file:///var/cache/ml-cache`",
             ));
         }
-        sweep(&root.join(INCOMING));
+        // If the file system refuses, the next process tries again.
+        let _ = Place::open(root).and_then(|place| sweep(&place));
         Ok(Self {
             root: root.to_owned(),
             description: format!("file://{}", root.display()),
             owner: Owner::of(root),
+            patience,
         })
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
-        self.root.join(key.as_str())
-    }
-
-    fn lock(&self, key: &Key) -> io::Result<File> {
+    fn lock(&self, place: &Place, key: &Key) -> io::Result<File> {
         let name = hex::encode(&Digest::of(key.as_str().as_bytes()).as_bytes()[..1]);
-        let directory = self.root.join("locks");
-        self.owner.make_directories(&directory)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join(name))?;
-        self.owner.adopt_file(&file)?;
-        file.lock()?;
+        let directory = place.make(LOCKS, &self.owner)?;
+        let file = match place::create(&directory, &name) {
+            // Another user may have put a hard link to any file there, so it keeps its owner.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                place::open(&directory, &name, OFlags::WRONLY)?
+            }
+            created => {
+                let created = created?;
+                self.owner.adopt_file(&created)?;
+                created
+            }
+        };
+        self.patience.lock(&file, Sort::Alone, &self.shown(&format!("{LOCKS}/{name}")))?;
         Ok(file)
     }
 
     /// Locks the directory of temporary files, so that no other process sweeps it during a write.
-    fn hold_incoming(&self, incoming: &Path) -> io::Result<File> {
-        self.owner.make_directories(incoming)?;
-        let held = File::open(incoming)?;
-        match held.lock_shared() {
+    fn hold(&self, incoming: &OwnedFd) -> io::Result<File> {
+        let held = place::readable(incoming)?;
+        match self.patience.lock(&held, Sort::Shared, &self.shown(INCOMING)) {
             // Some network file systems have no locks. There, `sweep` cannot lock either, so it
             // removes nothing.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
             _ => Ok(held),
         }
+    }
+
+    fn shown(&self, path: &str) -> String {
+        format!("`{}`", self.root.join(path).display())
     }
 
     fn put_blocking(
@@ -108,22 +125,21 @@ impl LocalStore {
                 "the bytes do not match their digest",
             ));
         }
-        let target = self.path(key);
-        let parent = target.parent().unwrap_or(&self.root);
-        let incoming = self.root.join(INCOMING);
-        let _held = self.hold_incoming(&incoming).map_err(failed)?;
-        self.owner.make_directories(parent).map_err(failed)?;
-        let mut file = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(&incoming)
-            .map_err(failed)?;
-        self.owner.adopt_file(file.as_file()).map_err(failed)?;
-        file.write_all(&payload.bytes).map_err(failed)?;
-        file.as_file().sync_data().map_err(failed)?;
+        self.owner.make_directories(&self.root).map_err(failed)?;
+        let place = Place::open(&self.root).map_err(failed)?;
+        place.claim(OWN, &self.owner).map_err(failed)?;
+        let incoming = place.make(INCOMING, &self.owner).map_err(failed)?;
+        let _held = self.hold(&incoming).map_err(failed)?;
+        let (above, name) = parent_of(key);
+        let parent = place.make(above, &self.owner).map_err(failed)?;
+        let mut new = Temporary::new(incoming).map_err(failed)?;
+        self.owner.adopt_file(&new.file).map_err(failed)?;
+        new.file.write_all(&payload.bytes).map_err(failed)?;
+        new.file.sync_data().map_err(failed)?;
 
         let _lock = match condition {
             Condition::None => None,
-            _ => Some(self.lock(key).map_err(failed)?),
+            _ => Some(self.lock(&place, key).map_err(failed)?),
         };
         let found = self.meta_blocking(key, "write")?;
         match (condition, found) {
@@ -147,8 +163,8 @@ impl LocalStore {
             }
             _ => {}
         }
-        file.persist(&target).map_err(|error| failed(error.error))?;
-        File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        new.persist(&parent, name).map_err(failed)?;
+        place::readable(&parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
         self.meta_blocking(key, "write")?.map(|meta| meta.version).ok_or_else(|| {
             StoreError::new(StoreErrorKind::Other, "write", key, "it vanished after the write")
         })
@@ -164,16 +180,9 @@ impl LocalStore {
 
     fn open_blocking(&self, key: &Key, action: &'static str) -> Result<(File, Meta), StoreError> {
         let failed = |error: io::Error| io_error(action, key, &error);
-        let file = File::open(self.path(key)).map_err(failed)?;
+        let place = Place::open(&self.root).map_err(failed)?;
+        let file = place.file(key.as_str()).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
-        if !found.is_file() {
-            return Err(StoreError::new(
-                StoreErrorKind::Other,
-                action,
-                key,
-                "it is not a regular file",
-            ));
-        }
         let version = version_of(&file, &found).map_err(failed)?;
         Ok((file, Meta { size: Some(found.size()), version, digest: None, archived: false }))
     }
@@ -195,17 +204,18 @@ impl Store for LocalStore {
     }
 
     async fn check_writable(&self, key: &Key) -> Result<(), StoreError> {
-        let path = self.path(key);
-        let nearest = path
-            .ancestors()
-            .skip(1)
-            .find(|path| path.symlink_metadata().is_ok())
-            .unwrap_or(&self.root);
         let failed = |error: io::Error| io_error("write", key, &error);
-        if !fs::metadata(nearest).map_err(failed)?.is_dir() {
-            return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
+        let place = match Place::open(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return check_missing(&self.root).map_err(failed);
+            }
+            opened => opened.map_err(failed)?,
+        };
+        place.check(OWN).map_err(failed)?;
+        for path in [INCOMING, LOCKS, parent_of(key).0] {
+            place.check_writable(path).map_err(failed)?;
         }
-        access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))
+        Ok(())
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
@@ -236,16 +246,74 @@ impl Store for LocalStore {
     }
 }
 
-/// Removes the temporary files of killed writers, unless a writer is active.
-fn sweep(incoming: &Path) {
-    if let Ok(held) = File::open(incoming)
-        && held.try_lock().is_ok()
-    {
-        for entry in fs::read_dir(incoming).into_iter().flatten().flatten() {
-            // If the file system refuses, the next process tries again.
-            let _ = fs::remove_file(entry.path());
+/// Returns the path of the directory above an object, and the object's name there.
+fn parent_of(key: &Key) -> (&str, &str) {
+    key.as_str().rsplit_once('/').unwrap_or((".", key.as_str()))
+}
+
+/// Checks that this process may make the missing directory of a store.
+fn check_missing(root: &Path) -> io::Result<()> {
+    let nearest = root.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(root);
+    if !fs::metadata(nearest)?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    Ok(access(nearest, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// A file that is not in place yet. It is removed when its owner drops it.
+struct Temporary {
+    incoming: OwnedFd,
+    name: String,
+    file: File,
+}
+
+impl Temporary {
+    fn new(incoming: OwnedFd) -> io::Result<Self> {
+        let (begin, end) = TEMPORARY;
+        let name = format!("{begin}{:032x}{end}", rand::random::<u128>());
+        let file = place::create(&incoming, &name)?;
+        Ok(Self { incoming, name, file })
+    }
+
+    /// Returns whether a file of this name is a temporary file of a store.
+    fn is_name(name: &str) -> bool {
+        let (begin, end) = TEMPORARY;
+        let random = name.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
+        random.is_some_and(|random| {
+            random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    }
+
+    /// Moves the file to its place, over any file there.
+    fn persist(&self, parent: &OwnedFd, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.incoming, &self.name, parent, name)?)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Where the file is in place, its random name is gone.
+        let _ = rustix::fs::unlinkat(&self.incoming, &self.name, AtFlags::empty());
+    }
+}
+
+/// Removes the temporary files of killed writers, unless a writer is active. Nothing else is
+/// removed, and nothing in a directory that is no store.
+fn sweep(place: &Place) -> io::Result<()> {
+    if !place.is_store()? {
+        return Ok(());
+    }
+    let incoming = place.directory(INCOMING)?;
+    let held = place::readable(&incoming)?;
+    if held.try_lock().is_err() {
+        return Ok(());
+    }
+    for name in place::names(&incoming)?.iter().filter(|name| Temporary::is_name(name)) {
+        if place::kind(&incoming, name)? == Some(FileType::RegularFile) {
+            rustix::fs::unlinkat(&incoming, name, AtFlags::empty())?;
         }
     }
+    Ok(())
 }
 
 /// Returns the version of an object.
@@ -274,14 +342,28 @@ fn version_of(file: &File, found: &fs::Metadata) -> io::Result<Version> {
 }
 
 fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {
+    let odd = error.get_ref().and_then(|inner| inner.downcast_ref::<Odd>());
     let kind = match error.kind() {
+        _ if matches!(odd, Some(Odd::NotAStore)) => StoreErrorKind::NotAStore,
         io::ErrorKind::NotFound => StoreErrorKind::NotFound,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             StoreErrorKind::Denied
         }
         _ => StoreErrorKind::Other,
     };
-    StoreError::new(kind, action, key, describe_io(error))
+    let result = StoreError::new(kind, action, key, describe_io(error));
+    match odd {
+        Some(Odd::NotAStore) => {
+            result.hint("set `store` to a directory that is empty, new, or a store already")
+        }
+        Some(Odd::Link(_)) => result.hint(
+            "put the directory itself there; only the path of the store may lead through links",
+        ),
+        _ if error.kind() == io::ErrorKind::TimedOut => {
+            result.hint("end the other process, or raise `lock-timeout`")
+        }
+        _ => result,
+    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! The contract of the store, on every adapter and server. Stores that break it must fail.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use ml_cache::format::BlobId;
+use ml_cache::patience::Patience;
 use ml_cache::store::{
     self, Condition, DynStore, Key, Location, Meta, Object, Payload, S3Options, Store, StoreError,
     Version, conformance,
 };
 
 use crate::support::s3::{Endpoint, Server};
+
+/// The wait of a test for a lock.
+const PATIENCE: Patience = Patience { limit: Duration::from_secs(60), tell: |_| {} };
 
 /// Runs every check, and returns a line for each failure.
 async fn failures(store: &DynStore) -> Vec<String> {
@@ -31,7 +36,7 @@ fn none(failures: &[String]) {
 async fn directory() -> (tempfile::TempDir, DynStore) {
     let place = tempfile::tempdir().unwrap();
     let location = Location::Directory(place.path().join("store"));
-    let store = store::open(&location, &S3Options::default(), None).await.unwrap();
+    let store = store::open(&location, &S3Options::default(), None, PATIENCE).await.unwrap();
     (place, store)
 }
 
@@ -44,7 +49,7 @@ async fn bucket(endpoint: &Endpoint, location: &str) -> DynStore {
         force_path_style: Some(true),
         ..S3Options::default()
     };
-    store::open(&location.parse().unwrap(), &options, None).await.unwrap()
+    store::open(&location.parse().unwrap(), &options, None, PATIENCE).await.unwrap()
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod bad_input;
 mod careless;
 mod conformance;
 mod damage;
+mod directory;
 mod flow;
 mod generated;
 mod golden;
