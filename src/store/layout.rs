@@ -197,7 +197,7 @@ mod tests {
     /// Returns the key of a head in a scope and a ref of this name.
     fn head_of(namespace: &str, model: &str, name: &str) -> Key {
         let (namespace, model) = (namespace.parse().unwrap(), model.parse().unwrap());
-        head(&Scope::Branch(name.to_owned()), &namespace, &model, name)
+        head(&Scope::Branch(name.to_owned()), &namespace, &model, &HeadName::Ref(name.to_owned()))
     }
 
     #[test]
