@@ -83,8 +83,19 @@ impl Catalog {
     }
 
     async fn read_manifest(&self, wanted: &Reference<ManifestId>) -> Result<Option<Manifest>> {
+        // A small manifest is never compressed. The pointer's size tells which name to read first.
+        if wanted.size > manifest::PACKED_ABOVE {
+            let key = layout::packed_manifest(&wanted.digest);
+            let most = manifest::most_stored(wanted.size);
+            if let Some((bytes, _)) = self.read(&key, most).await? {
+                return Manifest::unpack(&bytes, &wanted.digest, wanted.size)
+                    .map(Some)
+                    .map_err(|error| unusable(&key, error));
+            }
+        }
+        // Earlier versions compressed no manifest.
         let key = layout::manifest(&wanted.digest);
-        let Some((bytes, _)) = self.read(&key, manifest::MAX_BYTES).await? else {
+        let Some((bytes, _)) = self.read(&key, manifest::MAX_PLAIN_BYTES).await? else {
             return Ok(None);
         };
         let found = ManifestId::of(&bytes);
@@ -131,21 +142,29 @@ impl Catalog {
         Ok(Some((record, manifest)))
     }
 
-    /// Returns digest and size of a stored manifest, without reading it.
+    /// Returns digest and size of a stored manifest. It reads only a compressed manifest.
     ///
     /// # Errors
     /// - The store cannot be read.
     /// - The store does not have the manifest.
+    /// - A compressed manifest is damaged.
     pub async fn manifest_reference(&self, digest: &ManifestId) -> Result<Reference<ManifestId>> {
         let key = layout::manifest(digest);
-        let found = self.store.head(&key).await?.ok_or_else(|| gone(digest))?;
-        let size = match found.size {
-            Some(size) => size,
-            None => {
-                let read = self.read(&key, manifest::MAX_BYTES).await?;
-                read.ok_or_else(|| gone(digest))?.0.len() as u64
-            }
-        };
+        if let Some(meta) = self.store.head(&key).await? {
+            let size = match meta.size {
+                Some(size) => size,
+                None => {
+                    let read = self.read(&key, manifest::MAX_PLAIN_BYTES).await?;
+                    read.ok_or_else(|| gone(digest))?.0.len() as u64
+                }
+            };
+            return Ok(Reference { digest: *digest, size });
+        }
+        let key = layout::packed_manifest(digest);
+        let most = manifest::most_stored(manifest::MAX_BYTES as u64);
+        let (bytes, _) = self.read(&key, most).await?.ok_or_else(|| gone(digest))?;
+        let size =
+            manifest::unpacked_size(&bytes, digest).map_err(|error| unusable(&key, error))?;
         Ok(Reference { digest: *digest, size })
     }
 
@@ -188,6 +207,8 @@ impl Catalog {
     pub async fn gaps(&self, pointer: &Pointer) -> Result<Gaps> {
         match self.find_manifest(pointer).await? {
             None => Ok(Gaps { absent: 1, wrong: 0 }),
+            // A restore refuses such a model, so a training must replace it.
+            Some(manifest) if manifest.reserved().is_some() => Ok(Gaps { absent: 0, wrong: 1 }),
             Some(manifest) => presence::gaps(&self.store, &manifest.blobs()).await,
         }
     }

@@ -7,13 +7,14 @@ use jiff::{Timestamp, Unit};
 use super::Catalog;
 use crate::decide::head::{Move, movement};
 use crate::error::{Error, Result};
+use crate::format::manifest::{self, Packed};
 use crate::format::pointer::Reference;
 use crate::format::{
     BlobId, Fingerprint, FormatError, Head, HeadName, InputsDocument, InputsId, Manifest,
     ManifestId, Nonce, Pointer, Refused, Scope, head,
 };
 use crate::retry::{Failure, Policy};
-use crate::store::{Condition, Key, Payload, StoreErrorKind, layout};
+use crate::store::{self, Condition, Key, Payload, StoreErrorKind, layout};
 use crate::transfer::upload;
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
@@ -59,6 +60,7 @@ impl Catalog {
         vec![
             layout::blob(&BlobId::of(b"")),
             layout::manifest(&ManifestId::of(b"")),
+            layout::packed_manifest(&ManifestId::of(b"")),
             layout::inputs(&InputsId::of(b"")),
             layout::pointer(scope, namespace, model, &Fingerprint::of(b"")),
             layout::head(scope, namespace, model, &HeadName::Default),
@@ -73,11 +75,52 @@ impl Catalog {
     pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference<ManifestId>> {
         let too_large =
             |error: FormatError| Error::bad_input("cannot save the model").caused_by(error);
-        let payload = Payload::new(manifest.to_bytes().map_err(too_large)?);
-        let reference =
-            Reference { digest: ManifestId::new(payload.digest), size: payload.bytes.len() as u64 };
-        upload::put_addressed(&self.store, &layout::manifest(&reference.digest), payload).await?;
-        Ok(reference)
+        let Packed { id, size, bytes, is_compressed } = manifest.pack().map_err(too_large)?;
+        let payload = Payload::new(bytes);
+        match is_compressed {
+            true => self.keep_packed(&id, size, payload).await?,
+            false => {
+                upload::put_addressed(&self.store, &layout::manifest(&id), payload).await?;
+            }
+        }
+        Ok(Reference { digest: id, size })
+    }
+
+    /// Stores a compressed manifest, unless the store has it.
+    ///
+    /// Its name is the digest of the plain text. So only bytes that are equal to these bytes, or
+    /// that unpack to the same text, count as this manifest.
+    async fn keep_packed(&self, id: &ManifestId, size: u64, payload: Payload) -> Result<()> {
+        let key = layout::packed_manifest(id);
+        let most = manifest::most_stored(size);
+        let condition = match self.store.head(&key).await? {
+            None => Condition::Absent,
+            Some(meta)
+                if meta.digest == Some(payload.digest)
+                    && meta.size == payload.bytes.len() as u64 =>
+            {
+                return Ok(());
+            }
+            // Another version of the compressor makes other bytes of the same text.
+            Some(meta) if meta.size <= most as u64 => {
+                match store::read(&*self.store, &key, most).await? {
+                    Some((found, _))
+                        if manifest::unpacked_size(&found, id).is_ok_and(|found| found == size) =>
+                    {
+                        return Ok(());
+                    }
+                    _ => Condition::None,
+                }
+            }
+            Some(_) => Condition::None,
+        };
+        upload::put(&self.store, &key, payload, condition).await.map_err(|error| {
+            error.hint(format!(
+                "remove `{key}` from the store if it holds another text than its name says, and \
+                 save again"
+            ))
+        })?;
+        Ok(())
     }
 
     /// Stores an inputs document unless the store has it.

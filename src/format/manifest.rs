@@ -1,18 +1,28 @@
 //! The manifest: it lists a model's files and the blobs that hold their bytes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use super::{BlobId, FormatError, MAX_NUMBER, from_json, to_json};
+
+mod packed;
+
+pub use packed::{PACKED_ABOVE, Packed, most_stored, unpacked_size};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/manifest/v1";
 /// The largest number of files, links and empty directories together.
 pub const MAX_ENTRIES: usize = 1_000_000;
 /// The largest size of a manifest, in bytes.
-pub const MAX_BYTES: usize = 64 << 20;
+pub const MAX_BYTES: usize = 512 << 20;
+/// The largest size of a manifest that is stored as it is, in bytes.
+pub const MAX_PLAIN_BYTES: usize = 64 << 20;
+/// The beginning of the names of our own temporary files and directories. No model has such a name.
+pub const RESERVED: &str = ".ml-cache-tmp-";
 
 /// The list of a model's files, named by the SHA-256 of its bytes, so it never changes.
 ///
@@ -45,6 +55,7 @@ pub struct File {
     /// Whether the owner may execute the file. No other permission is kept.
     pub mode: Mode,
     /// The slices of blobs that make up the file, in order; empty for an empty file.
+    #[serde(deserialize_with = "exactly")]
     pub parts: Vec<Part>,
 }
 
@@ -141,12 +152,12 @@ impl Manifest {
     /// Reads stored bytes, and checks every rule of the format.
     ///
     /// # Errors
-    /// - The bytes exceed [`MAX_BYTES`].
+    /// - The bytes exceed [`MAX_PLAIN_BYTES`].
     /// - The bytes are not JSON of this schema.
     /// - The entries break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let manifest: Self =
-            from_json("manifest", bytes, MAX_BYTES, &[SCHEMA], |manifest: &Self| &manifest.schema)?;
+            from_json("manifest", bytes, MAX_PLAIN_BYTES, &[SCHEMA], |found: &Self| &found.schema)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -206,10 +217,15 @@ impl Manifest {
 
     /// Returns pairs of paths that differ only in case, because some file systems cannot hold both.
     pub fn case_collisions(&self) -> Vec<(&str, &str)> {
-        let mut seen: HashMap<String, &str> = HashMap::new();
+        // A million lower-case copies would take too much memory, so the map has only their hashes.
+        let mut seen: HashMap<u64, &str> = HashMap::new();
         let mut found = Vec::new();
         for path in self.paths() {
-            if let Some(earlier) = seen.insert(path.to_lowercase(), path) {
+            let mut hasher = DefaultHasher::new();
+            lower_case(path).for_each(|letter| letter.hash(&mut hasher));
+            if let Some(earlier) = seen.insert(hasher.finish(), path)
+                && lower_case(earlier).eq(lower_case(path))
+            {
                 found.push((earlier, path));
             }
         }
@@ -231,28 +247,7 @@ impl Manifest {
         check_sorted("links", self.links.iter().map(|link| link.path.as_str()))?;
         check_sorted("dirs", self.dirs.iter().map(String::as_str))?;
 
-        // NUL sorts before every other character. With NUL for `/`, each path comes right before
-        // the paths below it.
-        let mut names: Vec<String> = Vec::with_capacity(self.files.len());
-        for path in self.paths() {
-            check_path(path).map_err(|reason| bad(format!("path {path:?}: {reason}")))?;
-            names.push(path.nfc().map(|c| if c == '/' { '\0' } else { c }).collect());
-        }
-        names.sort_unstable();
-        for pair in names.windows(2) {
-            let shown = |name: &str| name.replace('\0', "/");
-            match pair[1].strip_prefix(pair[0].as_str()) {
-                Some("") => return Err(bad(format!("path {:?} is named twice", shown(&pair[1])))),
-                Some(rest) if rest.starts_with('\0') => {
-                    let (above, below) = (shown(&pair[0]), shown(&pair[1]));
-                    return Err(bad(format!(
-                        "path {below:?} lies below {above:?}, which is a file, a link or an empty \
-                         directory"
-                    )));
-                }
-                _ => {}
-            }
-        }
+        self.check_paths()?;
         for link in &self.links {
             check_link(&link.path, &link.target).map_err(|reason| {
                 bad(format!("link {:?} to {:?}: {reason}", link.path, link.target))
@@ -283,8 +278,65 @@ impl Manifest {
     }
 }
 
+/// Returns the letters of the path in lower case.
+fn lower_case(path: &str) -> impl Iterator<Item = char> + '_ {
+    path.chars().flat_map(char::to_lowercase)
+}
+
+/// Reads a list into no more memory than it needs, because most files have a single part.
+fn exactly<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Part>, D::Error> {
+    let mut parts = Vec::<Part>::deserialize(deserializer)?;
+    parts.shrink_to_fit();
+    Ok(parts)
+}
+
+/// Returns whether a component of the path has a name that is reserved for our own files.
+pub fn is_reserved(path: &str) -> bool {
+    path.split('/').any(|component| component.starts_with(RESERVED))
+}
+
 fn bad(reason: impl Into<String>) -> FormatError {
     FormatError::new("manifest", reason)
+}
+
+impl Manifest {
+    /// Checks each path, and that no two entries can be in each other's place.
+    fn check_paths(&self) -> Result<(), FormatError> {
+        let mut names: Vec<Cow<'_, str>> =
+            Vec::with_capacity(self.files.len() + self.links.len() + self.dirs.len());
+        for path in self.paths() {
+            check_path(path).map_err(|reason| bad(format!("path {path:?}: {reason}")))?;
+            names.push(match is_nfc(path) {
+                true => Cow::Borrowed(path),
+                false => Cow::Owned(path.nfc().collect()),
+            });
+        }
+        // No path has a NUL, which sorts before every other character. With NUL for `/`, each path
+        // comes right before the paths below it. The names are almost in this order already, which
+        // a stable sort makes use of.
+        let order = |byte: u8| if byte == b'/' { 0 } else { byte };
+        names.sort_by(|a, b| a.bytes().map(order).cmp(b.bytes().map(order)));
+        for pair in names.windows(2) {
+            match pair[1].strip_prefix(&*pair[0]) {
+                Some("") => return Err(bad(format!("path {:?} is named twice", pair[1]))),
+                Some(rest) if rest.starts_with('/') => {
+                    let (above, below) = (&pair[0], &pair[1]);
+                    return Err(bad(format!(
+                        "path {below:?} lies below {above:?}, which is a file, a link or an empty \
+                         directory"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the first path with a reserved name. A save leaves such files out, and a restore
+    /// refuses them.
+    pub fn reserved(&self) -> Option<&str> {
+        self.paths().find(|path| is_reserved(path))
+    }
 }
 
 fn check_sorted<'a>(list: &str, paths: impl Iterator<Item = &'a str>) -> Result<(), FormatError> {

@@ -68,6 +68,11 @@ pub fn manifest(digest: &ManifestId) -> Key {
     Key(format!("v1/manifests/{}.json", digest.hex()))
 }
 
+/// Returns the key of a manifest that is stored compressed, because it is large.
+pub fn packed_manifest(digest: &ManifestId) -> Key {
+    Key(format!("v1/manifests/{}.json.zst", digest.hex()))
+}
+
 /// Returns the key of an inputs document.
 pub fn inputs(digest: &InputsId) -> Key {
     Key(format!("v1/inputs/{}.zst", digest.hex()))
@@ -166,6 +171,10 @@ mod tests {
         let model: ModelName = "fraud-detector".parse().unwrap();
         assert_eq!(blob(&BlobId::of(b"abc")).as_str(), format!("v1/blobs/ba/{hex}"));
         assert_eq!(manifest(&ManifestId::of(b"abc")).as_str(), format!("v1/manifests/{hex}.json"));
+        assert_eq!(
+            packed_manifest(&ManifestId::of(b"abc")).as_str(),
+            format!("v1/manifests/{hex}.json.zst")
+        );
         assert_eq!(inputs(&InputsId::of(b"abc")).as_str(), format!("v1/inputs/{hex}.zst"));
         assert_eq!(
             pointer(&Scope::Trusted, &namespace, &model, &Fingerprint::of(b"abc")).as_str(),

@@ -135,6 +135,9 @@ pub async fn verify(
         }
     };
     let mut damage = Vec::new();
+    if let Some(path) = manifest.reserved() {
+        damage.push(format!("the manifest has the reserved path `{path}`, so no restore takes it"));
+    }
     let judge = |result: Result<()>| match result {
         Err(error) if error.kind() == Kind::Integrity => {
             damage.push(error.to_string());

@@ -6,7 +6,12 @@ import { BUCKET, bucketPolicy, data, ISSUER, mayAssume, mayTouch, permissions, R
 
 const HEX = 'ab'.repeat(32)
 const V1 = 'cache/v1'
-const CONTENT = [`${V1}/blobs/ab/${HEX}`, `${V1}/manifests/${HEX}.json`, `${V1}/inputs/${HEX}.zst`]
+const CONTENT = [
+  `${V1}/blobs/ab/${HEX}`,
+  `${V1}/manifests/${HEX}.json`,
+  `${V1}/manifests/${HEX}.json.zst`,
+  `${V1}/inputs/${HEX}.zst`,
+]
 const pointer = (scope, namespace = 'acme/fraud-detection') => {
   const where = scope === 'trusted' ? `trusted/${namespace}` : `untrusted/${namespace}/${encodeURIComponent(scope)}`
   return `${V1}/${where}/model/pointers/${HEX}.json`

@@ -20,7 +20,7 @@ import unicodedata
 
 MIB = 1 << 20
 MAX_ENTRIES = 1_000_000
-MAX_BYTES = 64 * MIB
+MAX_BYTES = 512 * MIB
 
 
 class BadModel(Exception):
@@ -221,7 +221,7 @@ def manifest_bytes(tree: Tree) -> tuple[bytes, list[str]]:
         f'"links":[{",".join(links)}],"dirs":[{",".join(dirs)}]}}'
     )
     if len(text.encode()) > MAX_BYTES:
-        raise BadModel("the manifest would be larger than 64 MiB")
+        raise BadModel("the manifest would be larger than 512 MiB")
     blobs = list(dict.fromkeys(blob for path in paths for blob in named[path]))
     return text.encode(), blobs
 

@@ -1,6 +1,7 @@
 //! The main job on a store in a directory: train once, restore ever after, and say why.
 
 mod foresight;
+mod many;
 mod reasons;
 mod refused;
 mod restoring;

@@ -7,9 +7,12 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _, pipe};
 use std::process::{Child, Command, Stdio};
 
+use ml_cache::format::manifest::{File as Entry, Mode, Part};
+use ml_cache::format::{BlobId, Manifest};
 use rustix::fs::{OFlags, fcntl_setfl};
+use serde_json::json;
 
-use crate::support::cli::Sandbox;
+use crate::support::cli::{Sandbox, edit_json};
 
 const FILES: usize = 100_000;
 const MIB: u64 = 1 << 20;
@@ -66,11 +69,15 @@ fn baseline(sandbox: &Sandbox) -> u64 {
 
 /// Returns the peak of a plan. The plan prints its decision to standard error after all its work.
 fn peak_of_a_plan(sandbox: &Sandbox, patterns: &str) -> u64 {
+    peak_of_a_plan_that_says(sandbox, patterns, "retrain (no-model)")
+}
+
+fn peak_of_a_plan_that_says(sandbox: &Sandbox, patterns: &str, said: &str) -> u64 {
     let arguments = ["plan", "--json", "--model", "m", "--data-paths", patterns];
     let mut stuck = Stuck::start(sandbox.command(arguments));
     let errors = BufReader::new(stuck.child.stderr.take().unwrap());
     let mut lines = errors.lines().map(Result::unwrap);
-    let decision = lines.find(|line| line.contains("retrain (no-model)"));
+    let decision = lines.find(|line| line.contains(said));
     assert!(decision.is_some(), "the plan said nothing");
     let peak = stuck.peak();
     // While the process lives, its standard error must stay open.
@@ -110,4 +117,38 @@ fn a_plan_over_a_large_file_needs_no_more_than_over_a_small_one() {
     let small = peak_of_a_plan(&sandbox, "data/small");
     let large = peak_of_a_plan(&sandbox, "data/large");
     assert!(large < small + 8 * MIB, "{} MiB over {} MiB", (large - small) / MIB, small / MIB);
+}
+
+/// The stored manifest of a million files must leave most of 512 MiB to the rest of the program.
+#[test]
+fn a_model_of_400_000_files_needs_less_than_200_mib() {
+    const ENTRIES: usize = 400_000;
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", "x");
+    sandbox.write("models/a", "weights");
+    let save = ["save", "--model=m", "--data-paths=data/**", "--model-path=models/", "--json"];
+    assert_eq!(sandbox.raw(save).json()["saved"], true);
+    // All files share the blob of the small model.
+    let blob = BlobId::of(b"weights");
+    let file = |number: usize| Entry {
+        path: format!("models/shard-{:04}/transaction-{number:08}.json", number / 1000),
+        size: 7,
+        mode: Mode::Regular,
+        parts: vec![Part { blob, offset: 0, length: 7 }],
+    };
+    let manifest = Manifest::new((0..ENTRIES).map(file).collect(), vec![], vec![]).unwrap();
+    let packed = manifest.pack().unwrap();
+    assert!(packed.is_compressed && packed.size > 64 << 20, "{}", packed.size);
+    let hex = packed.id.hex();
+    fs::write(sandbox.store_dir().join(format!("v1/manifests/{hex}.json.zst")), &packed.bytes)
+        .unwrap();
+    let is_pointer = |path: &std::path::PathBuf| path.to_string_lossy().contains("/pointers/");
+    let pointer = sandbox.objects("v1/trusted").into_iter().find(is_pointer).unwrap();
+    edit_json(&pointer, |pointer| {
+        let digest = format!("sha256:{hex}");
+        pointer["manifest"] = json!({"digest": digest, "size": packed.size});
+    });
+    let baseline = baseline(&sandbox);
+    let peak = peak_of_a_plan_that_says(&sandbox, "data/**", "(hit)");
+    assert!(peak - baseline < 200 * MIB, "{} MiB", (peak - baseline) / MIB);
 }

@@ -22,6 +22,7 @@ locals {
   content_names = [
     "${local.version_1}/blobs/??/${local.digest}",
     "${local.version_1}/manifests/${local.digest}.json",
+    "${local.version_1}/manifests/${local.digest}.json.zst",
     "${local.version_1}/inputs/${local.digest}.zst",
   ]
 

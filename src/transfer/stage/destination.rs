@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{self, Manifest};
 use crate::ownership::Owner;
 
 /// The beginning of every stage's name.
-pub(super) const PREFIX: &str = ".ml-cache-tmp-";
+pub(super) const PREFIX: &str = manifest::RESERVED;
 
 /// The right to restore into a directory. One process at a time holds it.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
     };
     let mut checked = std::collections::HashSet::new();
     for path in manifest.paths() {
-        if path.split('/').any(|component| component.starts_with(PREFIX)) {
+        if manifest::is_reserved(path) {
             return Err(Error::integrity(format!("the manifest has the reserved path `{path}`")));
         }
         for (at, _) in path.match_indices('/') {

@@ -211,3 +211,17 @@ fn a_blob_that_is_shorter_than_its_parts_say_is_refused() {
     assert_eq!(sandbox.surroundings(), before);
     assert!(!Path::new(&sandbox.path("models/x")).exists());
 }
+
+#[test]
+fn a_stored_model_with_a_reserved_name_counts_for_no_verb() {
+    for path in ["models/.ml-cache-tmp-2.bin", ".ml-cache-tmp-1/model.bin"] {
+        let sandbox = stored();
+        sandbox.plant(&manifest(&[file(path), file("models/good")], &[], &[]));
+        // So a training replaces the model.
+        assert_eq!(sandbox.run("plan", &[]).json()["reason"], "incomplete", "{path}");
+        sandbox.run("verify", &[]).fails(4, &["the reserved path", path]);
+        sandbox.run("restore", &[]).fails(4, &["the reserved path", path]);
+        assert_eq!(sandbox.run("save", &[]).json()["saved"], true, "{path}");
+        assert_eq!(sandbox.run("restore", &[]).json()["restored"], true, "{path}");
+    }
+}
