@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::format::InputsDocument;
 use crate::progress::Progress;
+use crate::stamp;
 
 pub mod hash;
 pub mod lfs;
@@ -38,6 +39,9 @@ pub struct Observed {
     pub warnings: Vec<String>,
 }
 
+/// Files that appear or vanish meanwhile lead to another attempt, up to so many in all.
+const ATTEMPTS: u32 = 3;
+
 /// Selects and hashes all files of the sources.
 ///
 /// A file that both sets select is read twice. Memory grows by about 200 bytes a file, whatever the
@@ -46,18 +50,46 @@ pub struct Observed {
 /// # Errors
 /// - Any error of [`walk::select`].
 /// - A selected file cannot be read.
+/// - The files go on changing.
 pub fn observe(
     workspace: &Path,
     sources: &Sources,
     rules: Rules,
     progress: &Progress,
 ) -> Result<Observed> {
-    let data = walk::select(workspace, &sources.data, "data-paths", rules)?;
-    let training = walk::select(workspace, &sources.training, "training-paths", rules)?;
-    let mut warnings = data.warnings;
-    warnings.extend(training.warnings);
+    let select = || -> Result<[Selection; 2]> {
+        Ok([
+            walk::select(workspace, &sources.data, "data-paths", rules)?,
+            walk::select(workspace, &sources.training, "training-paths", rules)?,
+        ])
+    };
+    let mut selected = select()?;
+    let mut attempt = 1;
+    loop {
+        let result = hash_all(workspace, &selected, sources, progress);
+        if selected.iter().all(Selection::is_current) {
+            return result;
+        }
+        let again = select()?;
+        let differences = selected.iter().zip(&again).map(|(one, other)| one.difference(other));
+        let Some(path) = differences.flatten().next() else { return result };
+        if attempt == ATTEMPTS {
+            return Err(hash::changing(&format!("`{path}` appeared or vanished")));
+        }
+        (attempt, selected) = (attempt + 1, again);
+    }
+}
+
+fn hash_all(
+    workspace: &Path,
+    [data, training]: &[Selection; 2],
+    sources: &Sources,
+    progress: &Progress,
+) -> Result<Observed> {
+    let warnings = [data.warnings.as_slice(), &training.warnings].concat();
     let sizes = data.files.iter().chain(&training.files).map(|(_, size)| size);
     progress.begin("hashing inputs", sizes.sum());
+    stamp::settle(data.newest.max(training.newest));
     let data = hash::entries(workspace, &data.files, progress)?;
     let training = hash::entries(workspace, &training.files, progress)?;
     progress.end();

@@ -23,6 +23,7 @@ pub mod retry;
 pub mod sanitize;
 pub mod secrets;
 pub mod settings;
+pub mod stamp;
 pub mod store;
 pub mod transfer;
 pub mod unfinished;

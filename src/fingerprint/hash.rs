@@ -10,9 +10,13 @@ use super::lfs;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::{Hasher, InputEntry};
 use crate::progress::Progress;
+use crate::stamp::Stamp;
 
 /// Bytes of one read: enough to need few calls, and few enough for the processor's cache.
 const BUFFER: usize = 128 << 10;
+
+/// A file that changes while it is read is read at most so many times.
+const READS: u32 = 3;
 
 /// The hashed files of a list.
 #[derive(Debug, Default)]
@@ -63,7 +67,14 @@ pub fn entries(workspace: &Path, files: &[(String, u64)], progress: &Progress) -
     Ok(all)
 }
 
-/// Hashes a file. Returns its entry, and whether the file is a Git LFS stand-in.
+/// Returns the error about inputs that go on changing.
+pub(super) fn changing(what: &str) -> Error {
+    Error::failed(format!("{what} while the inputs were hashed"))
+        .hint("let nothing write to `data-paths` or `training-paths` during this step")
+}
+
+/// Hashes a file, and again if it changes meanwhile. Returns its entry, and whether the file is a
+/// Git LFS stand-in.
 fn entry(
     workspace: &Path,
     path: &str,
@@ -71,12 +82,34 @@ fn entry(
     progress: &Progress,
 ) -> Result<(InputEntry, bool)> {
     let full = workspace.join(path);
-    let mut file = File::open(&full).on("cannot open", &full)?;
+    let stamp =
+        |file: &File| file.metadata().on("cannot look at", &full).map(|found| Stamp::of(&found));
+    let mut earlier = None;
+    for _ in 0..READS {
+        let mut file = File::open(&full).on("cannot open", &full)?;
+        let before = stamp(&file)?;
+        let read = entry_once(&mut file, &full, path, buffer, progress)?;
+        // Times may go on changing where the content does not.
+        if stamp(&file)? == before || earlier.as_ref() == Some(&read) {
+            return Ok(read);
+        }
+        earlier = Some(read);
+    }
+    Err(changing(&format!("`{path}` changed")))
+}
+
+fn entry_once(
+    file: &mut File,
+    full: &Path,
+    path: &str,
+    buffer: &mut [u8],
+    progress: &Progress,
+) -> Result<(InputEntry, bool)> {
     let mut hasher = Hasher::default();
     let mut size = 0;
     let mut filled = 0;
     loop {
-        let count = file.read(&mut buffer[filled..]).on("cannot read", &full)?;
+        let count = file.read(&mut buffer[filled..]).on("cannot read", full)?;
         size += count as u64;
         if count == 0 {
             // The buffer holds the whole of a small file, which may be a Git LFS stand-in.

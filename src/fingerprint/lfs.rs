@@ -42,13 +42,18 @@ pub fn parse(bytes: &[u8]) -> Option<(Digest, u64)> {
     Some((Digest::from_hex(oid).ok()?, size.parse().ok()?))
 }
 
+/// Returns whether a file of this size may be a stand-in.
+pub fn may_be_stand_in(size: u64) -> bool {
+    SIZES.contains(&size)
+}
+
 /// Returns whether the path leads to a stand-in. Only files of a fitting size are read.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn is_stand_in(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
-        Ok(found) if found.is_file() && SIZES.contains(&found.len()) => {
+        Ok(found) if found.is_file() && may_be_stand_in(found.len()) => {
             Ok(parse(&fs::read(path).on("cannot read", path)?).is_some())
         }
         _ => Ok(false),

@@ -121,6 +121,13 @@ impl Patterns {
             .is_some_and(|pattern| !pattern.negate)
     }
 
+    /// Returns whether the list selects a directory itself. Here a pattern that ends with `/` takes
+    /// the directory, too.
+    pub fn selects_directory(&self, path: &[&str]) -> bool {
+        let last = self.0.iter().rev().find(|pattern| pattern.takes_all_below(path));
+        last.is_some_and(|pattern| !pattern.negate)
+    }
+
     /// Returns whether an include is exactly this path, without any wildcard.
     pub fn names(&self, path: &[&str]) -> bool {
         self.0.iter().any(|pattern| !pattern.negate && pattern.is_exactly(path))
@@ -158,6 +165,13 @@ impl<'a> Usage<'a> {
     pub fn mark(&mut self, path: &[&str]) {
         for (used, pattern) in self.used.iter_mut().zip(&self.patterns.0) {
             *used = *used || (!pattern.negate && pattern.takes(path));
+        }
+    }
+
+    /// Notes a selected directory.
+    pub fn mark_directory(&mut self, path: &[&str]) {
+        for (used, pattern) in self.used.iter_mut().zip(&self.patterns.0) {
+            *used = *used || (!pattern.negate && pattern.takes_all_below(path));
         }
     }
 

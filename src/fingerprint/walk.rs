@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Patterns;
 use super::patterns::Usage;
 use crate::error::{Error, IoContext as _, Result};
+use crate::stamp::Stamp;
 
 /// The reaction to an include that selects nothing; the input `if-no-files-found`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,27 @@ pub struct Selection {
     pub files: Vec<(String, u64)>,
     /// Warnings for the user, such as an include that selects nothing.
     pub warnings: Vec<String>,
+    /// The directories that the walk read, each with its stamp before.
+    directories: Vec<(PathBuf, Stamp)>,
+    /// The latest time of a file, in nanoseconds since 1970.
+    pub newest: Option<i64>,
+}
+
+impl Selection {
+    /// Returns whether no directory of the walk got or lost an entry since.
+    pub fn is_current(&self) -> bool {
+        self.directories.iter().all(|(path, stamp)| {
+            fs::symlink_metadata(path).is_ok_and(|found| Stamp::of(&found) == *stamp)
+        })
+    }
+
+    /// Returns the first path that only one of two selections has.
+    pub fn difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let pairs = self.files.iter().zip(&other.files);
+        let same = pairs.take_while(|((one, _), (other, _))| one == other).count();
+        let differing = [self, other].map(|list| list.files.get(same).map(|(path, _)| path));
+        differing.into_iter().flatten().min().map(String::as_str)
+    }
 }
 
 /// Selects the files of a list of patterns; `input` names the list in messages.
@@ -124,6 +146,9 @@ impl Walker<'_> {
     fn directory(&mut self, real: PathBuf, trail: &mut Trail) -> Result<()> {
         if trail.real.contains(&real) {
             return Ok(());
+        }
+        if let Ok(found) = fs::symlink_metadata(&real) {
+            self.selection.directories.push((real.clone(), Stamp::of(&found)));
         }
         let entries = fs::read_dir(&real).on("cannot read the directory", &real)?;
         trail.real.push(real.clone());
@@ -246,6 +271,7 @@ impl Walker<'_> {
             .hint("rename it, or exclude it with a `!` line"));
         }
         self.usage.mark(&path);
+        self.selection.newest = self.selection.newest.max(Some(Stamp::of(&found).latest()));
         self.selection.files.push((shown, found.len()));
         Ok(())
     }
