@@ -8,6 +8,8 @@ mod drift;
 mod files;
 mod kept;
 
+use jiff::Timestamp;
+
 use self::kept::Refusal;
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, stand_ins};
@@ -18,9 +20,10 @@ use crate::fingerprint::Observed;
 use crate::format::pointer::schema_for;
 use crate::format::refused::Why;
 use crate::format::{Fingerprint, InputsDocument, Manifest, Pointer, artifact};
-use crate::github::artifact::Uploaded;
+use crate::github::artifact::Uploaded as Published;
 use crate::outcome::{Ending, Inputs, Outcome, Sent};
-use crate::transfer::upload;
+use crate::transfer::tree::Tree;
+use crate::transfer::upload::Uploaded;
 use crate::workflow::RunContext;
 
 const WAS_THERE: &str = "the store already has a model of exactly these inputs and keeps it";
@@ -81,12 +84,7 @@ async fn save(
     };
     let unusable = handover.is_some_and(|it| it.stored == Stored::Unusable);
 
-    let tree = files::scan(ctx, began).await?;
-    if let Some(error) = stand_ins::refuse_model(ctx, &tree.stand_ins) {
-        return Err(Refusal::of(error, Why::LfsStandIns, Some(fingerprint)));
-    }
-    let uploaded =
-        upload::upload(&ctx.store, &ctx.settings.workspace, &tree, &ctx.progress).await?;
+    let (uploaded, model_stand_ins) = send(ctx, began, fingerprint).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
@@ -110,11 +108,28 @@ async fn save(
         sent: Some(Sent { blobs: uploaded.sent_blobs, bytes: uploaded.sent_bytes }),
         artifact: publish(ctx, &pointer, saved).await,
         pointer: Some(pointer),
-        stand_ins: outcome.stand_ins + tree.stand_ins.len(),
+        stand_ins: outcome.stand_ins + model_stand_ins,
         ..outcome
     };
     ctx.report.tell(&outcome);
     Ok(outcome)
+}
+
+/// Sends the files of the model. Returns the number of Git LFS stand-ins among them, too.
+async fn send(
+    ctx: &Context,
+    began: Option<Timestamp>,
+    fingerprint: Fingerprint,
+) -> Result<(Uploaded, usize), Refusal> {
+    let check = |tree: &Tree| match stand_ins::refuse_model(ctx, &tree.stand_ins) {
+        Some(error) => Err(Refusal::of(error, Why::LfsStandIns, Some(fingerprint))),
+        None => Ok(tree.stand_ins.len()),
+    };
+    let tree = files::scan(ctx, began).await?;
+    check(&tree)?;
+    // The model may have changed since its first list.
+    let (tree, uploaded) = files::send(ctx, tree).await?;
+    Ok((uploaded, check(&tree)?))
 }
 
 const UNUSED: &str = "the newly trained model is not used; to replace the stored model, set \
@@ -189,7 +204,7 @@ async fn keep(
 ///
 /// The artifact's name shows whether another run wrote the pointer. A promotion counts only
 /// pointers that a run saved itself.
-async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Uploaded> {
+async fn publish(ctx: &Context, pointer: &Pointer, saved: bool) -> Option<Published> {
     let run = ctx.run.as_ref()?;
     let service = match &ctx.results {
         Ok(service) => service,

@@ -1,16 +1,17 @@
 //! Lists the model's files in the workspace, for a save. Source: docs/formats.md, "Model tree".
 
 pub mod credentials;
+mod links;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::SystemTime;
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::fingerprint::patterns::Usage;
 use crate::fingerprint::{Patterns, lfs};
-use crate::format::manifest::{Link, Mode, check_link, check_path};
+use crate::format::manifest::{Link, Mode, RESERVED, check_link, check_path};
+use crate::stamp::Stamp;
 
 /// A model's files, links and empty directories, each list in byte order of its paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +24,10 @@ pub struct Tree {
     pub dirs: Vec<String>,
     /// The paths of the files and links that lead to a Git LFS stand-in, in byte order.
     pub stand_ins: Vec<String>,
-    /// The latest modification time among the files; `None` if there is no file.
-    pub newest: Option<SystemTime>,
+    /// The entries that never belong to a model, in byte order: `.git`, and remains of a restore.
+    pub left_out: Vec<String>,
+    /// The directories that the walk read, each with its stamp before.
+    directories: Vec<(String, Stamp)>,
 }
 
 /// A regular file of the model.
@@ -36,6 +39,48 @@ pub struct TreeFile {
     pub size: u64,
     /// Whether the owner may execute the file.
     pub mode: Mode,
+    /// The file's identity and times when it was listed.
+    pub stamp: Stamp,
+}
+
+impl Tree {
+    /// Returns whether no file, link or directory changed since it was listed.
+    pub fn is_unchanged(&self, workspace: &Path) -> bool {
+        let is = |path: &str, stamp: &Stamp| {
+            fs::symlink_metadata(workspace.join(path))
+                .is_ok_and(|found| Stamp::of(&found) == *stamp)
+        };
+        // A link never changes: a program replaces it, and so changes its directory.
+        self.directories.iter().all(|(path, stamp)| is(path, stamp))
+            && self.files.iter().all(|file| is(&file.path, &file.stamp))
+    }
+
+    /// Returns the first path that differs in another list of the same model.
+    pub fn difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        first_difference(&self.files, &other.files)
+            .map(|file| file.path.as_str())
+            .or_else(|| Some(first_difference(&self.links, &other.links)?.path.as_str()))
+            .or_else(|| Some(first_difference(&self.dirs, &other.dirs)?.as_str()))
+    }
+
+    /// Returns the latest time of a file, in nanoseconds since 1970; `None` if there is no file.
+    pub fn newest(&self) -> Option<i64> {
+        self.files.iter().map(|file| file.stamp.latest()).max()
+    }
+
+    fn sort(&mut self) {
+        self.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.dirs.sort_unstable();
+        self.stand_ins.sort_unstable();
+        self.left_out.sort_unstable();
+        self.directories.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    }
+}
+
+fn first_difference<'a, T: PartialEq>(one: &'a [T], other: &'a [T]) -> Option<&'a T> {
+    let same = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    one.get(same).or_else(|| other.get(same))
 }
 
 /// Selects the model's files, without following any link.
@@ -50,18 +95,15 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
     if let Some(error) = scan.refusal() {
         return Err(error);
     }
-    let Scan { mut tree, usage, .. } = scan;
-    if let Some(idle) = usage.idle() {
-        return Err(Error::bad_input(format!("`model-path`: there is nothing at {idle}")).hint(
-            "check that the training writes the model there, relative to the workspace, before the \
-             save",
-        ));
+    // A directory alone is no model.
+    if !scan.tree.files.is_empty() {
+        let usage = &mut scan.usage;
+        scan.tree.dirs.iter().for_each(|dir| usage.mark_directory(&split(dir)));
     }
-    tree.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    tree.links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    tree.dirs.sort_unstable();
-    tree.stand_ins.sort_unstable();
-    Ok(tree)
+    match scan.usage.idle() {
+        Some(idle) => Err(scan.nothing_at(&idle)),
+        None => Ok(scan.tree),
+    }
 }
 
 /// Returns the error of a save of the current files, and whether a later save will have it too. The
@@ -84,6 +126,10 @@ struct Scan<'a> {
     refused: Vec<(String, String)>,
     /// Whether a credential file is among them.
     has_credentials: bool,
+    /// Whether a link is among them.
+    has_links: bool,
+    /// The links above places that the patterns may select: each path, and the target.
+    crossed: Vec<(String, String)>,
     /// Whether an entry is among them that no training removes.
     will_last: bool,
 }
@@ -96,9 +142,16 @@ impl<'a> Scan<'a> {
             usage: Usage::of(patterns),
             refused: Vec::new(),
             has_credentials: false,
+            has_links: false,
+            crossed: Vec::new(),
             will_last: false,
         };
         scan.directory(workspace, &mut Vec::new(), true)?;
+        scan.tree.sort();
+        for (link, reason) in links::leaving(workspace, &scan.tree, patterns) {
+            scan.has_links = true;
+            scan.refuse(link.path.clone(), &links::told(&link.target, reason));
+        }
         Ok(scan)
     }
 
@@ -117,10 +170,38 @@ impl<'a> Scan<'a> {
         let error = Error::bad_input(message).hint(
             "exclude it with a `!` line in `model-path`, or name the model's files more narrowly",
         );
+        let error = match self.has_links {
+            true => error.hint(
+                "to save the content that a link leads to, copy it into the model in place of the \
+                 link",
+            ),
+            false => error,
+        };
         Some(match self.has_credentials {
             true => error.hint("to save a credential file, give its whole path in `model-path`"),
             false => error,
         })
+    }
+
+    /// Returns the error about includes that select nothing.
+    fn nothing_at(&self, idle: &str) -> Error {
+        let error = Error::bad_input(match self.crossed.as_slice() {
+            [] => format!("`model-path`: there is nothing at {idle}"),
+            [(path, target), ..] => format!(
+                "`model-path`: there is nothing at {idle}: `{path}` is a link to `{target}`, and a \
+                 save follows no links"
+            ),
+        });
+        match self.crossed.is_empty() {
+            true => error.hint(
+                "check that the training writes the model there, relative to the workspace, before \
+                 the save",
+            ),
+            false => error.hint(
+                "let the training write into a real directory, or copy the files there before the \
+                 save; to keep them on another disk, mount that disk there",
+            ),
+        }
     }
 
     fn refuse(&mut self, path: String, reason: &str) {
@@ -135,6 +216,8 @@ impl<'a> Scan<'a> {
         is_utf8: bool,
     ) -> Result<bool> {
         let mut anything = false;
+        let found = fs::symlink_metadata(path).on("cannot look at", path)?;
+        self.tree.directories.push((components.join("/"), Stamp::of(&found)));
         for entry in fs::read_dir(path).on("cannot read the directory", path)? {
             let entry = entry.on("cannot read the directory", path)?;
             anything = true;
@@ -159,22 +242,31 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let path = parts.join("/");
+        if parts.last().is_some_and(|name| is_left_out(name)) {
+            self.tree.left_out.extend(selected.then_some(path));
+            return Ok(());
+        }
         let full = entry.path();
         let kind = entry.file_type().on("cannot look at", &full)?;
         if kind.is_dir() {
+            // Patterns that end with `/` take directories only.
+            let selected = self.patterns.selects_directory(&parts);
             let refused = self.refused.len();
-            if !below || self.directory(&full, components, is_utf8)? {
+            if (below && self.directory(&full, components, is_utf8)?) || !selected {
                 if check_path(&path).is_err() {
-                    // An entry of `.git` stands for all its entries.
+                    // An entry of `.github` stands for all its entries.
                     self.refused.truncate(refused + 1);
                 }
                 return Ok(());
             }
-        }
-        // From here on, the entry is a file, a link, or an empty directory.
-        if !selected {
+        } else if !selected {
+            if kind.is_symlink() {
+                let target = fs::read_link(&full).on("cannot read the link", &full)?;
+                self.crossed.push((path, target.to_string_lossy().into_owned()));
+            }
             return Ok(());
         }
+        // From here on, the entry is a file, a link, or an empty directory.
         let checked = if is_utf8 { check_path(&path) } else { Err("its path is not UTF-8") };
         match checked {
             Ok(()) => self.take(entry, kind, path),
@@ -188,7 +280,7 @@ impl<'a> Scan<'a> {
 
     /// Adds a selected file, link or empty directory to the tree.
     fn take(&mut self, entry: &fs::DirEntry, kind: fs::FileType, path: String) -> Result<()> {
-        let parts: Vec<&str> = path.split('/').collect();
+        let parts = split(&path);
         let full = entry.path();
         self.usage.mark(&parts);
         if kind.is_dir() {
@@ -204,24 +296,46 @@ impl<'a> Scan<'a> {
             self.refuse(path, "it is a known credential file");
             return Ok(());
         }
-        if lfs::is_stand_in(&full)? {
-            self.tree.stand_ins.push(path.clone());
-        }
         if kind.is_symlink() {
-            let target = fs::read_link(&full).on("cannot read the link", &full)?;
-            let Some(target) = target.to_str() else {
-                self.refuse(path, "the link's target is not UTF-8");
-                return Ok(());
-            };
-            match check_link(&path, target) {
-                Ok(()) => self.tree.links.push(Link { path, target: target.to_owned() }),
-                Err(reason) => self.refuse(path, &format!("it is a link to `{target}`: {reason}")),
-            }
-            return Ok(());
+            return self.take_link(&full, path);
         }
         let found = entry.metadata().on("cannot look at", &full)?;
-        self.tree.newest = self.tree.newest.max(found.modified().ok());
-        self.tree.files.push(TreeFile { path, size: found.len(), mode: Mode::of(found.mode()) });
+        if lfs::may_be_stand_in(found.len()) && lfs::is_stand_in(&full)? {
+            self.tree.stand_ins.push(path.clone());
+        }
+        let (size, mode, stamp) = (found.len(), Mode::of(found.mode()), Stamp::of(&found));
+        self.tree.files.push(TreeFile { path, size, mode, stamp });
+        Ok(())
+    }
+
+    fn take_link(&mut self, full: &Path, path: String) -> Result<()> {
+        if lfs::is_stand_in(full)? {
+            self.tree.stand_ins.push(path.clone());
+        }
+        let target = fs::read_link(full).on("cannot read the link", full)?;
+        let Some(target) = target.to_str() else {
+            self.refuse(path, "the link's target is not UTF-8");
+            return Ok(());
+        };
+        match check_link(&path, target) {
+            Ok(()) => self.tree.links.push(Link { path, target: target.to_owned() }),
+            Err(reason) => {
+                self.has_links = true;
+                self.refuse(path, &links::told(target, reason));
+            }
+        }
         Ok(())
     }
 }
+
+fn split(path: &str) -> Vec<&str> {
+    path.split('/').collect()
+}
+
+/// Returns whether entries of this name, and all below them, never belong to a model.
+fn is_left_out(name: &str) -> bool {
+    name.eq_ignore_ascii_case(".git") || name.starts_with(RESERVED)
+}
+
+#[cfg(test)]
+mod tests;

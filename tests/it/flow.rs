@@ -1,5 +1,6 @@
 //! The main job on a store in a directory: train once, restore ever after, and say why.
 
+mod changing;
 mod foresight;
 mod many;
 mod reasons;

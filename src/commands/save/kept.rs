@@ -12,7 +12,6 @@ use crate::error::{Error, Kind, Result};
 use crate::format::refused::{SCHEMA, Why};
 use crate::format::{Fingerprint, ManifestId, Refused, Scope};
 use crate::store::S3Options;
-use crate::transfer::upload;
 use crate::workflow::RunContext;
 
 /// The error of a save, and whether the model is kept all the same.
@@ -82,8 +81,7 @@ async fn store(
 ) -> Result<ManifestId> {
     let train_seconds = began.map(seconds_since);
     let tree = files::scan(ctx, began).await?;
-    let workspace = &ctx.settings.workspace;
-    let manifest = upload::upload(&ctx.store, workspace, &tree, &ctx.progress).await?.manifest;
+    let manifest = files::send(ctx, tree).await?.1.manifest;
     let record = Refused {
         schema: SCHEMA.to_owned(),
         namespace: ctx.settings.namespace.clone(),

@@ -156,11 +156,17 @@ fn a_name_that_is_not_utf_8() {
 
 #[test]
 fn a_model_that_would_steer_git() {
-    for name in ["models/.git/config", "models/sub/.GitHub/workflows/x.yml"] {
+    for name in ["models/.github/workflows/x.yml", "models/sub/.GitHub/workflows/x.yml"] {
         let sandbox = Sandbox::strict();
         sandbox.write(name, "x");
         save_refuses(&sandbox, &[name, "must not contain `.git` or `.github`", "hint:"]);
     }
+    let sandbox = Sandbox::strict();
+    sandbox.write("models/.git/config", "x");
+    sandbox.write("models/good", "good");
+    let save = sandbox.run("save", &[]);
+    assert_eq!(save.json()["model-files"], 1);
+    assert!(save.stderr.contains("are left out: `models/.git`\n"), "{}", save.stderr);
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn usual_jobs_train_without_a_warning() {
 fn files_that_a_save_refuses_are_told_before_the_training() {
     for (file, model, told) in [
         (".env", "**\n!data\n!src", "`.env` cannot be saved: it is a known credential file"),
-        (".git/HEAD", ".\n!data\n!src", "`.git/HEAD` cannot be saved"),
+        (".github/x.yml", ".\n!data\n!src", "`.github/x.yml` cannot be saved"),
     ] {
         let sandbox = Sandbox::with_project();
         sandbox.write(file, "x");

@@ -113,3 +113,87 @@ fn model_path_selects_what_is_saved() {
         !sandbox.path("models/checkpoints").exists() && !sandbox.path("reports/notes.txt").exists()
     );
 }
+
+#[test]
+fn the_remains_of_a_killed_restore_are_no_part_of_the_model() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("models/model.bin", "weights");
+    sandbox.write("models/.ml-cache-tmp-2.bin", "half");
+    sandbox.write("models/.ml-cache-tmp-1/half.bin", "half");
+    let save = sandbox.run("save", &[]);
+    assert_eq!(save.json()["model-files"], 1);
+    let told = "are left out: `models/.ml-cache-tmp-1`, `models/.ml-cache-tmp-2.bin`";
+    assert!(save.stderr.contains(told), "{}", save.stderr);
+    sandbox.run("verify", &[]).json();
+    sandbox.forget_model();
+    assert_eq!(sandbox.run("restore", &[]).json()["restored"], true);
+}
+
+#[test]
+fn nothing_is_sent_of_a_model_that_no_manifest_can_hold() {
+    let sandbox = Sandbox::with_project();
+    for name in ["models/e\u{301}", "models/\u{e9}"] {
+        sandbox.write(name, name);
+    }
+    sandbox.run("save", &[]).fails(2, &["cannot save the model", "is named twice", "hint: rename"]);
+    assert!(sandbox.objects("v1/blobs").is_empty());
+}
+
+#[test]
+fn a_link_to_weights_outside_of_the_model_is_refused() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("runs/42/best.pt", "weights");
+    sandbox.write("models/config.json", "{}");
+    std::os::unix::fs::symlink("../runs/42/best.pt", sandbox.path("models/best.pt")).unwrap();
+    let needles = [
+        "`models/best.pt` cannot be saved: it is a link to `../runs/42/best.pt`",
+        "hint: exclude it with a `!` line",
+        "copy it into the model in place of the link",
+    ];
+    sandbox.run("save", &[]).fails(2, &needles);
+    assert!(sandbox.objects("v1").is_empty());
+}
+
+#[test]
+fn a_model_of_empty_files_is_refused_and_an_empty_file_is_told() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("models/model.bin", "");
+    sandbox.write("models/.gitkeep", "");
+    let needles = ["there is no model to save", "is empty: `models/.gitkeep`, `models/model.bin`"];
+    sandbox.run("save", &[]).fails(1, &needles);
+    assert!(sandbox.objects("v1/blobs").is_empty() && sandbox.pointers().is_empty());
+
+    sandbox.write("models/config.json", "{}");
+    let save = sandbox.run("save", &[]);
+    assert_eq!(save.json()["saved"], true);
+    let told = "warning: 1 file of the model is empty: `models/model.bin`\n";
+    assert!(save.stderr.contains(told), "{}", save.stderr);
+}
+
+#[test]
+fn files_of_an_earlier_training_are_told() {
+    let script = "sleep 3; echo new > models/new.bin; cp -p ../old models/copied.bin";
+    let sandbox = Sandbox::with_training();
+    sandbox.write("models/old.bin", "weights of another training");
+    fs::write(sandbox.work().join("../old"), "pretrained").unwrap();
+    std::process::Command::new("touch")
+        .args(["-d", "2001-01-01"])
+        .arg(sandbox.work().join("../old"))
+        .status()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let run = sandbox.train(&[], script);
+    assert_eq!(run.json()["saved"], true);
+    let told = "1 file of the model is older than the training and becomes a part of it: \
+                `models/old.bin`; remove";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    // A short training right after other steps gives no alarm.
+    let sandbox = Sandbox::with_training();
+    sandbox.write("models/fresh.bin", "written by an earlier step");
+    let run = sandbox.train(&[], "echo new > models/new.bin");
+    assert!(!run.stderr.contains("older") && !run.stderr.contains("newer"), "{}", run.stderr);
+    // Without a plan, nobody knows when the training began.
+    sandbox.write("data/a.csv", "changed\n");
+    let save = sandbox.run("save", &[]);
+    assert!(!save.stderr.contains("older") && !save.stderr.contains("newer"), "{}", save.stderr);
+}

@@ -79,7 +79,14 @@ fn nasty_model(sandbox: &Sandbox) {
 fn manifest_and_blobs_are_those_of_an_independent_program() {
     for paths in [
         &["models"][..],
-        &["models/many", "models/links", "models/outer/", "models/empty", "models/four.bin"],
+        &[
+            "models/many",
+            "models/links",
+            "models/outer/",
+            "models/empty",
+            "models/four.bin",
+            "models/packs/",
+        ],
     ] {
         let sandbox = Sandbox::with_project();
         nasty_model(&sandbox);
