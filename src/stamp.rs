@@ -38,9 +38,13 @@ impl Stamp {
     }
 
     /// Returns whether both stamps belong to one file of one length.
+    ///
+    /// Some network file systems number a file anew. Its times then tell that it is the same file,
+    /// because nobody can set the time of the last change.
     pub fn is_same_file(&self, other: &Self) -> bool {
-        let of = |stamp: &Self| (stamp.device, stamp.inode, stamp.size);
-        of(self) == of(other)
+        let place = |stamp: &Self| (stamp.device, stamp.size);
+        let times = |stamp: &Self| (stamp.modified, stamp.changed);
+        place(self) == place(other) && (self.inode == other.inode || times(self) == times(other))
     }
 
     /// Returns the later of both times, in nanoseconds since 1970.
@@ -93,6 +97,20 @@ mod tests {
         file.write_all(b"two").unwrap();
         file.set_modified(modified).unwrap();
         assert_ne!(stamp(&path), before);
+    }
+
+    #[test]
+    fn a_file_with_another_number_keeps_its_times() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("a"), "one").unwrap();
+        let stamp = stamp(&place.path().join("a"));
+        let other = Stamp { inode: stamp.inode + 1, ..stamp };
+        assert!(stamp != other && stamp.is_same_file(&other));
+        assert!(!stamp.is_same_file(&Stamp { changed: stamp.changed + 1, ..other }));
+        assert!(!stamp.is_same_file(&Stamp { modified: stamp.modified + 1, ..other }));
+        assert!(stamp.is_same_file(&Stamp { changed: stamp.changed + 1, ..stamp }));
+        assert!(!stamp.is_same_file(&Stamp { size: stamp.size + 1, ..stamp }));
+        assert!(!stamp.is_same_file(&Stamp { device: stamp.device + 1, ..stamp }));
     }
 
     #[test]

@@ -115,7 +115,10 @@ pub fn scan(workspace: &Path, patterns: &Patterns) -> Result<Tree> {
 /// The file system refuses.
 pub fn refusal(workspace: &Path, patterns: &Patterns) -> Result<Option<(Error, bool)>> {
     let mut scan = Scan::of(workspace, patterns)?;
-    Ok(scan.refusal().map(|error| (error, scan.will_last)))
+    let refusal = scan.refusal().map(|error| (error, scan.will_last));
+    // No training writes its model through a link so that a save finds it.
+    let idle = if scan.crossed.is_empty() { None } else { scan.usage.idle() };
+    Ok(refusal.or_else(|| Some((scan.nothing_at(&idle?), false))))
 }
 
 struct Scan<'a> {
@@ -128,7 +131,7 @@ struct Scan<'a> {
     has_credentials: bool,
     /// Whether a link is among them.
     has_links: bool,
-    /// The links above places that the patterns may select: each path, and the target.
+    /// The links that the includes lead through: each path, and the target.
     crossed: Vec<(String, String)>,
     /// Whether an entry is among them that no training removes.
     will_last: bool,
@@ -260,7 +263,7 @@ impl<'a> Scan<'a> {
                 return Ok(());
             }
         } else if !selected {
-            if kind.is_symlink() {
+            if kind.is_symlink() && self.patterns.leads_through(&parts) {
                 let target = fs::read_link(&full).on("cannot read the link", &full)?;
                 self.crossed.push((path, target.to_string_lossy().into_owned()));
             }

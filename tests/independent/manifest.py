@@ -41,6 +41,9 @@ class Tree:
 
     def add(self, path: bytes):
         """Adds what is at the path, and all below it where that is a directory."""
+        last = path.rsplit(b"/", 1)[-1]
+        if last.lower() == b".git" or last.startswith(b".ml-cache-tmp-"):
+            return
         full = os.path.join(os.fsencode(self.workspace), path)
         name = self.text(path)
         status = os.lstat(full)

@@ -42,6 +42,16 @@ impl Patterns {
         })
     }
 
+    /// Returns whether an include begins with exactly this path, without any wildcard.
+    pub fn leads_through(&self, path: &[&str]) -> bool {
+        self.includes().any(|include| {
+            let is = |(segment, component): (&Segment, &&str)| {
+                matches!(segment, Segment::Literal(literal) if literal == component)
+            };
+            include.segments.len() >= path.len() && include.segments.iter().zip(path).all(is)
+        })
+    }
+
     /// Returns whether this list selects the path, or a new file below it.
     pub fn reaches(&self, path: &[&str]) -> bool {
         self.selects(path) || self.selects(&[path, &[NEW]].concat())

@@ -165,6 +165,9 @@ fn a_model_behind_a_link_is_told() {
         place.link(&target, "models");
         let told = format!("`models` is a link to `{target}`");
         place.refuses(patterns, &["there is nothing at", &told, "hint:"]);
+        let patterns = Patterns::parse(patterns, place.0.path()).unwrap();
+        let (error, lasts) = refusal(place.0.path(), &patterns).unwrap().unwrap();
+        assert!(error.to_string().contains(&told) && !lasts, "{error}");
     }
     for patterns in ["models", "models/**"] {
         let place = Place::with(&["data/x"]);
@@ -172,6 +175,12 @@ fn a_model_behind_a_link_is_told() {
         let told = format!("`models` cannot be saved: it is a link to `{target}`");
         place.refuses(patterns, &[&told, "hint:"]);
     }
+    // A link on the way of a wildcard is no reason.
+    let place = Place::with(&["data/x"]);
+    place.link(&target, "tools");
+    place.refuses("**/*.bin", &["nothing at `**/*.bin`\nhint: check that"]);
+    let patterns = Patterns::parse("**/*.bin", place.0.path()).unwrap();
+    assert!(refusal(place.0.path(), &patterns).unwrap().is_none());
     Place::with(&["data/x"]).refuses("models/", &["nothing at `models/`\nhint: check that"]);
 }
 

@@ -54,6 +54,9 @@ fn nasty_model(sandbox: &Sandbox) {
     ] {
         sandbox.write(&format!("models/names/{name}"), name);
     }
+    for name in [".git/config", "many/.Git", ".ml-cache-tmp-0.npy", "many/.ml-cache-tmp-1/x"] {
+        sandbox.write(&format!("models/{name}"), "left out");
+    }
     for mode in [0o755, 0o744, 0o700, 0o655, 0o640, 0o600] {
         let name = format!("models/modes/{mode:o}");
         sandbox.write(&name, &name);
