@@ -96,13 +96,13 @@ impl Catalog {
         let condition = match self.store.head(&key).await? {
             None => Condition::Absent,
             Some(meta)
-                if meta.digest == Some(payload.digest)
-                    && meta.size == payload.bytes.len() as u64 =>
+                if meta.digest.is_some()
+                    && meta.is(&payload.digest, payload.bytes.len() as u64) =>
             {
                 return Ok(());
             }
             // Another version of the compressor makes other bytes of the same text.
-            Some(meta) if meta.size <= most as u64 => {
+            Some(meta) if meta.size.is_none_or(|size| size <= most as u64) => {
                 match store::read(&*self.store, &key, most).await? {
                     Some((found, _))
                         if manifest::unpacked_size(&found, id).is_ok_and(|found| found == size) =>

@@ -260,8 +260,11 @@ fn name_blobs(
 mod tests {
     use std::fs;
 
+    use std::time::Duration;
+
     use super::*;
     use crate::fingerprint::Patterns;
+    use crate::patience::Patience;
     use crate::store::local::LocalStore;
     use crate::transfer::tree;
 
@@ -272,7 +275,8 @@ mod tests {
         fs::create_dir_all(work.join("models")).unwrap();
         fs::write(work.join("models/a"), "one").unwrap();
         fs::write(place.path().join("secret"), "key").unwrap();
-        let store: DynStore = Arc::new(LocalStore::open(&root).unwrap());
+        let patience = Patience { limit: Duration::from_secs(60), tell: |_| () };
+        let store: DynStore = Arc::new(LocalStore::open(&root, patience).unwrap());
         let patterns = Patterns::parse("models/", &work).unwrap();
         let tree = Arc::new(tree::scan(&work, &patterns).unwrap());
         change(&work);
