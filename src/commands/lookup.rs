@@ -86,10 +86,12 @@ impl Context {
         };
         let saved = service.saved(&self.settings.artifact_prefix()).await?;
         let pointers = saved.iter().filter_map(|bytes| Pointer::parse(bytes).ok());
+        let run = self.run.as_ref().map(|run| run.run_id);
         let is_wanted = |pointer: &Pointer| {
             let Pointer { scope, fingerprint, .. } = pointer;
             let (namespace, model) = (&self.settings.namespace, &self.settings.model);
             *scope == self.access.own
+                && pointer.producer.as_ref().map(|producer| producer.run_id) == run
                 && pointer.expect(namespace, model, scope, fingerprint).is_ok()
         };
         Ok(pointers.filter(is_wanted).collect())

@@ -14,16 +14,23 @@ const ADOPTED: &str = "adopted";
 const MAX_MODEL: usize = 60;
 
 /// Returns the prefix of a model's artifacts, unless the user names them.
+///
+/// It never has the form of an adopted name.
 pub fn prefix(model: &str) -> String {
     let safe =
         |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
     let name: String = model.chars().map(safe).collect();
-    if name.len() <= MAX_MODEL {
-        return format!("ml-cache-{name}");
-    }
     // A part of the digest keeps long names with the same beginning apart.
     let digest = Digest::of(model.as_bytes()).short();
-    format!("ml-cache-{}-{digest}", &name[..MAX_MODEL - digest.len() - 1])
+    let most = MAX_MODEL - digest.len() - 1;
+    let prefix = match name.len() <= MAX_MODEL {
+        true => format!("ml-cache-{name}"),
+        false => format!("ml-cache-{}-{digest}", &name[..most]),
+    };
+    match is_adopted(&prefix) {
+        true => format!("ml-cache-{}_{digest}", &name[..name.len().min(most)]),
+        false => prefix,
+    }
 }
 
 /// Returns the name of the artifact. `given` is the user's name, `random` becomes 8 hex digits.
@@ -53,9 +60,17 @@ pub fn is_of(name: &str, prefix: &str) -> bool {
     parts.by_ref().take(2).all(is_random) && parts.next().is_none()
 }
 
+/// Returns whether the name has the form of an adopted pointer's name, whatever its prefix.
+///
+/// The prefix must not decide this. The adopted name itself could be given as the prefix.
+pub fn is_adopted(name: &str) -> bool {
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_hexdigit());
+    name.split('-').rev().find(|part| !is_number(part)) == Some(ADOPTED)
+}
+
 /// Returns whether the name says that the run saved the pointer itself.
 pub fn is_own(name: &str, prefix: &str) -> bool {
-    is_of(name, prefix) && !name[prefix.len()..].starts_with(&format!("-{ADOPTED}"))
+    is_of(name, prefix) && !is_adopted(name)
 }
 
 #[cfg(test)]
@@ -74,6 +89,38 @@ mod tests {
         }
         let name = super::name(None, &cut, true, 999, 7);
         assert!(is_of(&name, &cut) && name.len() + "-0badcafe".len() <= 100, "{name}");
+    }
+
+    #[test]
+    fn an_adopted_name_is_own_under_no_prefix() {
+        for (given, attempt) in [(None, 1), (None, 12_345_678), (Some("mine"), 1)] {
+            let name = super::name(given, "ml-cache-m", true, attempt, 0x0bad_cafe);
+            for name in [name.clone(), format!("{name}-0badcafe")] {
+                for end in name.match_indices('-').map(|(end, _)| end).chain([name.len()]) {
+                    assert!(!is_own(&name, &name[..end]), "{name} of {}", &name[..end]);
+                }
+            }
+        }
+        for name in ["adopted", "x-adopted", "x-adopted-1-0badcafe-0badcafe-0badcafe"] {
+            assert!(is_adopted(name), "{name}");
+        }
+        for name in ["x-adopted-pets", "unadopted", "x-adopted_1", "x-Adopted-y", "1-2", ""] {
+            assert!(!is_adopted(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_model_named_like_an_adopted_pointer_has_own_artifacts() {
+        let long = format!("{}-adopted-1", "m".repeat(49));
+        for model in
+            ["pets-adopted", "adopted", "x-adopted-7", long.as_str(), &"adopted-".repeat(9)]
+        {
+            let prefix = prefix(model);
+            let (own, adopted) =
+                [false, true].map(|adopted| super::name(None, &prefix, adopted, 1, 7)).into();
+            assert!(is_own(&own, &prefix) && !is_own(&adopted, &prefix), "{prefix}");
+            assert!(prefix.len() <= "ml-cache-".len() + MAX_MODEL, "{prefix}");
+        }
     }
 
     #[test]

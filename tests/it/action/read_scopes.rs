@@ -57,6 +57,33 @@ fn models_of_other_runs_are_not_read() {
     assert!(!main.log.contains("Compared with"), "{}", main.log);
 }
 
+/// A save without `read-scopes` keeps the planted pointer. Its artifact is an artifact of this run,
+/// and its name must not prove more, also if a step gives that name.
+#[test]
+fn a_pointer_that_this_run_only_adopted_is_not_read() {
+    for given in ["", "ckpt-pointer"] {
+        let (_double, mut job) = planted();
+        job.edit_pointer(|pointer| pointer["producer"]["run_id"] = json!(RUN + 1));
+        job.train("honest weights");
+        let save = job.step_with("save", &[("read-scopes", "own"), ("artifact-name", given)]);
+        save.succeeds();
+        let name = save.output("artifact-name").to_owned();
+        assert!(save.output("saved") == "false" && name.contains("-adopted"), "{name}");
+        std::fs::remove_dir_all(job.path("models")).unwrap();
+        let fingerprint = save.output("fingerprint").to_owned();
+        let end = name.find("-adopted").unwrap();
+        for artifact in [&name, &name[..end], &name[..end + "-adopted".len()]] {
+            job.input("artifact-name", artifact);
+            for inputs in [vec![], vec![("fingerprint", fingerprint.as_str())]] {
+                job.step_with("restore", &inputs).fails(3, &["hint:"]);
+            }
+            let pointer = format!("artifact:{name}");
+            job.step_with("restore", &[("pointer", &pointer)]).fails(1, &["did not save"]);
+        }
+        assert!(!job.path("models").exists());
+    }
+}
+
 #[test]
 fn the_jobs_and_attempts_of_a_run_read_what_it_saved() {
     let (double, train) = planted();
