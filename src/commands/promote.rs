@@ -251,7 +251,7 @@ impl Workflows<'_> {
                 )));
             }
         }
-        let read = only_trusted(&then.text, self.here.action.as_deref());
+        let read = only_trusted(&then.text, repository, self.here.action.as_deref());
         Ok(read.err().map(|why| format!("`{file}` lets the run read untrusted models: {why}")))
     }
 }
@@ -294,12 +294,10 @@ async fn take_over(
         generation: 1,
         // This run computes these values itself, because the pull request's pointer is foreign.
         inputs: ctx.catalog.keep_inputs(document).await?,
-        files: manifest.files.len() as u64,
-        bytes: manifest.total_bytes(),
         promotion: Some(promotion),
         previous: Vec::new(),
         nonce: nonce(),
-        ..pointer
+        ..pointer.with_numbers_of(&manifest)
     };
     if ctx.catalog.write_pointer(&promoted, Condition::Absent).await? == Written::Done {
         return Ok(promoted);

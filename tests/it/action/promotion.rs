@@ -273,6 +273,24 @@ fn a_proof_with_a_hole_promotes_nothing() {
     }
 }
 
+#[test]
+fn a_call_of_the_program_in_any_form_is_no_proof() {
+    let (double, request) = trained();
+    for step in [
+        "{run: 'docker run ghcr.io/org/ml-cache-action:0.1.0 restore'}",
+        "{run: ml-cache-restore}",
+        "{run: x, env: {name: ml-cache restore}}",
+    ] {
+        let text = PROVING.replace("[\n", &format!("[{step},\n"));
+        let mut state = merged();
+        for file in [0, 1] {
+            state["files"][file]["content"] = json!(text);
+        }
+        let (push, step) = pushed(&double, &request, &state);
+        retrains(&push, &step, "calls the program");
+    }
+}
+
 /// The run that vouches may have restored a poisoned checkpoint, or another model, from `pr/7`.
 #[test]
 fn a_workflow_that_may_read_untrusted_models_is_no_proof() {
@@ -287,6 +305,9 @@ fn a_workflow_that_may_read_untrusted_models_is_no_proof() {
             "by an expression",
         ),
         ("{name: Fetch, uses: ./.github/actions/fetch}", "an action of the checkout"),
+        ("{name: Keep, uses: org/ml-cache-action/save@v1}", "the step `Keep` of the job `train`"),
+        ("{run: $MLC restore, env: {MLC: /opt/ml-cache}}", "an expression or a variable names"),
+        ("{<<: {uses: org/ml-cache-action/restore@v1}}", "no plain text"),
         ("{run: ml-cache restore --model checkpoints}", "calls the program"),
     ] {
         let text = PROVING.replace("[\n", &format!("[{step},\n"));
