@@ -89,7 +89,14 @@ async fn step(
 ) -> Result<()> {
     let workspace = inputs::workspace(environment)?;
     let run = event::run_of(environment);
-    let raw = inputs::raw_inputs(environment, &workspace);
+    let mut raw = inputs::raw_inputs(environment, &workspace);
+    if phase == Phase::Post {
+        // The main step refused them. A later step may set such a variable, and must not lose a
+        // finished training by it.
+        for name in raw.take_unknown() {
+            report.warn(&format!("there is no such input as `{name}`, and this step ignores it"));
+        }
+    }
     let settings =
         crate::settings::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
     let state = StateFile::find(environment, files, &settings);

@@ -48,6 +48,13 @@ impl RawInputs {
         self.0.insert(name.to_owned(), value.into());
     }
 
+    /// Removes the inputs that no action has, and returns their names.
+    pub fn take_unknown(&mut self) -> Vec<String> {
+        let unknown: Vec<String> = names::unknown(self).map(str::to_owned).collect();
+        self.0.retain(|name, _| !unknown.contains(name));
+        unknown
+    }
+
     /// Returns the names of all given inputs, sorted. Some may have no value, or be unknown.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

@@ -36,7 +36,8 @@ pub fn workspace(environment: &Environment) -> Result<PathBuf> {
 /// text. Some other tools write underscores. That spelling counts only without the runner's own:
 /// every job may set such a variable, and it must not fill an input that the step left empty.
 ///
-/// A variable that is no input of any action becomes an unknown input.
+/// A variable that is no input of any action becomes an unknown input, under the variable's own
+/// name. So does a spelling that the runner never writes.
 pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
     let value = |name: &str| {
         let hyphens = format!("INPUT_{}", name.to_uppercase());
@@ -57,11 +58,13 @@ pub fn raw_inputs(environment: &Environment, workspace: &Path) -> RawInputs {
     }
     for (variable, _) in environment.iter() {
         let Some(name) = variable.strip_prefix("INPUT_") else { continue };
-        let name = name.to_lowercase();
-        let is_known = |known: &str| known == name || known.replace('-', "_") == name;
+        let is_known = |known: &str| {
+            let known = known.to_uppercase();
+            known == name || known.replace('-', "_") == name
+        };
         let mut known = INPUTS.iter().map(|input| input.name).chain(RUNNERS.iter().copied());
         if !known.any(is_known) {
-            raw.set(&name, "");
+            raw.set(variable, "");
         }
     }
     raw
@@ -82,6 +85,7 @@ mod tests {
             ("INPUT_TRUSTED_REFS", "evil"),
             ("INPUT_DATA_PATH", ""),
             ("INPUT_ENTRYPOINT", "x"),
+            ("INPUT_read-scopes", "trusted"),
         ]
         .into_iter()
         .collect();
@@ -91,6 +95,14 @@ mod tests {
         assert_eq!(raw.get("model"), None);
         assert_eq!(raw.get("trusted-refs"), None, "a job's variable must not fill an empty input");
         let names: Vec<&str> = raw.names().collect();
-        assert_eq!(names, ["data-paths", "data_path", "model", "model-path", "trusted-refs"]);
+        let unknown = ["INPUT_DATA_PATH", "INPUT_read-scopes"];
+        assert_eq!(
+            names,
+            [&unknown[..], &["data-paths", "model", "model-path", "trusted-refs"]].concat()
+        );
+        assert_eq!(raw.get("read-scopes"), None);
+        let mut raw = raw;
+        assert_eq!(raw.take_unknown(), unknown);
+        assert_eq!(raw.names().next(), Some("data-paths"));
     }
 }

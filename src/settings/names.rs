@@ -1,7 +1,7 @@
 //! Names that the user may have got wrong: inputs, and refs to trust.
 
 use super::reader::Reader;
-use super::{INPUTS, Verb};
+use super::{INPUTS, RawInputs, Verb};
 use crate::fingerprint::Sources;
 use crate::format::Namespace;
 use crate::workflow::RunContext;
@@ -9,13 +9,29 @@ use crate::workflow::RunContext;
 impl Reader<'_> {
     /// Refuses inputs that no action has. A misspelled input would silently have no effect.
     pub(super) fn unknown(&mut self) {
-        let unknown: Vec<String> = self.raw.names().filter(is_unknown).map(str::to_owned).collect();
-        for name in unknown {
-            let near = nearest(&name, self.verb);
+        let unknown: Vec<String> = unknown(self.raw).map(str::to_owned).collect();
+        for given in unknown {
+            // An action has its inputs from variables, and every job can set such a variable.
+            let variable = given.strip_prefix("INPUT_").map(str::to_lowercase);
+            let name = variable.as_deref().unwrap_or(&given);
+            let near = nearest(name, self.verb);
             let accepted = near.map_or("the inputs in docs/reference.md".to_owned(), |near| {
                 format!("did you mean `{near}`?")
             });
-            self.fault(&name, "", "there is no such input", &accepted);
+            if variable.is_none() {
+                self.fault(name, "", "there is no such input", &accepted);
+                continue;
+            }
+            let (reason, accepted) = match INPUTS.iter().find(|it| it.name == name) {
+                Some(known) => (
+                    format!("no runner writes its variable as `{given}`"),
+                    format!("the variable `INPUT_{}`", known.name.to_uppercase()),
+                ),
+                None => (format!("there is no such input, but a variable `{given}`"), accepted),
+            };
+            let accepted =
+                format!("{accepted}; if no `with` has it, remove `{given}` from the job's `env`");
+            self.fault(name, "", &reason, &accepted);
         }
     }
 
@@ -70,6 +86,11 @@ impl Reader<'_> {
         }
         entries
     }
+}
+
+/// Returns the names of the inputs that no action has.
+pub(super) fn unknown(raw: &RawInputs) -> impl Iterator<Item = &str> {
+    raw.names().filter(is_unknown)
 }
 
 fn is_unknown(name: &&str) -> bool {

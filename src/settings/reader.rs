@@ -13,7 +13,7 @@ use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::fingerprint::{Patterns, Rules, Sources, WhenEmpty, patterns};
-use crate::format::{Fingerprint, ModelName, Namespace};
+use crate::format::{Fingerprint, ModelName, Namespace, artifact};
 use crate::sanitize;
 use crate::store::{Credentials, Encryption, Lack, Location, Network, S3Options};
 use crate::workflow::{RunContext, short_ref};
@@ -491,6 +491,15 @@ impl Reader<'_> {
             );
             return None;
         }
+        if self.verb.saves() && artifact::is_adopted(&value) {
+            self.fault(
+                "artifact-name",
+                &value,
+                "the save marks a pointer of another run by this ending",
+                "a name that does not end with `adopted`, or with `adopted` and numbers",
+            );
+            return None;
+        }
         Some(value)
     }
 
@@ -573,18 +582,26 @@ impl Reader<'_> {
         let id = is_set(&["AWS_ACCESS_KEY_ID"]);
         // The SDK reads the secret from either variable.
         let secret = is_set(&["AWS_SECRET_ACCESS_KEY", "SECRET_ACCESS_KEY"]);
-        match (choice, id, secret) {
+        let blank = IDENTITIES.iter().find(|name| {
+            environment.is_set(name) && environment.get(name).is_none_or(|it| it.trim().is_empty())
+        });
+        match (choice, id, secret, blank) {
             (Choice::None, ..) => Credentials::Unsigned,
             (Choice::Ambient, ..) => Credentials::Usual,
-            (Choice::Auto, true, true) => Credentials::Keys,
-            (Choice::Auto, true, false) => {
+            (Choice::Auto, true, true, _) => Credentials::Keys,
+            (Choice::Auto, true, false, _) => {
                 Credentials::Missing(Lack::HalfKey("AWS_SECRET_ACCESS_KEY"))
             }
-            (Choice::Auto, false, true) => Credentials::Missing(Lack::HalfKey("AWS_ACCESS_KEY_ID")),
-            (Choice::Auto, false, false) if self.raw.is_given_empty("role-to-assume") => {
+            (Choice::Auto, false, true, _) => {
+                Credentials::Missing(Lack::HalfKey("AWS_ACCESS_KEY_ID"))
+            }
+            (Choice::Auto, false, false, _) if self.raw.is_given_empty("role-to-assume") => {
                 Credentials::Missing(Lack::EmptyRole)
             }
-            (Choice::Auto, false, false) => Credentials::Usual,
+            (Choice::Auto, false, false, Some(name)) => {
+                Credentials::Missing(Lack::EmptyVariable(name))
+            }
+            (Choice::Auto, false, false, None) => Credentials::Usual,
         }
     }
 
@@ -640,6 +657,17 @@ fn names_bucket(url: &str, bucket: &str) -> bool {
     let in_host = host.strip_prefix(bucket).is_some_and(|rest| rest.starts_with(".s3"));
     in_host || path.split('/').any(|part| part == bucket)
 }
+
+/// Variables of the environment that choose an identity. Given but empty, none of them means the
+/// identity of the machine.
+const IDENTITIES: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
 
 /// The input `credentials`.
 #[derive(Clone, Copy)]

@@ -224,9 +224,42 @@ fn an_omitted_role_is_told_from_an_empty_role() {
         (&[], &KEYS[..1], Credentials::Missing(Lack::HalfKey("AWS_SECRET_ACCESS_KEY"))),
         (&[empty], &KEYS[1..], Credentials::Missing(Lack::HalfKey("AWS_ACCESS_KEY_ID"))),
         (&[("credentials", "ambient")], &KEYS[..1], Credentials::Usual),
+        (&[], &[("AWS_PROFILE", "dev")], Credentials::Usual),
+        (&[("credentials", "ambient")], &[("AWS_PROFILE", "")], Credentials::Usual),
+        (&[("credentials", "none")], &[("AWS_PROFILE", "")], Credentials::Unsigned),
+        // Keys that do not expire have no token.
+        (&[], &[KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "")], Credentials::Keys),
         (&[empty, ("store", "file:///x")], &[], Credentials::Usual),
     ] {
         assert_eq!(sources(values, variables), Ok(wanted), "{values:?} {variables:?}");
     }
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_ROLE_ARN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    ] {
+        let wanted = Ok(Credentials::Missing(Lack::EmptyVariable(name)));
+        assert_eq!(sources(&[], &[(name, "")]), wanted);
+        assert_eq!(sources(&[("store", "file:///x")], &[(name, "")]), Ok(Credentials::Usual));
+    }
     assert!(sources(&[("credentials", "machine")], &[]).unwrap_err().contains("`credentials`"));
+}
+
+#[test]
+fn a_name_of_an_adopted_pointer_is_given_to_no_save() {
+    let name = ("artifact-name", "ckpt-adopted-1-0badcafe");
+    for (verb, name, is_good) in [
+        (Verb::Save, name, false),
+        (Verb::Auto, ("artifact-name", "ckpt-adopted"), false),
+        (Verb::Save, ("artifact-name", "ckpt-adopted-pets"), true),
+        // The output of a save may be such a name.
+        (Verb::Restore, name, true),
+        (Verb::Resolve, name, true),
+    ] {
+        let found = check(verb, &[GOOD, &[name]].concat());
+        assert_eq!(found.is_ok(), is_good, "{name:?}: {found:?}");
+    }
 }

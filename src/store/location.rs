@@ -40,6 +40,8 @@ pub enum Credentials {
 pub enum Lack {
     /// The input `role-to-assume` is given but empty, and the environment has no keys.
     EmptyRole,
+    /// The environment has no keys, and this variable is set to nothing. Often a secret is not set.
+    EmptyVariable(&'static str),
     /// The environment has a half of a key: this variable has no value.
     HalfKey(&'static str),
 }
@@ -56,6 +58,13 @@ impl Lack {
                 "set the variable that `role-to-assume` names, remove the line, or set \
                  `credentials: ambient` to use the machine's identity; keys in AWS_ACCESS_KEY_ID \
                  and AWS_SECRET_ACCESS_KEY also work",
+            ),
+            Self::EmptyVariable(name) => Error::bad_input(format!(
+                "no AWS credentials were found: the environment variable {name} is given but empty"
+            ))
+            .hint(
+                "set it, for example by setting the secret that it takes its value from, unset it, \
+                 or set `credentials: ambient` to use the machine's identity",
             ),
             Self::HalfKey(name) => Error::bad_input(format!(
                 "no AWS credentials were found: the environment variable {name} is empty, but the \

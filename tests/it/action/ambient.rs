@@ -24,7 +24,7 @@ fn on_a_machine() -> (Server, Listener, Runner) {
         .map(|half| &*half.clone().leak());
     let metadata = Listener::start(Manner::HasIdentity(id, secret));
     let mut runner = Runner::on_server(&server);
-    KEYS.iter().for_each(|name| runner.env(name, ""));
+    KEYS.iter().for_each(|name| runner.unset(name));
     runner.env("AWS_EC2_METADATA_DISABLED", "");
     runner.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata.url);
     (server, metadata, runner)
@@ -155,6 +155,25 @@ fn half_a_key_never_means_the_identity_of_the_machine() {
         runner.input("credentials", "ambient");
         names(&runner.main(), MACHINE);
     }
+}
+
+#[test]
+fn empty_variables_never_mean_the_identity_of_the_machine() {
+    for names in
+        [&KEYS[..], &["AWS_PROFILE"], &["AWS_SESSION_TOKEN"], &["AWS_WEB_IDENTITY_TOKEN_FILE"]]
+    {
+        let (server, metadata, mut runner) = on_a_machine();
+        runner.train("weights");
+        names.iter().for_each(|name| runner.env(name, ""));
+        for phase in PHASES {
+            runner.step(phase).fails(2, &[names[0], "is given but empty", "credentials: ambient"]);
+        }
+        assert!(server.requests().is_empty() && metadata.connections().is_empty(), "{names:?}");
+    }
+    let (_server, _metadata, mut runner) = on_a_machine();
+    KEYS.iter().for_each(|name| runner.env(name, ""));
+    runner.input("credentials", "ambient");
+    self::names(&runner.main(), MACHINE);
 }
 
 #[test]

@@ -154,6 +154,36 @@ fn an_unknown_input_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn a_variable_that_is_no_input_is_named() {
+    for (variable, needles) in [
+        ("INPUT_DIR", ["there is no such input", "`INPUT_DIR`"]),
+        ("INPUT_read-scopes", ["no runner writes its variable", "`INPUT_READ-SCOPES`"]),
+        ("INPUT_Trusted-Refs", ["no runner writes its variable", "`INPUT_TRUSTED-REFS`"]),
+    ] {
+        let mut runner = Runner::new();
+        runner.env(variable, "trusted");
+        for phase in ["main", "plan", "restore"] {
+            let step = runner.step(phase);
+            step.fails(2, &needles);
+            step.fails(2, &[&format!("remove `{variable}` from the job's `env`")]);
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_a_later_step_sets_loses_no_training() {
+    let mut runner = Runner::new();
+    let main = runner.main();
+    runner.train("weights");
+    runner.env("INPUT_DIR", "x");
+    runner.env("INPUT_max-age", "1d");
+    let post = runner.post(&main);
+    post.succeeds();
+    assert!(post.log.contains("there is no such input as `INPUT_DIR`"), "{}", post.log);
+    assert_eq!(runner.pointers().len(), 1, "{}", post.log);
+}
+
+#[test]
 fn a_variable_of_the_job_fills_no_empty_input() {
     let mut runner = Runner::new();
     runner.env("GITHUB_REF", "refs/heads/evil");

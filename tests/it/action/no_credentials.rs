@@ -15,7 +15,7 @@ const NAMES: [&str; 4] = [
 fn job(server: &Server, metadata: &str) -> Runner {
     let mut runner = Runner::on_server(server);
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"] {
-        runner.env(name, "");
+        runner.unset(name);
     }
     runner.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata);
     runner

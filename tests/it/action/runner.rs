@@ -159,6 +159,11 @@ impl Runner {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Unsets a variable of the job.
+    pub fn unset(&mut self, name: &str) {
+        self.env.remove(name);
+    }
+
     /// Returns a variable of the job.
     pub fn env_of(&self, name: &str) -> Option<String> {
         self.env.get(name).cloned()

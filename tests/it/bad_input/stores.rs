@@ -70,7 +70,7 @@ fn no_credentials_at_all() {
     sandbox.env("AWS_SECRET_ACCESS_KEY", "");
     sandbox
         .run("plan", &[])
-        .fails(1, &["no AWS credentials were found", "hint:", "AWS_ACCESS_KEY_ID"]);
+        .fails(2, &["no AWS credentials were found", "hint:", "AWS_ACCESS_KEY_ID"]);
 }
 
 #[test]
