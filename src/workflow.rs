@@ -106,14 +106,12 @@ impl RunContext {
     /// After the merge of a pull request, GITHUB_REF of its runs is the branch that received the
     /// commits. These runs are still runs of the pull request, so the pointer names its own ref.
     pub fn producer(&self) -> Producer {
-        let own = match &self.pull_request {
+        let git_ref = match &self.pull_request {
             Some(request) if self.event == "pull_request" => {
-                Some(format!("refs/pull/{}/", request.number))
+                let head = format!("refs/pull/{}/head", request.number);
+                let merge = format!("refs/pull/{}/merge", request.number);
+                if self.git_ref == head { head } else { merge }
             }
-            _ => None,
-        };
-        let git_ref = match own {
-            Some(own) if !self.git_ref.starts_with(&own) => format!("{own}merge"),
             _ => self.git_ref.clone(),
         };
         Producer {

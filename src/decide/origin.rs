@@ -46,8 +46,13 @@ pub fn possible(pointer: &Pointer, reader: Option<&Reader>) -> Result<(), String
     let git_ref = producer.git_ref.as_str();
     let fits = match scope {
         Scope::Trusted => true,
-        Scope::Branch(name) => short_ref(git_ref) == name,
-        Scope::PullRequest(number) => git_ref.starts_with(&format!("refs/pull/{number}/")),
+        // The scope of a run without a ref has a name of its own.
+        Scope::Branch(name) if git_ref.is_empty() => name == "unknown",
+        Scope::Branch(name) => git_ref.starts_with("refs/") && short_ref(git_ref) == name,
+        // GitHub's runs are on the merge, Forgejo's runs on the head.
+        Scope::PullRequest(number) => {
+            ["merge", "head"].iter().any(|end| git_ref == format!("refs/pull/{number}/{end}"))
+        }
     };
     if !fits {
         return Err(format!("no run of `{git_ref}` writes the scope `{scope}`"));
@@ -89,6 +94,15 @@ mod tests {
             ("pr/7", "pull_request", "refs/pull/8/merge", false),
             ("pr/7", "pull_request", "refs/pull/71/merge", false),
             ("pr/7", "pull_request", "refs/heads/main", false),
+            ("pr/7", "pull_request", "refs/pull/7/head", true),
+            ("pr/7", "pull_request", "refs/pull/7/", false),
+            ("pr/7", "pull_request", "refs/pull/7/../8/merge", false),
+            ("pr/7", "pull_request", "refs/pull/7/merge\nx", false),
+            ("pr/7", "pull_request", "refs/pull/7/merge/x", false),
+            ("pr/7", "pull_request", "refs/pull/07/merge", false),
+            ("branch/main", "push", "main", false),
+            ("branch/heads/main", "push", "refs/heads/main", false),
+            ("branch/unknown", "push", "", true),
             ("pr/7", "push", "refs/pull/7/merge", false),
             ("pr/7", "pull_request_target", "refs/pull/7/merge", false),
             ("pr/7", "push", "refs/heads/main", false),
