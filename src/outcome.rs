@@ -284,7 +284,8 @@ pub const FACTS: &[Fact] = &[
     row("Time saved", |it| {
         let is_spared = matches!(it.ending, Ending::UpToDate | Ending::Restored);
         let seconds = it.pointer.as_ref()?.train_seconds?;
-        (is_spared && seconds > 0).then(|| format!("{seconds} s"))
+        let pointer = it.pointer.as_ref()?;
+        (is_spared && seconds > 0).then(|| describe::said(pointer, format!("{seconds} s")))
     }),
     row("Compared with", |it| it.baseline.as_ref().map(made_by)),
     output(

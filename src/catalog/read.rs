@@ -193,23 +193,29 @@ impl Catalog {
     /// Returns a stored pointer and the state of its objects, without reading the blobs.
     ///
     /// # Errors
-    /// Any error of [`Catalog::gaps`].
+    /// Any error of [`Catalog::measured`].
     pub async fn found(&self, pointer: Pointer) -> Result<Found> {
-        let Gaps { absent, wrong } = self.gaps(&pointer).await?;
+        let (pointer, Gaps { absent, wrong }) = self.measured(pointer).await?;
         Ok(Found { scope: pointer.scope.clone(), pointer, absent, wrong })
     }
 
-    /// Counts the missing and the damaged objects of a model, without reading its blobs.
+    /// Counts the missing and the damaged objects of a model, without reading its blobs. Returns
+    /// the pointer with the numbers of the manifest: its own are only a claim of its writer.
     ///
     /// # Errors
     /// - The store cannot be read.
     /// - The manifest is damaged.
-    pub async fn gaps(&self, pointer: &Pointer) -> Result<Gaps> {
-        match self.find_manifest(pointer).await? {
-            None => Ok(Gaps { absent: 1, wrong: 0 }),
-            // A restore refuses such a model, so a training must replace it.
-            Some(manifest) if manifest.reserved().is_some() => Ok(Gaps { absent: 0, wrong: 1 }),
-            Some(manifest) => presence::gaps(&self.store, &manifest.blobs()).await,
+    pub async fn measured(&self, pointer: Pointer) -> Result<(Pointer, Gaps)> {
+        match self.find_manifest(&pointer).await? {
+            None => Ok((pointer, Gaps { absent: 1, wrong: 0 })),
+            Some(manifest) => {
+                let gaps = match manifest.reserved() {
+                    // A restore refuses such a model, so a training must replace it.
+                    Some(_) => Gaps { absent: 0, wrong: 1 },
+                    None => presence::gaps(&self.store, &manifest.blobs()).await?,
+                };
+                Ok((pointer.with_numbers_of(&manifest), gaps))
+            }
         }
     }
 

@@ -320,6 +320,5 @@ pub(super) async fn generation_of(
         ..own
     };
     let manifest = ctx.catalog.manifest(&older).await?;
-    let (files, bytes) = (manifest.files.len() as u64, manifest.total_bytes());
-    Ok(Some(Pointer { files, bytes, ..older }))
+    Ok(Some(older.with_numbers_of(&manifest)))
 }

@@ -68,7 +68,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         Resolution::Found { pointer, known } => (pointer, known),
         Resolution::Missing(why) => return missing(ctx, why),
     };
-    let gaps = ctx.catalog.gaps(&pointer).await?;
+    let (pointer, gaps) = ctx.catalog.measured(*pointer).await?;
     if gaps != Gaps::default() {
         return missing(ctx, known.incomplete(&gaps));
     }
@@ -77,7 +77,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         explanation: format!("found in the scope `{}`", pointer.scope),
         inputs: known.inputs,
         fingerprint: Some(pointer.fingerprint),
-        pointer: Some(*pointer),
+        pointer: Some(pointer),
         ..ctx.outcome(Ending::Resolved)
     };
     ctx.report.tell(&outcome);

@@ -25,7 +25,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         Resolution::Found { pointer, known } => (pointer, known),
         Resolution::Missing(missing) => return resolve::missing(ctx, missing),
     };
-    let gaps = ctx.catalog.gaps(&pointer).await?;
+    let (pointer, gaps) = ctx.catalog.measured(*pointer).await?;
     // With a damaged object, the restore continues: the download names the object in its error.
     if gaps.absent > 0 && gaps.wrong == 0 {
         return resolve::missing(ctx, known.incomplete(&gaps));
@@ -40,7 +40,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         explanation: format!("found in the scope `{}`", pointer.scope),
         inputs: known.inputs,
         fingerprint: Some(pointer.fingerprint),
-        pointer: Some(*pointer),
+        pointer: Some(pointer),
         restored: Some(restored),
         ..ctx.outcome(Ending::Restored)
     };

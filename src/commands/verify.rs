@@ -19,6 +19,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         Resolution::Missing(missing) => return resolve::missing(ctx, missing),
     };
     let manifest = ctx.catalog.manifest(&pointer).await?;
+    let pointer = pointer.with_numbers_of(&manifest);
     let damage = download::verify(&ctx.store, manifest, &ctx.progress).await?;
     if !damage.is_empty() {
         let count = if damage.len() == 1 {
@@ -35,7 +36,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         explanation: "every byte is as it was saved".to_owned(),
         inputs: known.inputs,
         fingerprint: Some(pointer.fingerprint),
-        pointer: Some(*pointer),
+        pointer: Some(pointer),
         ..ctx.outcome(Ending::Verified)
     };
     ctx.report.tell(&outcome);

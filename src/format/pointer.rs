@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Fingerprint, FormatError, InputsId, ManifestId, ModelName, Namespace, Nonce, Scope,
-    from_json, strict, to_json,
+    Digest, Fingerprint, FormatError, InputsId, Manifest, ManifestId, ModelName, Namespace, Nonce,
+    Scope, from_json, strict, to_json,
 };
 
 /// The schema name of version 1.
@@ -177,6 +177,12 @@ pub fn schema_for(forced: Option<&Forced>, promotion: Option<&Promotion>) -> Str
 }
 
 impl Pointer {
+    /// Returns the pointer with the number of files and bytes that its manifest has.
+    #[must_use]
+    pub fn with_numbers_of(self, manifest: &Manifest) -> Self {
+        Self { files: manifest.files.len() as u64, bytes: manifest.total_bytes(), ..self }
+    }
+
     /// Reads a pointer, and checks all rules of the format.
     ///
     /// # Errors

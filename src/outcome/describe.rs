@@ -54,7 +54,7 @@ pub fn forced(pointer: &Pointer) -> Option<String> {
 }
 
 /// Marks a text of a pointer as a claim, unless only trusted runs write the pointer's scope.
-fn said(pointer: &Pointer, text: String) -> String {
+pub(super) fn said(pointer: &Pointer, text: String) -> String {
     match pointer.scope {
         Scope::Trusted => text,
         _ => format!("according to its pointer, {text}"),

@@ -8,7 +8,7 @@ use crate::decide::commit::{self, Commit, Existing};
 use crate::error::{Error, Result};
 use crate::format::{MAX_NUMBER, Nonce, Pointer};
 use crate::retry::Failure;
-use crate::store::Condition;
+use crate::store::{Condition, Version};
 use crate::transfer::presence::Gaps;
 
 /// Makes the pointer visible, or adopts the pointer of a faster run. Returns the pointer, and
@@ -38,10 +38,24 @@ fn not_heeded(draft: &Pointer) -> Error {
     .hint("use a store with conditional writes, and no proxy before it that changes entity tags")
 }
 
-async fn is_complete(ctx: &Context, found: &Pointer, draft: &Pointer) -> Result<bool> {
-    // This save has just checked or sent the same blobs.
-    let is_same = found.manifest.digest == draft.manifest.digest;
-    Ok(is_same || ctx.catalog.gaps(found).await? == Gaps::default())
+/// Takes the numbers of the stored pointer's manifest, and returns whether its model is complete.
+async fn measured(
+    ctx: &Context,
+    existing: Option<(Pointer, Version)>,
+    draft: &Pointer,
+) -> Result<(Option<(Pointer, Version)>, bool)> {
+    Ok(match existing {
+        // This save has just checked or sent the same blobs.
+        Some((found, version)) if found.manifest.digest == draft.manifest.digest => {
+            let (files, bytes) = (draft.files, draft.bytes);
+            (Some((Pointer { files, bytes, ..found }, version)), true)
+        }
+        Some((found, version)) => {
+            let (found, gaps) = ctx.catalog.measured(found).await?;
+            (Some((found, version)), gaps == Gaps::default())
+        }
+        None => (None, false),
+    })
 }
 
 /// Returns whether this run may not use the pointer, because it did not save the model itself.
@@ -66,11 +80,10 @@ async fn attempt(
     if there.is_some() && take(refused) == there {
         return Err(not_heeded(draft).into());
     }
-    let (complete, forbidden) = match &existing {
-        Some((found, _)) => {
-            (is_complete(ctx, found, draft).await?, is_forbidden(ctx, found).await?)
-        }
-        None => (false, false),
+    let (existing, complete) = measured(ctx, existing, draft).await?;
+    let forbidden = match &existing {
+        Some((found, _)) => is_forbidden(ctx, found).await?,
+        None => false,
     };
     let in_the_way = existing.as_ref().map(|(pointer, _)| Existing {
         pointer,

@@ -280,6 +280,24 @@ fn claims_of_an_untrusted_pointer_are_no_facts() {
     assert_eq!(step.summary.matches("according to its pointer, ").count(), 2, "{}", step.summary);
     assert!(!step.log.contains("  run 999"), "{}", step.log);
 
+    // The manifest has the numbers. How long the training took is a claim.
+    let step = edited(&|pointer| {
+        for field in ["files", "bytes", "train_seconds"] {
+            pointer[field] = json!((1_u64 << 53) - 1);
+        }
+    });
+    assert_eq!(step.pick(["model-files", "model-bytes"]), ["1", "7"], "{}", step.log);
+    assert!(!step.log.contains("PiB") && !step.summary.contains("PiB"), "{}", step.log);
+    assert!(step.log.contains("according to its pointer, 9007199254740991 s"), "{}", step.log);
+    for phase in ["restore", "resolve"] {
+        let step = request.step(phase);
+        assert_eq!(step.pick(["model-files", "model-bytes"]), ["1", "7"], "{}", step.log);
+    }
+    // A save that keeps the stored model shows its numbers, too.
+    request.train("others");
+    let step = request.step("save");
+    assert_eq!(step.pick(["saved", "model-files", "model-bytes"]), ["false", "1", "7"]);
+
     // The same facts of a trusted model are facts.
     let trusted = Runner::trained().next_job().step("plan");
     assert!(trusted.log.contains("run 1001") && !trusted.log.contains("according to"));
