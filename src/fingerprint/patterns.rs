@@ -128,9 +128,14 @@ impl Patterns {
         last.is_some_and(|pattern| !pattern.negate)
     }
 
-    /// Returns whether an include is exactly this path, without any wildcard.
+    /// Returns whether an include is exactly this path, without any wildcard, and no later exclude
+    /// takes the path.
     pub fn names(&self, path: &[&str]) -> bool {
-        self.0.iter().any(|pattern| !pattern.negate && pattern.is_exactly(path))
+        let says = |pattern: &&Pattern| match pattern.negate {
+            true => pattern.takes(path),
+            false => pattern.is_exactly(path),
+        };
+        self.0.iter().rev().find(says).is_some_and(|pattern| !pattern.negate)
     }
 
     /// Returns whether the list may select anything below the directory.

@@ -27,18 +27,23 @@ pub const FILES: &[&str] = &[
     ".cargo/credentials",
     ".cargo/credentials.toml",
     ".comet.config",
+    ".composer/auth.json",
+    ".config/git/credentials",
     ".databrickscfg",
+    ".databricks/token-cache.json",
     ".dbt/profiles.yml",
     ".docker/config.json",
     ".dockercfg",
     ".dvc/config.local",
     ".env",
+    ".env-*",
     ".env.*",
     ".envrc",
     ".gem/credentials",
     ".git-credentials",
     ".htpasswd",
     ".huggingface/token",
+    ".ivy2/.credentials",
     ".lightning/credentials.json",
     ".m2/settings.xml",
     ".mc/config.json",
@@ -47,12 +52,15 @@ pub const FILES: &[&str] = &[
     ".my.cnf",
     ".mylogin.cnf",
     ".netrc",
+    ".netrc.*",
     ".npmrc",
     ".passwd-s3fs",
     ".pgpass",
+    ".pulumi/credentials.json",
     ".pypirc",
     ".rclone.conf",
     ".s3cfg",
+    ".snowflake/connections.toml",
     ".snowsql/config",
     ".streamlit/secrets.toml",
     ".terraform.d/credentials.tfrc.json",
@@ -77,8 +85,18 @@ pub const FILES: &[&str] = &[
 ];
 
 /// Templates, which have names like credential files and hold no credentials.
-pub const TEMPLATES: &[&str] =
-    &[".env.dist", ".env.example", ".env.sample", ".env.template", ".env.tmpl"];
+pub const TEMPLATES: &[&str] = &[
+    ".env-dist",
+    ".env-example",
+    ".env-sample",
+    ".env-template",
+    ".env-tmpl",
+    ".env.dist",
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    ".env.tmpl",
+];
 
 /// Returns whether the path is the path of a known credential file, in any capitals.
 pub fn is_known(path: &str) -> bool {
@@ -118,6 +136,10 @@ mod tests {
             ".ssh/id_ed25519",
             "keys/id_rsa",
             ".cache/huggingface/token",
+            ".config/git/credentials",
+            "x/.netrc.bak",
+            ".env-prod",
+            ".snowflake/connections.toml",
             "client_secret_1.apps.googleusercontent.com.json",
         ] {
             assert!(is_known(path), "{path}");
@@ -127,6 +149,8 @@ mod tests {
             "models/env",
             "models/.envoy",
             ".env.example",
+            ".env-example",
+            "git/credentials",
             "x.env",
             "aws/credentials",
             "my.aws/x",

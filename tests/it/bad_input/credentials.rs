@@ -41,6 +41,10 @@ fn credentials_that_a_wildcard_selects_are_never_sent() {
         run.fails(2, &["`model-path`: 7 entries", "exclude it with a `!` line", "its whole path"]);
         assert!(!sandbox.store_dir().exists(), "nothing is sent: {model_path}");
     }
+    // A later exclude takes a name back. What selects the file again is a wildcard.
+    let sandbox = with_credentials(&["models/.netrc"]);
+    save(&sandbox, "models/.netrc\n!models/.netrc\nmodels/*").fails(2, &["known credential file"]);
+    assert!(!sandbox.store_dir().exists());
     // A directory selects its content as a wildcard does, also a directory of credentials.
     for (model_path, path) in
         [("models/", "models/.env"), ("models\n.aws", ".aws/credentials"), ("*/*", ".ssh/id_rsa")]
