@@ -1,7 +1,7 @@
 //! From patterns to a fingerprint: select files, hash them in parallel, list them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::format::InputsDocument;
@@ -35,6 +35,8 @@ pub struct Observed {
     /// The paths of the inputs that are Git LFS stand-ins, in byte order. The document lists the
     /// content that they name, so it does not show them.
     pub stand_ins: Vec<String>,
+    /// Each followed link to a directory, relative to the workspace, and the directory's real path.
+    pub links: Vec<(String, PathBuf)>,
     /// Warnings for the user, such as an include that selects nothing.
     pub warnings: Vec<String>,
 }
@@ -87,6 +89,7 @@ fn hash_all(
     progress: &Progress,
 ) -> Result<Observed> {
     let warnings = [data.warnings.as_slice(), &training.warnings].concat();
+    let links = [data.links.as_slice(), &training.links].concat();
     let sizes = data.files.iter().chain(&training.files).map(|(_, size)| size);
     progress.begin("hashing inputs", sizes.sum());
     stamp::settle(data.newest.max(training.newest));
@@ -101,5 +104,5 @@ fn hash_all(
         training: training.entries,
         extra: sources.extra.clone(),
     };
-    Ok(Observed { document, stand_ins, warnings })
+    Ok(Observed { document, stand_ins, links, warnings })
 }

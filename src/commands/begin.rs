@@ -44,7 +44,7 @@ pub async fn execute(
 /// Checks before a training that a save of its model can succeed.
 async fn prepare(ctx: &Context, planned: &Planned) -> Result<()> {
     stand_ins::check_inputs(ctx, &planned.stand_ins)?;
-    foresight::check(ctx, &planned.document)?;
+    foresight::check(ctx, &planned.document, &planned.links)?;
     if ctx.access.read_only.is_some() || !planned.looked() {
         return Ok(());
     }

@@ -31,13 +31,16 @@ const CACHES: &[&str] = &[
     "/wandb/",
 ];
 
-/// Checks the inputs of a training that is due.
+/// A followed link to a directory, relative to the workspace, and the directory's real path.
+type Link = (String, PathBuf);
+
+/// Checks the inputs of a training that is due. `links` are the links among the inputs.
 ///
 /// # Errors
 /// - The save is certain to refuse the model.
 /// - The save would change the inputs, so that no later plan could find the model.
-pub(super) fn check(ctx: &Context, inputs: &InputsDocument) -> Result<()> {
-    let found = tokio::task::block_in_place(|| look(ctx, inputs));
+pub(super) fn check(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Result<()> {
+    let found = tokio::task::block_in_place(|| look(ctx, inputs, links));
     if !found.likely.is_empty() {
         ctx.report.warn(&format!(
             "the save will refuse the model if the training changes these inputs:\n  {}",
@@ -97,7 +100,7 @@ struct Found {
     likely: Vec<String>,
 }
 
-fn look(ctx: &Context, inputs: &InputsDocument) -> Found {
+fn look(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Found {
     let sources = &ctx.settings.sources;
     let list = |input, patterns, entries| List { input, patterns, entries };
     let lists = [
@@ -109,7 +112,7 @@ fn look(ctx: &Context, inputs: &InputsDocument) -> Found {
     if let (None, Location::Directory(directory)) = (&ctx.access.read_only, &ctx.settings.store) {
         let keys = ctx.catalog.examples(&ctx.access.own);
         let objects = keys.iter().map(|key| directory.join(key.as_str()));
-        found.compare_store(&ctx.settings.workspace, objects, &lists);
+        found.compare_store(&ctx.settings.workspace, objects, links, &lists);
     }
     for list in &lists {
         found.outputs_of_dvc(&ctx.settings.workspace, list, &lists);
@@ -170,9 +173,16 @@ impl Found {
         &mut self,
         workspace: &Path,
         objects: impl Iterator<Item = PathBuf>,
+        links: &[Link],
         lists: &[List<'_>],
     ) {
-        let paths: Vec<String> = objects.filter_map(|object| below(workspace, &object)).collect();
+        let root = (String::new(), workspace.to_owned());
+        let mut paths = Vec::new();
+        for object in objects.filter_map(|object| real(&object)) {
+            // A link leads to the same object by another path.
+            let seen = links.iter().chain([&root]).filter_map(|link| seen_through(link, &object));
+            paths.extend(seen);
+        }
         for list in lists {
             let is_input =
                 |path: &&String| list.patterns.selects(&path.split('/').collect::<Vec<_>>());
@@ -218,9 +228,14 @@ fn names(paths: &[&str]) -> String {
     describe::paths(paths, SHOWN)
 }
 
-/// Returns the path relative to the workspace, if it lies there. It need not exist.
-fn below(workspace: &Path, path: &Path) -> Option<String> {
+/// Returns the real path. It need not exist.
+fn real(path: &Path) -> Option<PathBuf> {
     let existing = path.ancestors().find(|parent| parent.exists())?;
-    let real = existing.canonicalize().ok()?.join(path.strip_prefix(existing).ok()?);
-    real.strip_prefix(workspace).ok()?.to_str().map(str::to_owned)
+    Some(existing.canonicalize().ok()?.join(path.strip_prefix(existing).ok()?))
+}
+
+/// Returns the path of an object below a link, relative to the workspace.
+fn seen_through((link, directory): &Link, object: &Path) -> Option<String> {
+    let rest = object.strip_prefix(directory).ok()?;
+    Path::new(link).join(rest).to_str().map(str::to_owned)
 }

@@ -1,5 +1,7 @@
 //! `plan`: decides whether the model must be trained again.
 
+use std::path::PathBuf;
+
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, foresight, promote, stand_ins};
 use crate::decide::verdict::{Lookup, decide};
@@ -18,6 +20,8 @@ pub struct Planned {
     pub document: InputsDocument,
     /// The paths of the inputs that are Git LFS stand-ins.
     pub stand_ins: Vec<String>,
+    /// The followed links to directories among the inputs, and the directories' real paths.
+    pub links: Vec<(String, PathBuf)>,
     /// Digests and sizes of the inputs.
     pub inputs: Inputs,
     /// Whether to train, and why.
@@ -44,7 +48,7 @@ pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     let outcome = planned.outcome(ctx);
     ctx.report.tell(&outcome);
     if planned.decision.hit().is_none() {
-        foresight::check(ctx, &planned.document)?;
+        foresight::check(ctx, &planned.document, &planned.links)?;
         foresight::check_store(ctx).await;
     }
     Ok((planned, outcome))
@@ -69,7 +73,7 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
 /// - The store cannot be read, and `on-error` is `fail`.
 /// - The pointer or the manifest of these inputs is damaged.
 pub async fn observe(ctx: &Context) -> Result<Planned> {
-    let Observed { document, stand_ins, .. } = ctx.observe_inputs().await?;
+    let Observed { document, stand_ins, links, .. } = ctx.observe_inputs().await?;
     let measured = Inputs::of(&document);
     let inputs = measured.digests;
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {
@@ -94,7 +98,7 @@ pub async fn observe(ctx: &Context) -> Result<Planned> {
         Lookup::Found(found) if found.scope == ctx.access.own => Seen::Pointer(found.pointer.nonce),
         Lookup::Found(_) | Lookup::Absent => Seen::Nothing,
     };
-    Ok(Planned { document, stand_ins, inputs: measured, decision, seen, baseline, changes })
+    Ok(Planned { document, stand_ins, links, inputs: measured, decision, seen, baseline, changes })
 }
 
 /// Turns an unreadable store into a reason to train, if `on-error` is `retrain`.

@@ -39,6 +39,8 @@ pub struct Selection {
     /// Each file's path and its size in bytes. Paths are relative to the workspace, with `/`, in
     /// byte order.
     pub files: Vec<(String, u64)>,
+    /// Each followed link to a directory, and the directory's real path.
+    pub links: Vec<(String, PathBuf)>,
     /// Warnings for the user, such as an include that selects nothing.
     pub warnings: Vec<String>,
     /// The directories that the walk read, each with its stamp before.
@@ -247,6 +249,7 @@ impl Walker<'_> {
                 .hint("copy the files into the workspace, or exclude the link with a `!` line"));
             }
             if found.is_dir() {
+                self.selection.links.push((shown, target.clone()));
                 return self.follow(real, target, trail);
             }
             found

@@ -1,5 +1,7 @@
 //! Trainings that would be in vain do not start; trainings that may be are warned of.
 
+use std::os::unix::fs::symlink;
+
 use super::Sandbox;
 use crate::support::cli::Run;
 
@@ -49,6 +51,31 @@ fn a_training_into_its_own_inputs_is_refused_before_it_starts() {
         job.train(&sandbox, "touch ran", &[]).fails(2, &needles);
         job.run(&sandbox, "plan", &[]).fails(2, &needles);
         assert!(!sandbox.path("ran").exists() && !sandbox.store_dir().exists(), "{line}");
+    }
+}
+
+#[test]
+fn a_store_that_a_link_brings_among_the_inputs_is_refused() {
+    for (link, to, store, key) in [
+        ("data/ln", "../real", "real/store", "data/ln/store/v1/blobs/"),
+        ("data/ln", "../real/store", "real/store", "data/ln/v1/blobs/"),
+        ("data/ln", "../other", "real/store", "data/ln/in/store/v1/blobs/"),
+    ] {
+        let sandbox = Sandbox::with_project();
+        sandbox.write("real/info.txt", "");
+        sandbox.write("real/store/info.txt", "");
+        sandbox.write("other/info.txt", "");
+        symlink("../real", sandbox.path("other/in")).unwrap();
+        symlink(to, sandbox.path(link)).unwrap();
+        let location = format!("file://{}", sandbox.path(store).display());
+        let more = ["--store", &location];
+        let needles = ["`store`: `data-paths` selects the objects that a save writes", key];
+        job("data/**", "src/**", "models/").train(&sandbox, "touch ran", &more).fails(2, &needles);
+        assert!(!sandbox.path("ran").exists());
+        // Without the link among the inputs, this store is none of them.
+        let script = "mkdir -p models; echo weights > models/model.bin";
+        let run = job("data/**\n!data/ln", "src/**", "models/").train(&sandbox, script, &more);
+        assert_eq!(run.json()["saved"], true, "{}", run.stderr);
     }
 }
 
