@@ -120,7 +120,7 @@ fn refused_with(message: &str) -> (Server, Runner) {
     let mut runner = Runner::on_server(&server);
     runner.env("RUNNER_DEBUG", "1");
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        runner.env(name, "");
+        runner.unset(name);
     }
     (server, runner)
 }
