@@ -166,14 +166,15 @@ impl Drop for Stage {
     }
 }
 
-/// Sets the mode of a file that was in place before the restore.
+/// Sets the mode of a file that was in place before the restore. No other bit stays: neither a
+/// set-id bit, nor write access for a group.
 ///
 /// # Errors
 /// The file system refuses.
 pub fn set_mode(destination: &Path, path: &str, mode: Mode) -> Result<()> {
     let full = destination.join(path);
     let found = fs::symlink_metadata(&full).on("cannot look at", &full)?;
-    if Mode::of(found.mode()) == mode {
+    if found.mode() & 0o7777 == mode.bits() {
         return Ok(());
     }
     fs::set_permissions(&full, fs::Permissions::from_mode(mode.bits()))
@@ -249,6 +250,21 @@ mod tests {
         assert_eq!(names(&place.path().join("models/sub")), ["b", "extra"]);
         assert_eq!(fs::read_to_string(place.path().join("models/a")).unwrap(), "new");
         assert_eq!(fs::read_to_string(place.path().join("models/extra")).unwrap(), "old");
+    }
+
+    #[test]
+    fn a_mode_is_set_to_exactly_the_bits_of_the_manifest() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("a");
+        fs::write(&file, "").unwrap();
+        for bits in [0o644, 0o755, 0o600, 0o666, 0o777, 0o4755, 0o2755, 0o6644, 0o1644, 0o700] {
+            for mode in [Mode::Regular, Mode::Executable] {
+                fs::set_permissions(&file, fs::Permissions::from_mode(bits)).unwrap();
+                set_mode(place.path(), "a", mode).unwrap();
+                let found = fs::metadata(&file).unwrap().mode() & 0o7777;
+                assert_eq!(found, mode.bits(), "{bits:o}");
+            }
+        }
     }
 
     #[test]

@@ -60,13 +60,22 @@ fn files_that_are_there_are_not_fetched() {
 fn a_changed_mode_alone_is_mended_without_fetching() {
     let sandbox = Sandbox::trained();
     let before = snapshot(&sandbox.path("models"));
-    for (name, mode) in [("models/run.sh", 0o644), ("models/model.bin", 0o755)] {
-        fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    let bits = |name: &str| fs::metadata(sandbox.path(name)).unwrap().permissions().mode() & 0o7777;
+    // A group that shares the directory relies on its bits, so they stay.
+    for (script, model, directory) in
+        [(0o644, 0o755, 0o755), (0o4755, 0o2644, 0o2775), (0o6777, 0o1666, 0o1777)]
+    {
+        let odd = [("models/run.sh", script), ("models/model.bin", model), ("models", directory)];
+        for (name, mode) in odd {
+            fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mended = sandbox.run("restore", &[]);
+        assert_eq!(mended.json()["restored"], true);
+        assert!(mended.stderr.contains("(4 unchanged, fetched 0 files"), "{}", mended.stderr);
+        assert_same(&snapshot(&sandbox.path("models")), &before, "afterwards");
+        assert_eq!([bits("models/run.sh"), bits("models/model.bin")], [0o755, 0o644]);
+        assert_eq!(bits("models"), directory);
     }
-    let mended = sandbox.run("restore", &[]);
-    assert_eq!(mended.json()["restored"], true);
-    assert!(mended.stderr.contains("(4 unchanged, fetched 0 files"), "{}", mended.stderr);
-    assert_same(&snapshot(&sandbox.path("models")), &before, "afterwards");
 }
 
 #[test]
