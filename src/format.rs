@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod name;
 pub mod pointer;
 pub mod refused;
+mod strictly;
 
 pub use digest::{Digest, Hasher};
 pub use head::{Head, HeadName};

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
-use super::{BlobId, FormatError, MAX_NUMBER, from_json, to_json};
+use super::{BlobId, FormatError, MAX_NUMBER, from_json, strictly, to_json};
 
 mod packed;
 
@@ -36,8 +36,10 @@ pub const RESERVED: &str = ".ml-cache-tmp-";
 pub struct Manifest {
     schema: String,
     /// The regular files, in byte order of their paths.
+    #[serde(deserialize_with = "strictly::objects")]
     pub files: Vec<File>,
     /// The symbolic links, in byte order of their paths.
+    #[serde(deserialize_with = "strictly::objects")]
     pub links: Vec<Link>,
     /// The empty directories, in byte order. The paths of files and links imply all other
     /// directories.
@@ -53,9 +55,10 @@ pub struct File {
     /// The length in bytes.
     pub size: u64,
     /// Whether the owner may execute the file. No other permission is kept.
+    #[serde(deserialize_with = "strictly::word")]
     pub mode: Mode,
     /// The slices of blobs that make up the file, in order; empty for an empty file.
-    #[serde(deserialize_with = "exactly")]
+    #[serde(deserialize_with = "strictly::objects")]
     pub parts: Vec<Part>,
 }
 
@@ -156,8 +159,13 @@ impl Manifest {
     /// - The bytes are not JSON of this schema.
     /// - The entries break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let manifest: Self =
-            from_json("manifest", bytes, MAX_PLAIN_BYTES, &[SCHEMA], |found: &Self| &found.schema)?;
+        let strictly::Object(manifest): strictly::Object<Self> = from_json(
+            "manifest",
+            bytes,
+            MAX_PLAIN_BYTES,
+            &[SCHEMA],
+            |found: &strictly::Object<Self>| &found.0.schema,
+        )?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -281,13 +289,6 @@ impl Manifest {
 /// Returns the letters of the path in lower case.
 fn lower_case(path: &str) -> impl Iterator<Item = char> + '_ {
     path.chars().flat_map(char::to_lowercase)
-}
-
-/// Reads a list into no more memory than it needs, because most files have a single part.
-fn exactly<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Part>, D::Error> {
-    let mut parts = Vec::<Part>::deserialize(deserializer)?;
-    parts.shrink_to_fit();
-    Ok(parts)
 }
 
 /// Returns whether a component of the path has a name that is reserved for our own files.

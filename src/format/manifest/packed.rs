@@ -81,7 +81,7 @@ impl Manifest {
             return Err(bad(format!("its text has not {size} bytes")));
         }
         let text = BufReader::with_capacity(BUFFER, decoder(stored)?.take(size));
-        let manifest: Self =
+        let strictly::Object(manifest): strictly::Object<Self> =
             serde_json::from_reader(text).map_err(|error| bad(error.to_string()))?;
         if manifest.schema != SCHEMA {
             return Err(bad(format!("its schema is `{}`, not `{SCHEMA}`", manifest.schema)));

@@ -42,6 +42,40 @@ fn the_bytes_are_exactly_those_of_the_format() {
 }
 
 #[test]
+fn an_object_in_another_form_is_refused() {
+    let manifest =
+        Manifest::new(vec![file("a", 3)], vec![link("b", "a")], vec!["c".to_owned()]).unwrap();
+    let text = String::from_utf8(manifest.to_bytes().unwrap()).unwrap();
+    let blob = BlobId::of(b"a").hex();
+    let part = format!(r#"{{"blob":"{blob}","offset":0,"length":3}}"#);
+    let whole = format!(r#"["{SCHEMA}",[],[],[]]"#);
+    for (from, to) in [
+        (text.as_str(), whole.as_str()),
+        (r#"{"path":"b","target":"a"}"#, r#"["b","a"]"#),
+        (&part, &format!(r#"["{blob}",0,3]"#)),
+        (
+            &format!(r#"{{"path":"a","size":3,"mode":"644","parts":[{part}]}}"#),
+            &format!(r#"["a",3,"644",[{part}]]"#),
+        ),
+        (r#""mode":"644""#, r#""mode":{"644":null}"#),
+        (r#""mode":"644""#, r#""mode":0"#),
+        (r#""dirs":["c"]"#, r#""dirs":[["c"]]"#),
+        (r#""dirs":["c"]"#, r#""dirs":{"c":0}"#),
+        (r#","dirs":["c"]"#, ""),
+        (r#","dirs":["c"]"#, r#","dirs":["c"],"dirs":["c"]"#),
+        (r#","target":"a""#, r#","target":"a","target":"a""#),
+        (r#""offset":0"#, r#""offset":-0"#),
+        (r#""offset":0"#, r#""offset":0.0"#),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from}");
+        assert!(Manifest::parse(changed.as_bytes()).is_err(), "{changed}");
+    }
+    let spaced = text.replace(',', ", ");
+    assert_eq!(Manifest::parse(spaced.as_bytes()).unwrap(), manifest);
+}
+
+#[test]
 fn blobs_gather_their_uses() {
     let shared = BlobId::of(b"pack");
     let files = vec![
