@@ -2,6 +2,7 @@
 //!
 //! One table is the source of the flags, the action's inputs and their documentation.
 
+mod destination;
 pub mod host_paths;
 mod mounts;
 mod names;

@@ -1,7 +1,7 @@
 //! Reads each input by itself and collects the faults.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
@@ -82,10 +82,15 @@ impl Reader<'_> {
         Sources { data: exclude(data), training: exclude(training), extra }
     }
 
-    /// Reads the files that the training writes.
+    /// Reads the files that the training writes. A restore needs no list, but a list without an
+    /// include would not limit it.
     pub(super) fn model_path(&mut self, workspace: &Path) -> Patterns {
         let patterns = self.patterns("model-path", workspace);
-        if self.verb.saves() && !patterns.has_includes() && !self.has_fault("model-path") {
+        let limits = self.verb == Verb::Restore && self.raw.get("model-path").is_some();
+        if (self.verb.saves() || limits)
+            && !patterns.has_includes()
+            && !self.has_fault("model-path")
+        {
             let value = self.raw.get("model-path").unwrap_or_default();
             let accepted = "files and directories that the training writes, each on its own line, \
                             such as `models/`";
@@ -377,22 +382,6 @@ impl Reader<'_> {
             );
         }
         namespace
-    }
-
-    pub(super) fn destination(&mut self, workspace: &Path) -> PathBuf {
-        let Some(value) = self.raw.get("destination").map(str::to_owned) else {
-            return workspace.to_owned();
-        };
-        let path = Path::new(&value);
-        if path.components().any(|component| component == Component::ParentDir) {
-            self.fault(
-                "destination",
-                &value,
-                "`..` is not allowed",
-                "a directory, relative to the workspace or absolute",
-            );
-        }
-        workspace.join(path)
     }
 
     /// Refuses a directory that is lost with the action's container.

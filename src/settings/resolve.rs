@@ -42,7 +42,7 @@ pub fn resolve(
     let (walk, lock_timeout) = (reader.walk(), reader.lock_timeout());
     let on_error = reader.choice("on-error", ON_ERROR);
     let lfs_stand_ins = reader.choice("lfs-stand-ins", STAND_INS);
-    let destination = reader.destination(&workspace);
+    let destination = reader.destination(&given, &workspace);
     reader.check_container(run, environment, store.as_ref(), &destination);
     let role = reader.role();
     let credentials = reader.credentials(store.as_ref(), role.is_some(), environment);

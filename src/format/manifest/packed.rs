@@ -10,7 +10,7 @@ use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
 use super::{MAX_BYTES, Manifest, SCHEMA, bad};
-use crate::format::{FormatError, Hasher, ManifestId};
+use crate::format::{FormatError, Hasher, ManifestId, strictly};
 
 /// A manifest of more bytes than this is stored compressed.
 pub const PACKED_ABOVE: u64 = 1 << 20;

@@ -122,3 +122,28 @@ fn files_of_a_planted_stage_are_never_used() {
     assert_ne!(sandbox.run("restore", &[]).code, 0);
     assert!(!sandbox.path("models").exists());
 }
+
+#[test]
+fn a_destination_that_is_a_link_or_steers_git_is_refused() {
+    let sandbox = Sandbox::with_old_tree();
+    let outside = tempfile::tempdir().unwrap();
+    symlink(outside.path(), sandbox.path("link")).unwrap();
+    symlink(".git", sandbox.path("alias")).unwrap();
+    fs::create_dir_all(sandbox.path(".git/hooks")).unwrap();
+    let absolute = sandbox.path("link").display().to_string();
+    for destination in ["link", "link/", "link/new", "alias", &absolute] {
+        let more = ["--destination", destination];
+        sandbox.run("restore", &more).fails(2, &["input `destination`", "follows no links"]);
+        let more = [&more[..], &["--", "touch", "ran"]].concat();
+        sandbox.run("run", &more).fails(2, &["input `destination`"]);
+    }
+    for destination in [".git", ".git/hooks", ".GitHub/workflows", "new/.git"] {
+        let told = ["input `destination`", "must not write into `.git` or `.github`"];
+        sandbox.run("restore", &["--destination", destination]).fails(2, &told);
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(sandbox.path(".git/hooks")).unwrap().count(), 0);
+    // The target of the link, given by its own path, is a destination like any other.
+    let target = outside.path().join("served").display().to_string();
+    assert_eq!(sandbox.run("restore", &["--destination", &target]).json()["restored"], true);
+}
