@@ -14,6 +14,7 @@ use crate::outcome::{Ending, Outcome};
 ///
 /// # Errors
 /// - Any error of [`plan::observe`] or [`restore::apply`].
+/// - `model-path` selects inputs.
 /// - An input is a Git LFS stand-in, and the verb trains itself.
 /// - A save is certain to refuse the model.
 /// - The store cannot be written.
@@ -31,6 +32,7 @@ pub async fn execute(
         keep(&handover)?;
         return ready.map(|()| (outcome, handover));
     };
+    foresight::check_shared(ctx, &planned.document)?;
     let restored = restore::apply(ctx, &found.pointer).await;
     let stored = if restored.is_ok() { Stored::Restored } else { Stored::Unusable };
     let handover = planned.handover(ctx, stored);

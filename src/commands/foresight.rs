@@ -2,12 +2,18 @@
 //!
 //! A certain cause ends the command, because the training would be in vain. A likely cause is a
 //! warning. Neither changes the inputs: only the user decides which files count.
+//!
+//! A model that selects inputs is refused wherever both are known: a restore of it would replace
+//! the training code of the next run.
+
+mod links;
 
 use std::path::{Path, PathBuf};
 
+use self::links::Links;
 use super::Context;
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::Patterns;
+use crate::fingerprint::{Patterns, patterns};
 use crate::format::{InputEntry, InputsDocument};
 use crate::outcome::describe;
 use crate::settings::{Settings, Verb};
@@ -39,6 +45,7 @@ type Link = (String, PathBuf);
 /// # Errors
 /// - The save is certain to refuse the model.
 /// - The save would change the inputs, so that no later plan could find the model.
+/// - `model-path` selects inputs.
 pub(super) fn check(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Result<()> {
     let found = tokio::task::block_in_place(|| look(ctx, inputs, links));
     if !found.likely.is_empty() {
@@ -54,6 +61,7 @@ pub(super) fn check(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> R
         ))
         .hint("exclude these files with `!` lines in the inputs, or write them to another place"));
     }
+    refuse_shared(&found.shared)?;
     if ctx.access.read_only.is_some() || !ctx.settings.model_path.has_includes() {
         return Ok(());
     }
@@ -86,6 +94,76 @@ pub(super) async fn check_store(ctx: &Context) {
     }
 }
 
+/// Refuses a `model-path` that selects inputs.
+///
+/// # Errors
+/// `model-path` selects inputs.
+pub(super) fn check_shared(ctx: &Context, inputs: &InputsDocument) -> Result<()> {
+    let Settings { workspace, model_path, .. } = &ctx.settings;
+    if !model_path.has_includes() {
+        return Ok(());
+    }
+    let shared = tokio::task::block_in_place(|| {
+        let links = Links::of(workspace, paths_of(inputs));
+        let shared = shared(model_path, inputs, &links);
+        let takes = |include| taken(include, &shared).map(|names| told(include, &names));
+        model_path.includes().filter_map(takes).collect::<Vec<_>>()
+    });
+    refuse_shared(&shared)
+}
+
+fn refuse_shared(shared: &[String]) -> Result<()> {
+    if shared.is_empty() {
+        return Ok(());
+    }
+    Err(Error::bad_input(format!(
+        "a model must not hold inputs of its training, because a restore would replace them:\n  {}",
+        shared.join("\n  ")
+    ))
+    .hint("exclude these files with `!` lines in `model-path`, or in the inputs"))
+}
+
+/// An input that `model-path` selects, by its own path or by the path behind a link.
+struct Shared<'a> {
+    path: &'a str,
+    selected: String,
+}
+
+fn paths_of(inputs: &InputsDocument) -> impl Iterator<Item = &str> {
+    inputs.data.iter().chain(&inputs.training).map(|entry| entry.path.as_str())
+}
+
+fn shared<'a>(model: &Patterns, inputs: &'a InputsDocument, links: &Links<'a>) -> Vec<Shared<'a>> {
+    let mut parts: Vec<&str> = Vec::new();
+    let mut shared: Vec<Shared<'a>> = Vec::new();
+    for path in paths_of(inputs) {
+        parts.clear();
+        parts.extend(path.split('/'));
+        if model.selects(&parts) {
+            shared.push(Shared { path, selected: path.to_owned() });
+        }
+    }
+    for (path, real) in &links.files {
+        if model.selects(&real.split('/').collect::<Vec<_>>()) {
+            shared.push(Shared { path, selected: real.clone() });
+        }
+    }
+    shared.sort_unstable_by_key(|it| it.path);
+    shared.dedup_by_key(|it| it.path);
+    shared
+}
+
+/// Returns the shared inputs that the include takes; `None` if it takes none.
+fn taken<'a>(include: &patterns::Pattern, shared: &[Shared<'a>]) -> Option<Vec<&'a str>> {
+    let takes = |it: &&Shared<'_>| include.takes(&it.selected.split('/').collect::<Vec<_>>());
+    let names: Vec<&str> = shared.iter().filter(takes).map(|it| it.path).collect();
+    (!names.is_empty()).then_some(names)
+}
+
+fn told(include: &patterns::Pattern, paths: &[&str]) -> String {
+    format!("`{}` of `model-path` takes inputs, too: {}", include.text, names(paths))
+}
+
 /// A list of inputs, and the files that it selects now.
 struct List<'a> {
     input: &'static str,
@@ -97,6 +175,8 @@ struct List<'a> {
 #[derive(Default)]
 struct Found {
     certain: Vec<String>,
+    /// The inputs that `model-path` selects.
+    shared: Vec<String>,
     likely: Vec<String>,
 }
 
@@ -108,7 +188,8 @@ fn look(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Found {
         list("training-paths", &sources.training, inputs.training.as_slice()),
     ];
     let mut found = Found::default();
-    found.compare_model(&ctx.settings.model_path, &lists);
+    let links = Links::of(&ctx.settings.workspace, paths_of(inputs));
+    found.compare_model(&ctx.settings.model_path, &lists, inputs, &links);
     if let (None, Location::Directory(directory)) = (&ctx.access.read_only, &ctx.settings.store) {
         let keys = ctx.catalog.examples(&ctx.access.own);
         let objects = keys.iter().map(|key| directory.join(key.as_str()));
@@ -130,31 +211,34 @@ impl Found {
     ///
     /// A save needs a file for each line of `model-path`. If the inputs take every file of a line,
     /// and there is no such file yet, the training must change its inputs.
-    fn compare_model(&mut self, model: &Patterns, lists: &[List<'_>]) {
-        let covering = |include| lists.iter().find(|list| list.patterns.covers(include));
+    fn compare_model(
+        &mut self,
+        model: &Patterns,
+        lists: &[List<'_>],
+        inputs: &InputsDocument,
+        links: &Links<'_>,
+    ) {
+        let shared = shared(model, inputs, links);
+        let covers = |list: &List<'_>, include: &patterns::Pattern| {
+            let behind = |(link, real): &(String, String)| {
+                let moved = include.moved(&split(real), &split(link));
+                moved.is_some_and(|moved| list.patterns.covers(&moved))
+            };
+            list.patterns.covers(include) || links.directories.iter().any(behind)
+        };
+        let covering = |include| lists.iter().find(|list| covers(list, include));
         let all_covered = model.includes().all(|include| covering(include).is_some());
         for include in model.includes() {
-            let entries = lists.iter().flat_map(|list| list.entries);
-            let mut shared: Vec<&str> = entries
-                .map(|entry| entry.path.as_str())
-                .filter(|path| {
-                    let path: Vec<&str> = path.split('/').collect();
-                    include.takes(&path) && model.selects(&path)
-                })
-                .collect();
-            shared.sort_unstable();
-            shared.dedup();
             let line = &include.text;
-            match (covering(include), shared.is_empty()) {
-                (Some(list), is_new) if is_new || all_covered => self.certain.push(format!(
-                    "`{line}` of `model-path`: `{}` selects the files that the training writes \
-                     there",
-                    list.input
-                )),
-                (_, false) => self.likely.push(format!(
-                    "`{line}` of `model-path` takes inputs, too: {}",
-                    names(&shared)
-                )),
+            match (covering(include), taken(include, &shared)) {
+                (Some(list), names) if names.is_none() || all_covered => {
+                    self.certain.push(format!(
+                        "`{line}` of `model-path`: `{}` selects the files that the training writes \
+                         there",
+                        list.input
+                    ));
+                }
+                (_, Some(names)) => self.shared.push(told(include, &names)),
                 _ => {
                     let meeting = lists.iter().find(|list| list.patterns.meets(include, model));
                     self.likely.extend(meeting.map(|list| {
@@ -164,6 +248,17 @@ impl Found {
                         )
                     }));
                 }
+            }
+        }
+        for (link, real) in &links.directories {
+            let meets = |list: &&List<'_>| list.patterns.reaches(&split(link));
+            if model.reaches(&split(real))
+                && let Some(list) = lists.iter().find(meets)
+            {
+                self.likely.push(format!(
+                    "`model-path`: `{}` selects new files there, behind the link `{link}`",
+                    list.input
+                ));
             }
         }
     }
@@ -217,6 +312,11 @@ impl Found {
             ));
         }
     }
+}
+
+/// Returns the components of a path; none for the workspace.
+fn split(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !part.is_empty()).collect()
 }
 
 fn is_cache(path: &str) -> bool {

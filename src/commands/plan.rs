@@ -43,13 +43,17 @@ pub struct Planned {
 /// - The store cannot be read, and `on-error` is `fail`.
 /// - The pointer or the manifest of these inputs is damaged.
 /// - The model needs a training, and a save is certain to refuse it.
+/// - `model-path` selects inputs.
 pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     let planned = observe(ctx).await?;
     let outcome = planned.outcome(ctx);
     ctx.report.tell(&outcome);
-    if planned.decision.hit().is_none() {
-        foresight::check(ctx, &planned.document, &planned.links)?;
-        foresight::check_store(ctx).await;
+    match planned.decision.hit() {
+        None => {
+            foresight::check(ctx, &planned.document, &planned.links)?;
+            foresight::check_store(ctx).await;
+        }
+        Some(_) => foresight::check_shared(ctx, &planned.document)?,
     }
     Ok((planned, outcome))
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use self::kept::Refusal;
 use super::handover::{Handover, Seen, Stored};
-use super::{Context, stand_ins};
+use super::{Context, foresight, stand_ins};
 use crate::catalog::{nonce, now, seconds_since};
 use crate::decide::Reason;
 use crate::error::Result;
@@ -38,6 +38,7 @@ const WAS_FASTER: &str =
 /// # Errors
 /// - The inputs differ from the inputs of the plan, or from `fingerprint`.
 /// - An input or a file of the model is a Git LFS stand-in.
+/// - `model-path` selects inputs.
 /// - The model cannot be read.
 /// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
@@ -84,6 +85,7 @@ async fn save(
     };
     let unusable = handover.is_some_and(|it| it.stored == Stored::Unusable);
 
+    foresight::check_shared(ctx, &document)?;
     let (uploaded, model_stand_ins) = send(ctx, began, fingerprint).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
     let trained = draft.manifest.digest;

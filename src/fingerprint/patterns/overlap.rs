@@ -62,6 +62,19 @@ impl Patterns {
 const NEW: &str = "new-file";
 
 impl Pattern {
+    /// Returns the pattern under another name of the directory `from`; `None` if it may take files
+    /// outside of that directory.
+    pub fn moved(&self, from: &[&str], to: &[&str]) -> Option<Self> {
+        let literal = |name: &str| Segment::Literal(name.to_owned());
+        let is_below = self.segments.len() >= from.len()
+            && self.segments.iter().zip(from).all(|(segment, name)| *segment == literal(name));
+        is_below.then(|| {
+            let rest = self.segments[from.len()..].iter().cloned();
+            let segments = to.iter().map(|name| literal(name)).chain(rest).collect();
+            Self { segments, ..self.clone() }
+        })
+    }
+
     /// Returns paths that the pattern takes: the shortest, and a file below it. A pattern with a
     /// negated class may take none of them.
     fn examples(&self) -> [Vec<String>; 2] {
@@ -142,6 +155,25 @@ mod tests {
         }
         let model = parse("models/\n!models/new-file");
         assert!(!parse("**").meets(model.includes().next().unwrap(), &parse("!x\nmodels/*.txt")));
+    }
+
+    #[test]
+    fn a_pattern_moves_with_the_directory_that_holds_its_files() {
+        for (model, from, wanted) in [
+            ("models/", "models", Some("data/out")),
+            ("models/*.bin", "models", Some("data/out/x.bin")),
+            ("models/v1/model.bin", "models", Some("data/out/v1/model.bin")),
+            ("models/", "models/v1", None),
+            ("*/model.bin", "models", None),
+            ("reports/", "models", None),
+        ] {
+            let model = parse(model);
+            let from: Vec<&str> = from.split('/').collect();
+            let moved = model.includes().next().unwrap().moved(&from, &["data", "out"]);
+            let path: Vec<&str> = wanted.unwrap_or_default().split('/').collect();
+            assert_eq!(moved.is_some(), wanted.is_some());
+            assert!(moved.is_none_or(|moved| moved.takes_all_below(&path)), "{path:?}");
+        }
     }
 
     #[test]

@@ -105,20 +105,88 @@ fn a_store_among_the_inputs_is_refused() {
 }
 
 #[test]
-fn inputs_that_the_training_may_change_are_a_warning() {
-    for (files, job, line) in [
+fn a_model_that_holds_its_own_inputs_is_refused_everywhere() {
+    for (file, narrow, wide, told) in [
         (
-            &["models/README.md"][..],
-            job("**/*.md\ndata/**", "src/**", "models/"),
+            "models/README.md",
+            job("**/*.md\ndata/**", "src/**", "models/\n!**/*.md"),
+            "models/",
             "`models/` of `model-path` takes inputs, too: `models/README.md`",
         ),
         (
-            &["models/tokenizer/vocab.txt"],
-            job("data/**", "src/**\nmodels/tokenizer/**", "models/tokenizer/\nmodels/model.bin"),
+            "models/tokenizer/vocab.txt",
+            job("data/**", "src/**\nmodels/tokenizer/**", "models/model.bin"),
+            "models/tokenizer/\nmodels/model.bin",
             "takes inputs, too: `models/tokenizer/vocab.txt`",
         ),
         (
-            &[],
+            "src/conf.py",
+            job("data/**", "src/**", "**\n!data\n!src"),
+            "**\n!data\n!src/train.py",
+            "`**` of `model-path` takes inputs, too: `src/conf.py`",
+        ),
+    ] {
+        let sandbox = Sandbox::with_project();
+        sandbox.write(file, "text");
+        let wide = Job { model: wide, ..narrow };
+        let needles = ["a model must not hold inputs of its training", told, "hint: exclude"];
+        wide.train(&sandbox, "touch ran", &[]).fails(2, &needles);
+        wide.run(&sandbox, "plan", &[]).fails(2, &needles);
+        sandbox.write("models/model.bin", "weights");
+        wide.run(&sandbox, "save", &[]).fails(2, &needles);
+        assert!(!sandbox.path("ran").exists() && !sandbox.store_dir().exists());
+        // Once the store has a model of these inputs, the same holds for a hit.
+        let script = "mkdir -p models; echo weights > models/model.bin";
+        assert_eq!(narrow.train(&sandbox, script, &[]).json()["saved"], true);
+        wide.train(&sandbox, "touch ran", &[]).fails(2, &needles);
+        wide.run(&sandbox, "plan", &[]).fails(2, &needles);
+        assert_eq!(narrow.train(&sandbox, "exit 9", &[]).json()["restored"], true);
+    }
+}
+
+#[test]
+fn inputs_behind_links_are_seen() {
+    let linked = |link: &str, target: &str| {
+        let sandbox = Sandbox::with_project();
+        std::fs::create_dir_all(sandbox.path("models/sub")).unwrap();
+        std::os::unix::fs::symlink(target, sandbox.path(link)).unwrap();
+        sandbox
+    };
+    let usual = job("data/**", "src/**", "models/");
+    // An input is a file of the model under another name.
+    for (link, target, before) in [
+        ("data/out", "../models", "the training would be in vain"),
+        ("data/out", "../models/sub", "a model must not hold inputs"),
+        ("data/c.csv", "../models/sub/c.csv", "a model must not hold inputs"),
+    ] {
+        let sandbox = linked(link, target);
+        sandbox.write("models/sub/c.csv", "1");
+        let told = ["a model must not hold inputs of its training", "takes inputs, too: `data/"];
+        usual.train(&sandbox, "touch ran", &[]).fails(2, &[before]);
+        usual.run(&sandbox, "save", &[]).fails(2, &told);
+        assert!(!sandbox.path("ran").exists());
+    }
+    // The files that the training writes will be inputs under another name.
+    let sandbox = linked("data/out", "../models");
+    let told = ["the training would be in vain", "`models/` of `model-path`: `data-paths` selects"];
+    usual.train(&sandbox, "touch ran", &[]).fails(2, &told);
+    let sandbox = linked("data/out", "../models/sub");
+    let script = "echo weights > models/model.bin";
+    let run = usual.train(&sandbox, script, &[]);
+    assert_eq!(run.json()["saved"], true);
+    assert!(run.stderr.contains("new files there, behind the link `data/out`"), "{}", run.stderr);
+    // A link to other files means nothing.
+    let sandbox = linked("data/out", "../src");
+    let run = usual.train(&sandbox, script, &[]);
+    assert_eq!(run.json()["saved"], true);
+    assert!(!run.stderr.contains(WARNING), "{}", run.stderr);
+}
+
+#[test]
+fn inputs_that_the_training_may_change_are_a_warning() {
+    for (files, job, line) in [
+        (
+            &[][..],
             job("**\n!**/*.bin", "src/**", "models/"),
             "`models/` of `model-path`: `data-paths` selects new files there",
         ),
