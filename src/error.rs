@@ -31,7 +31,11 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (1, "failed"),
     (2, "bad input; the message names every input that cannot be used, and the accepted forms"),
     (3, "not found, and `fail-on-miss` is `true`"),
-    (4, "stored bytes are missing or damaged; nothing was restored"),
+    (
+        4,
+        "stored bytes are missing or damaged, or a stored model has other files than `model-path` \
+         selects; nothing was restored",
+    ),
 ];
 
 /// A failure with its cause and its hints.

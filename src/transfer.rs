@@ -6,6 +6,7 @@
 pub mod chunks;
 pub mod download;
 pub mod presence;
+pub mod selection;
 pub mod stage;
 pub mod throttle;
 pub mod tree;

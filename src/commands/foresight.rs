@@ -188,8 +188,8 @@ fn look(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Found {
         list("training-paths", &sources.training, inputs.training.as_slice()),
     ];
     let mut found = Found::default();
-    let links = Links::of(&ctx.settings.workspace, paths_of(inputs));
-    found.compare_model(&ctx.settings.model_path, &lists, inputs, &links);
+    let behind = Links::of(&ctx.settings.workspace, paths_of(inputs));
+    found.compare_model(&ctx.settings.model_path, &lists, inputs, &behind);
     if let (None, Location::Directory(directory)) = (&ctx.access.read_only, &ctx.settings.store) {
         let keys = ctx.catalog.examples(&ctx.access.own);
         let objects = keys.iter().map(|key| directory.join(key.as_str()));

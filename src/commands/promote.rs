@@ -19,6 +19,7 @@ use crate::github::rest::{PullRequest, Rest, Run};
 use crate::settings::Settings;
 use crate::store::Condition;
 use crate::transfer::presence::{self, Gaps};
+use crate::transfer::selection;
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
@@ -277,6 +278,15 @@ async fn take_over(
     };
     if presence::gaps(&ctx.store, &manifest.blobs()).await? != Gaps::default() {
         return Err(incomplete().into());
+    }
+    // A restore from the trusted scope need not say which files it may write.
+    if !selection::fits(&manifest, &ctx.settings.model_path) {
+        let number = pull.number;
+        let why = format!(
+            "the model of pull request #{number} has files or links that `model-path` does not \
+             select"
+        );
+        return Err(why.into());
     }
     let promotion = Promotion {
         pull_request: pull.number,

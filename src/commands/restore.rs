@@ -1,5 +1,7 @@
 //! `restore`: puts a stored model in place.
 
+mod bounds;
+
 use super::Context;
 use super::resolve::{self, Known, Resolution};
 use crate::decide::Reason;
@@ -15,6 +17,7 @@ use crate::transfer::download::{self, Restored};
 /// # Errors
 /// - Any error of [`resolve::find`].
 /// - There is no complete model, and `fail-on-miss` is `true`.
+/// - The model has files that this restore must not write, or nothing says which it may write.
 /// - Stored bytes are damaged.
 /// - The store or the file system fails.
 pub async fn execute(ctx: &Context) -> Result<Outcome> {
@@ -59,6 +62,7 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
         let why = format!("the scope `{scope}` has no refused model with the manifest {digest}");
         return resolve::missing(ctx, Known { fingerprint: None, inputs: None }.missing(why));
     };
+    bounds::check(ctx, scope, &manifest)?;
     let Settings { destination, .. } = &ctx.settings;
     let restored = download::restore(&ctx.store, manifest, destination, &ctx.progress).await?;
     let outcome = Outcome {
@@ -74,9 +78,11 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
 /// are as before.
 ///
 /// # Errors
+/// - The model has files that this restore must not write.
 /// - Stored bytes are missing or damaged.
 /// - The store or the file system fails.
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
     let manifest = ctx.catalog.manifest(pointer).await?;
+    bounds::check(ctx, &pointer.scope, &manifest)?;
     download::restore(&ctx.store, manifest, &ctx.settings.destination, &ctx.progress).await
 }

@@ -166,9 +166,9 @@ pub const INPUTS: &[Input] = &[
     ),
     list(
         "model-path",
-        DECIDERS,
+        &[Plan, Restore, Save, Run, Auto],
         "Files and directories that the training writes, as paths or patterns, each on its own \
-         line; a plan only checks that they are no inputs.",
+         line; a plan checks that they are no inputs, and a restore writes nothing else.",
     ),
     text(
         "destination",

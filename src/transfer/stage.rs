@@ -12,6 +12,7 @@
 mod destination;
 mod merge;
 mod swap;
+mod vacant;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -22,6 +23,7 @@ use self::destination::PREFIX;
 pub use self::destination::{Destination, check, tidy};
 use self::merge::merge;
 use self::swap::swap;
+pub use self::vacant::is_vacant;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{Manifest, Mode};
 use crate::unfinished::Unfinished;

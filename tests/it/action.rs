@@ -2,6 +2,7 @@
 
 mod ambient;
 mod artifacts;
+mod bounds;
 mod elsewhere;
 mod force;
 mod foreign_pointers;

@@ -306,7 +306,7 @@ fn command_lines_that_make_no_sense() {
         (&["plan", "--mood", "x"][..], "--mood"),
         (&["fly"], "fly"),
         (&["plan", "extra"], "extra"),
-        (&["restore", "--model-path", "models"], "--model-path"),
+        (&["resolve", "--model-path", "models"], "--model-path"),
         (&["plan", "--model"], "--model"),
         (&["run", "--model", "fraud"], "COMMAND"),
         (&[], "Usage:"),

@@ -14,6 +14,9 @@ use crate::format::{Fingerprint, ManifestId, Refused, Scope};
 use crate::store::S3Options;
 use crate::workflow::RunContext;
 
+/// The directory in the command that restores a refused model of an untrusted scope.
+const DESTINATION: &str = "refused-model";
+
 /// The error of a save, and whether the model is kept all the same.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -114,6 +117,8 @@ fn command(ctx: &Context, manifest: &ManifestId) -> String {
         ("namespace", Some(settings.namespace.to_string())),
         ("model", Some(settings.model.to_string())),
         ("pointer", Some(pointer)),
+        // A restore from an untrusted scope must not choose its places itself.
+        ("destination", (ctx.access.own != Scope::Trusted).then(|| DESTINATION.to_owned())),
     ];
     let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let flags: Vec<String> =

@@ -579,6 +579,22 @@ fn a_model_with_missing_or_damaged_objects_is_not_promoted() {
 }
 
 #[test]
+fn a_model_that_model_path_does_not_select_is_not_promoted() {
+    let (double, request) = trained();
+    double.control("state", &merged());
+    let mut push = push(&request);
+    push.env("GITHUB_API_URL", &double.url);
+    for (narrow, promoted) in [("models/*.onnx", false), ("models/*.bin", true)] {
+        push.input("model-path", narrow);
+        let step = push.main();
+        let told = "model of pull request #7 has files or links that `model-path` does not select";
+        assert_eq!(step.log.contains(told), !promoted, "{}", step.log);
+        assert_eq!(push.path("models").exists(), promoted);
+        assert_eq!(push.objects("v1/trusted").is_empty(), !promoted);
+    }
+}
+
+#[test]
 fn a_complete_model_in_a_bucket_is_promoted() {
     let server = Server::start();
     let (double, request) = trained_on(&server);

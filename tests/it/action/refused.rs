@@ -15,7 +15,7 @@ fn refused(runner: &Runner) -> Step {
 
 fn pointer_in(post: &Step) -> String {
     let word = post.log.split("--pointer ").nth(1).unwrap();
-    word.split('`').next().unwrap().to_owned()
+    word.split(['`', ' ']).next().unwrap().to_owned()
 }
 
 fn restore(runner: &Runner, pointer: &str) -> Step {
@@ -27,11 +27,17 @@ fn restore(runner: &Runner, pointer: &str) -> Step {
 fn a_refused_model_is_restored_from_a_readable_scope_as_no_hit() {
     let mut request = Runner::new();
     request.pull_request("acme/fraud-detection");
-    let pointer = pointer_in(&refused(&request));
+    let post = refused(&request);
+    let pointer = pointer_in(&post);
+    assert!(post.log.contains(&format!("{pointer} --destination refused-model`")), "{}", post.log);
     assert!(pointer.starts_with("refused:pr/7/"), "{pointer}");
     let kept = request.objects("v1/untrusted");
     assert!(kept.len() == 1 && kept[0].contains("/pr%2F7/fraud/refused/"), "{kept:?}");
 
+    let inputs = [("data-paths", ""), ("training-paths", ""), ("model-path", "")];
+    let unlimited = [&[("pointer", pointer.as_str())][..], &inputs].concat();
+    let step = request.next_job().step_with("restore", &unlimited);
+    step.fails(2, &["the untrusted scope `pr/7`", "`model-path: models/`"]);
     let own = restore(&request.next_job(), &pointer);
     own.succeeds();
     assert_eq!(own.pick(["restored", "cache-hit", "retrain-needed"]), ["true", "false", "true"]);

@@ -252,6 +252,28 @@ impl Runner {
             .collect()
     }
 
+    /// Stores a manifest, and makes the pointers below `scopes` lead to it. Every file of the
+    /// manifest holds the bytes `content`.
+    pub fn plant_manifest(&self, scopes: &str, manifest: &Value, content: &[u8]) {
+        let put = |key: String, bytes: &[u8]| {
+            let path = self.store.join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let blob = ml_cache::format::Digest::of(content).hex();
+        put(format!("v1/blobs/{}/{blob}", &blob[..2]), content);
+        let bytes = manifest.to_string().into_bytes();
+        let digest = ml_cache::format::Digest::of(&bytes);
+        put(format!("v1/manifests/{}.json", digest.hex()), &bytes);
+        let pointers = files_below(&self.store.join(scopes));
+        for pointer in pointers.iter().filter(|path| path.to_string_lossy().contains("/pointers/"))
+        {
+            edit_json(pointer, |pointer| {
+                pointer["manifest"] = json!({"digest": digest.to_string(), "size": bytes.len()});
+            });
+        }
+    }
+
     /// Returns the inputs that the test set.
     pub fn inputs_of(&self) -> BTreeMap<String, String> {
         self.inputs.clone()

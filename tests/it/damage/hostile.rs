@@ -79,6 +79,27 @@ fn a_harmless_manifest_by_hand_is_restored() {
 }
 
 #[test]
+fn a_known_model_path_limits_trusted_models_too() {
+    let sandbox = stored();
+    for manifest in [
+        manifest(&[file("Makefile"), file("models/good")], &[], &[]),
+        manifest(&[file("models/good")], &[], &["src/new"]),
+        manifest(&[file("models/good")], &[("models/env", "../.env")], &[]),
+        manifest(&[file("models/good")], &[("conftest.py", "models/good")], &[]),
+    ] {
+        sandbox.plant(&manifest);
+        let before = sandbox.surroundings();
+        let told = ["the model of the scope `trusted` has", "`model-path` does not select"];
+        sandbox.run("restore", &["--model-path", "models/"]).fails(4, &told);
+        sandbox.train(&[], "touch ran").fails(4, &told);
+        assert_eq!(sandbox.surroundings(), before, "{manifest}");
+        // A deployment that does not know the path trusts the default branch.
+        assert_eq!(sandbox.run("restore", &["--destination", "out"]).json()["restored"], true);
+        fs::remove_dir_all(sandbox.path("out")).unwrap();
+    }
+}
+
+#[test]
 fn paths_that_leave_the_workspace_are_refused() {
     let sandbox = stored();
     let absolute = sandbox.work().join("../absolute").display().to_string();
