@@ -214,7 +214,12 @@ fn cases() -> Vec<Case> {
     ]
     .map(Case::data)
     .into();
-    cases.push(Case { data: tame!("**"), training: "", extra: "", default_excludes: false });
+    cases.push(Case {
+        data: tame!("**\n!models"),
+        training: "",
+        extra: "",
+        default_excludes: false,
+    });
     cases.push(Case {
         data: tame!("data/**"),
         training: "src/**/*.py*",
