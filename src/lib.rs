@@ -4,6 +4,7 @@
 //! depend on each other. docs/formats.md describes the stored documents.
 
 pub mod action;
+pub mod beneath;
 pub mod catalog;
 pub mod cli;
 pub mod commands;

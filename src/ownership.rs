@@ -3,10 +3,13 @@
 //! A container runs as root, but its files in a user's directory must belong to the user. Otherwise
 //! the next checkout on the same machine fails (actions/runner issue 434).
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown, lchown};
 use std::path::Path;
+
+use rustix::fs::{AtFlags, Gid, Uid, chownat};
 
 /// The user and group of new files; `None` unless this process runs as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +40,21 @@ impl Owner {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn adopt_file(&self, file: &File) -> io::Result<()> {
+    pub fn adopt_file(&self, file: impl AsFd) -> io::Result<()> {
         match self.0 {
             Some((uid, gid)) => fchown(file, Some(uid), Some(gid)),
             None => Ok(()),
         }
+    }
+
+    /// Gives an entry of an open directory to the owner. A link itself changes hands.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn adopt_at(&self, directory: impl AsFd, name: &str) -> io::Result<()> {
+        let Some((uid, gid)) = self.0 else { return Ok(()) };
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Makes a directory, and any missing directories above it, and gives them to the owner.
