@@ -7,7 +7,6 @@
 mod entry;
 mod remove;
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-pub use self::entry::{Found, Mount, entries, look, look_at};
+pub use self::entry::{Found, Mount, enter, entries, look, look_at};
 pub use self::remove::remove;
 use crate::ownership::Owner;
 
@@ -178,15 +177,6 @@ impl AsFd for Beneath {
 pub fn create(parent: impl AsFd, name: &str) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?))
-}
-
-/// Opens a directory of an open directory, for reading too.
-///
-/// # Errors
-/// The name is a link or no directory, or the file system refuses.
-pub fn enter(parent: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(parent, name, flags, Mode::empty())?)
 }
 
 fn regular(opened: OwnedFd) -> io::Result<File> {

@@ -1,5 +1,6 @@
 //! The state that the main step leaves for the post step of the same job.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,8 @@ impl StateFile {
             Error::failed("cannot encode the state of the plan").caused_by(error)
         })?;
         if let Some(path) = &self.state {
-            std::fs::write(path, &text).on("cannot write the state of the plan to", path)?;
+            // Another process may have left a link at the path. A rename replaces it.
+            write_beside(path, &text).on("cannot write the state of the plan to", path)?;
         }
         files.save_state(STATE, &text)
     }
@@ -92,20 +94,57 @@ impl StateFile {
     /// Reads the state file and removes it, so that it never counts for a later job.
     fn take_text(&self) -> Option<String> {
         let path = self.state.as_ref()?;
+        if !std::fs::symlink_metadata(path).ok()?.is_file() {
+            return None;
+        }
         let bytes = regular_file::read("state", path, MAX_STATE).ok()?;
         std::fs::remove_file(path).ok()?;
         String::from_utf8(bytes).ok()
     }
 }
 
-/// Writes the inputs document for the post step.
+fn write_beside(path: &Path, text: &str) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix("ml-cache-").tempfile_in(parent)?;
+    file.write_all(text.as_bytes())?;
+    Owner::of(parent).adopt_file(file.as_file())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Writes the inputs document for the post step, under a name that nobody can foresee.
 ///
 /// A failure is no error: the post step then compares with the model that the ref used last.
 fn keep_document(temp: &Path, document: &InputsDocument) -> Option<(PathBuf, InputsId)> {
     let text = document.to_text();
     let id = InputsId::of(text.as_bytes());
-    let path = temp.join(format!("ml-cache-{}.zst", id.digest().short()));
-    std::fs::write(&path, InputsDocument::compress(&text).ok()?).ok()?;
-    Owner::of(temp).adopt(&path).ok()?;
+    let builder = &mut tempfile::Builder::new();
+    let mut file = builder.prefix("ml-cache-").suffix(".zst").tempfile_in(temp).ok()?;
+    file.write_all(&InputsDocument::compress(&text).ok()?).ok()?;
+    Owner::of(temp).adopt_file(file.as_file()).ok()?;
+    let (_, path) = file.keep().ok()?;
     Some((path, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_at_the_path_of_the_state_is_replaced_and_not_read() {
+        let place = tempfile::tempdir().unwrap();
+        let (outside, path) = (place.path().join("outside"), place.path().join("state"));
+        fs::write(&outside, "precious").unwrap();
+        symlink(&outside, &path).unwrap();
+        let file = StateFile { temp: None, state: Some(path.clone()) };
+        assert_eq!(file.take_text(), None);
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        write_beside(&path, "state").unwrap();
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
+        assert_eq!(file.take_text().as_deref(), Some("state"));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
 }

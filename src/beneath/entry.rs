@@ -65,6 +65,15 @@ impl Found {
     }
 }
 
+/// Opens a directory of an open directory, for reading too.
+///
+/// # Errors
+/// The name is a link or no directory, or the file system refuses.
+pub fn enter(parent: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(parent, name, flags, Mode::empty())?)
+}
+
 /// Returns the names in a directory.
 ///
 /// # Errors

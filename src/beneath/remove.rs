@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::{Found, Mount, enter, entries, look};
+use super::entry::{Found, Mount, enter, entries, look};
 
 /// Removes an entry of a directory, with everything below it on the same mount.
 ///

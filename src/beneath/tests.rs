@@ -1,3 +1,5 @@
+//! Paths below a directory, on both ways.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 

@@ -59,6 +59,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Returns the rule for locks that other processes hold.
+    pub(super) fn patience(&self) -> Patience {
+        patience(&self.settings, self.report)
+    }
+
     /// Opens the store, and removes the stages of killed restores from the workspace.
     ///
     /// A `handover` of the plan says who forced the training. Without a handover, the run itself is
@@ -201,6 +206,10 @@ fn with_credentials(settings: &Settings, own: Access) -> Result<Access> {
     }
 }
 
+fn patience(settings: &Settings, report: Report) -> Patience {
+    Patience { limit: settings.lock_timeout, tell: report.teller() }
+}
+
 async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
     let role = match &settings.role {
         Some(role) => {
@@ -213,8 +222,7 @@ async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
         }
         None => None,
     };
-    let patience = Patience { limit: settings.lock_timeout, tell: report.teller() };
-    store::open(&settings.store, &settings.s3, role, patience).await
+    store::open(&settings.store, &settings.s3, role, patience(settings, report)).await
 }
 
 /// Returns the message of the commit that caused the run, if the user lets a message force a

@@ -64,7 +64,8 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
     };
     bounds::check(ctx, scope, &manifest)?;
     let Settings { destination, .. } = &ctx.settings;
-    let restored = download::restore(&ctx.store, manifest, destination, &ctx.progress).await?;
+    let restored =
+        download::restore(&ctx.store, manifest, destination, ctx.patience(), &ctx.progress).await?;
     let outcome = Outcome {
         explanation: format!("a save refused this model: {}", refused.reason),
         restored: Some(restored),
@@ -84,5 +85,6 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
     let manifest = ctx.catalog.manifest(pointer).await?;
     bounds::check(ctx, &pointer.scope, &manifest)?;
-    download::restore(&ctx.store, manifest, &ctx.settings.destination, &ctx.progress).await
+    let destination = &ctx.settings.destination;
+    download::restore(&ctx.store, manifest, destination, ctx.patience(), &ctx.progress).await
 }

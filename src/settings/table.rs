@@ -308,8 +308,8 @@ pub const INPUTS: &[Input] = &[
         "lock-timeout",
         "10m",
         ALL,
-        "Fail when another process on this machine holds a lock of the store for longer than this \
-         duration.",
+        "Fail when another process on this machine holds a lock of the store or of the destination \
+         for longer than this duration.",
     ),
     text(
         "max-linked-entries",

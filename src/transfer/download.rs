@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use rustix::fs::statvfs;
 
 use super::stage::{self, Destination, Stage};
 use super::{throttle, unchanged};
+use crate::beneath::Beneath;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
-use crate::format::manifest::{Blob, Manifest};
+use crate::format::manifest::{Blob, File, Manifest};
+use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::retry::{Failure, Policy};
 use crate::store::{self, DynStore, StoreErrorKind, layout};
@@ -42,38 +43,33 @@ pub async fn restore(
     store: &DynStore,
     manifest: Manifest,
     destination: &Path,
+    patience: Patience,
     progress: &Arc<Progress>,
 ) -> Result<Restored> {
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
     stage::check(destination, &manifest)?;
-    let held = {
-        let destination = destination.to_owned();
-        tokio::task::spawn_blocking(move || Destination::open(&destination))
-            .await
-            .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))??
-    };
-    let same = {
+    let (held, same) = {
         let (manifest, blobs, destination, progress) =
             (manifest.clone(), blobs.clone(), destination.to_owned(), progress.clone());
         tokio::task::spawn_blocking(move || {
-            unchanged::files(&manifest, &blobs, &destination, &progress)
+            let mut held = Destination::open(&destination, patience)?;
+            let same = unchanged::files(&manifest, &blobs, held.directory(), &progress);
+            held.spread(to_write(&manifest, &same).map(|file| file.path.as_str()))?;
+            let links = manifest.links.iter().filter(|link| !held.has_link(link));
+            let dirs = manifest.dirs.iter().filter(|dir| !held.has_directory(dir));
+            let others: Vec<&str> =
+                links.map(|link| link.path.as_str()).chain(dirs.map(String::as_str)).collect();
+            held.spread(others)?;
+            Ok::<_, Error>((held, same))
         })
         .await
-        .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
+        .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))??
     };
-    let to_write: u64 = manifest
-        .files
-        .iter()
-        .zip(&same)
-        .filter(|(_, same)| !**same)
-        .map(|(file, _)| file.size)
-        .sum();
-    check_space(destination, to_write)?;
+    held.check_space(to_write(&manifest, &same).map(|file| (file.path.as_str(), file.size)))?;
     let stage = Arc::new(Stage::create(held)?);
     tokio::task::block_in_place(|| {
-        let mut missing = manifest.files.iter().zip(&same).filter(|(_, same)| !**same);
-        missing.try_for_each(|(file, _)| stage.allocate(&file.path, file.size))
+        to_write(&manifest, &same).try_for_each(|file| stage.allocate(file))
     })?;
 
     let wanted = needed(blobs, &same);
@@ -96,7 +92,11 @@ pub async fn restore(
         stage.finish(&manifest, |index| !same[index])?;
         stage.promote(manifest.directory())?;
         let mut unchanged = manifest.files.iter().zip(&same).filter(|(_, same)| **same);
-        unchanged.try_for_each(|(file, _)| stage::set_mode(destination, &file.path, file.mode))
+        let directory = Beneath::open(destination).on("cannot open", destination)?;
+        unchanged.try_for_each(|(file, _)| {
+            stage::set_mode(&directory, &file.path, file.mode)
+                .on("cannot set the mode of", &destination.join(&file.path))
+        })
     })?;
     let unchanged_files = same.iter().filter(|same| **same).count() as u64;
     Ok(Restored {
@@ -104,6 +104,11 @@ pub async fn restore(
         fetched_bytes,
         unchanged_files,
     })
+}
+
+/// Returns the files that are changed or missing.
+fn to_write<'a>(manifest: &'a Manifest, same: &'a [bool]) -> impl Iterator<Item = &'a File> {
+    manifest.files.iter().zip(same).filter(|(_, same)| !**same).map(|(file, _)| file)
 }
 
 /// Returns the blobs that hold a part of a changed or missing file.
@@ -247,25 +252,8 @@ impl Writer<'_> {
             };
             let bytes = &piece[(from - at) as usize..(to - at) as usize];
             file.write_all_at(bytes, used.file_offset + (from - used.blob_offset))
-                .on("cannot write", &self.stage.path(path))?;
+                .on("cannot write", Path::new(path))?;
         }
         Ok(())
     }
-}
-
-/// Refuses a restore that the free space cannot hold, before the transfer begins.
-fn check_space(destination: &Path, needed: u64) -> Result<()> {
-    let found = statvfs(destination)
-        .map_err(std::io::Error::from)
-        .on("cannot look at the file system of", destination)?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    if needed <= free {
-        return Ok(());
-    }
-    let (needed, free) = (indicatif::HumanBytes(needed), indicatif::HumanBytes(free));
-    Err(Error::failed(format!(
-        "the model needs {needed}, but `{}` has only {free} free",
-        destination.display()
-    ))
-    .hint("free some space, or give a `destination` on a larger disk"))
 }

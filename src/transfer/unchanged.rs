@@ -1,11 +1,12 @@
 //! Recognises files that have the manifest's bytes already, so that a restore need not fetch them.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use rustix::fs::OFlags;
+
+use crate::beneath::Beneath;
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, Manifest, Use};
 use crate::progress::Progress;
@@ -19,7 +20,7 @@ const BUFFER: usize = 128 << 10;
 pub fn files(
     manifest: &Manifest,
     blobs: &[Blob],
-    destination: &Path,
+    destination: &Beneath,
     progress: &Progress,
 ) -> Vec<bool> {
     let candidates: Vec<bool> =
@@ -54,9 +55,10 @@ pub fn files(
         .collect()
 }
 
-fn has_size(destination: &Path, path: &str, size: u64) -> bool {
-    std::fs::symlink_metadata(destination.join(path))
-        .is_ok_and(|found| found.is_file() && found.len() == size)
+fn has_size(destination: &Beneath, path: &str, size: u64) -> bool {
+    destination
+        .look(path)
+        .is_ok_and(|found| found.is_some_and(|found| found.is_file() && found.size == size))
 }
 
 /// Returns the uses of the blob whose local bytes have the blob's digest.
@@ -64,7 +66,7 @@ fn matching_uses(
     manifest: &Manifest,
     blob: &Blob,
     candidates: &[bool],
-    destination: &Path,
+    destination: &Beneath,
     buffer: &mut [u8],
 ) -> Vec<Use> {
     let mut uses: Vec<Use> =
@@ -96,12 +98,13 @@ fn is_blob(
     manifest: &Manifest,
     blob: &Blob,
     slices: &[Use],
-    destination: &Path,
+    destination: &Beneath,
     buffer: &mut [u8],
 ) -> bool {
     let mut hasher = Hasher::default();
     for used in slices {
-        let Ok(file) = File::open(destination.join(&manifest.files[used.file].path)) else {
+        let path = &manifest.files[used.file].path;
+        let Ok(file) = destination.file(path, OFlags::RDONLY) else {
             return false;
         };
         let mut at = used.file_offset;

@@ -1,18 +1,19 @@
 //! Uploads a model's blobs: hashes each blob once, and skips blobs that the store has.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::chunks::{self, BlobPlan};
 use super::throttle;
 use super::tree::{Tree, TreeFile};
-use crate::error::{Error, Result};
+use crate::beneath::Beneath;
+use crate::error::{Error, IoContext as _, Result};
 use crate::format::BlobId;
 use crate::format::manifest::{self, Manifest, Part};
 use crate::progress::Progress;
@@ -52,11 +53,11 @@ pub async fn upload(
     tree: Arc<Tree>,
     progress: &Arc<Progress>,
 ) -> Result<Upload> {
+    let base = Beneath::open(workspace).on("cannot open", workspace)?;
     let plans =
         Arc::new(chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size))));
     let mut manifest = draft(&tree, &plans)?;
-    let source =
-        Arc::new(Source { workspace: workspace.to_owned(), tree, changed: Mutex::default() });
+    let source = Arc::new(Source { base, tree, changed: Mutex::default() });
     let total: u64 = plans.iter().map(|plan| plan.size).sum();
     progress.begin("uploading", total);
 
@@ -103,7 +104,7 @@ fn joined<T>(result: std::result::Result<T, tokio::task::JoinError>) -> Result<T
 
 /// The files on disk, as the tree lists them.
 struct Source {
-    workspace: PathBuf,
+    base: Beneath,
     tree: Arc<Tree>,
     /// A file that is not as it was when it was listed.
     changed: Mutex<Option<String>>,
@@ -128,20 +129,22 @@ impl Source {
 
     /// Reads a slice of the file, if it is still the file of the tree.
     fn read_slice(&self, file: &TreeFile, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        // Another program may put a link or a pipe in the file's place at any time.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let path = self.workspace.join(&file.path);
-        let open = || OpenOptions::new().read(true).custom_flags(flags).open(&path);
+        let path = Path::new(&file.path);
         let failed = |action: &str, error: &io::Error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::UnexpectedEof => {
                 self.note_change(file)
             }
-            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                self.note_change(file)
-            }
-            _ => Error::io(action, &path, error),
+            // A link, a socket, or no regular file at all.
+            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                None | Some(Errno::LOOP | Errno::NXIO) => self.note_change(file),
+                Some(_) => Error::io(action, path, error),
+            },
         };
-        let opened = open().map_err(|error| failed("cannot open", &error))?;
+        // Another process may have put a link or a pipe in the file's place since the listing.
+        let opened = self
+            .base
+            .file(&file.path, OFlags::RDONLY)
+            .map_err(|error| failed("cannot open", &error))?;
         let found = opened.metadata().map_err(|error| failed("cannot look at", &error))?;
         // Other times alone are no reason to stop: the content may be the same. The caller looks at
         // them after the last read.

@@ -24,6 +24,7 @@ mod independent;
 mod installs;
 mod kill;
 mod memory;
+mod mounts;
 mod patterns;
 mod races;
 mod release;

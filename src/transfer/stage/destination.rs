@@ -1,23 +1,31 @@
 //! The destination of a restore: only one restore at a time writes there, and no path is in its
 //! way.
 
-use std::fs::{self, File};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, IoContext as _, Result};
-use crate::format::manifest::{self, Manifest};
-use crate::ownership::Owner;
+use rustix::fs::fstatvfs;
 
-/// The beginning of every stage's name.
-pub(super) const PREFIX: &str = manifest::RESERVED;
+use super::leftover;
+pub(super) use super::place::PREFIX;
+use super::place::{self, Place};
+use crate::beneath::{Beneath, entries};
+use crate::error::{Error, IoContext as _, Result};
+use crate::format::manifest::{Link, Manifest};
+use crate::ownership::Owner;
+use crate::patience::Patience;
 
 /// The right to restore into a directory. One process at a time holds it.
 #[derive(Debug)]
 pub struct Destination {
     pub(super) path: PathBuf,
     pub(super) owner: Owner,
-    _lock: File,
+    /// The destination itself, and then the mounts below it to which files go.
+    pub(super) places: Vec<Place>,
+    patience: Patience,
 }
 
 impl Destination {
@@ -27,7 +35,8 @@ impl Destination {
     /// # Errors
     /// - The path is not a directory.
     /// - The directory cannot be made or locked.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// - Another process holds the lock for too long.
+    pub fn open(path: &Path, patience: Patience) -> Result<Self> {
         let owner = Owner::of(path);
         if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
             return Err(Error::bad_input(format!(
@@ -36,38 +45,158 @@ impl Destination {
             )));
         }
         owner.make_directories(path).on("cannot make the directory", path)?;
-        let lock = File::open(path).on("cannot open", path)?;
-        match lock.lock() {
-            // Some network file systems have no locks. There, nothing keeps two restores apart.
-            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
-                return Err(Error::io("cannot lock", path, &error));
-            }
-            _ => {}
-        }
-        sweep(path);
-        Ok(Self { path: path.to_owned(), owner, _lock: lock })
+        let directory = Beneath::open(path).on("cannot open", path)?;
+        let main = hold("", directory, path, &patience)?;
+        Ok(Self { path: path.to_owned(), owner, places: vec![main], patience })
     }
+
+    /// Returns the open directory.
+    pub fn directory(&self) -> &Beneath {
+        &self.places[0].directory
+    }
+
+    /// Returns whether the link is in place already.
+    pub fn has_link(&self, link: &Link) -> bool {
+        let found = self
+            .directory()
+            .parent(&link.path)
+            .and_then(|(parent, name)| Ok(rustix::fs::readlinkat(&*parent, name, Vec::new())?));
+        found.is_ok_and(|target| target.as_bytes() == link.target.as_bytes())
+    }
+
+    /// Returns whether there is a directory at the path.
+    pub fn has_directory(&self, path: &str) -> bool {
+        self.directory().look(path).is_ok_and(|found| found.is_some_and(|found| found.is_dir()))
+    }
+
+    /// Finds the mounts to which files at these paths go, and does for each as [`Self::open`] does.
+    ///
+    /// # Errors
+    /// - A directory on the way is a link.
+    /// - A mount cannot be locked.
+    pub fn spread<'a>(&mut self, paths: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let mut known = HashMap::new();
+        for path in paths {
+            if let Some((above, _)) = path.rsplit_once('/') {
+                self.locate(above, &mut known)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the index of the place on which a directory is; `None` if it does not exist yet.
+    fn locate<'a>(
+        &mut self,
+        directory: &'a str,
+        known: &mut HashMap<&'a str, Option<usize>>,
+    ) -> Result<Option<usize>> {
+        if directory.is_empty() {
+            return Ok(Some(0));
+        }
+        if let Some(index) = known.get(directory) {
+            return Ok(*index);
+        }
+        let (above, _) = directory.rsplit_once('/').unwrap_or(("", directory));
+        let mut located = self.locate(above, known)?;
+        if let Some(index) = located {
+            let full = self.path.join(directory);
+            located = match self.directory().look(directory).on("cannot look at", &full)? {
+                None => None,
+                Some(found) if found.mount == self.places[index].mount => Some(index),
+                Some(_) => Some(self.place_at(directory, &full)?),
+            };
+        }
+        known.insert(directory, located);
+        Ok(located)
+    }
+
+    /// Returns the index of the place where a mount begins.
+    fn place_at(&mut self, directory: &str, full: &Path) -> Result<usize> {
+        if let Some(index) = self.places.iter().position(|place| place.at == directory) {
+            return Ok(index);
+        }
+        let opened = self.directory().within(directory).on("cannot open", full)?;
+        self.places.push(hold(directory, opened, full, &self.patience)?);
+        Ok(self.places.len() - 1)
+    }
+
+    /// Checks that every file system has space for its new files, given as path and size. The old
+    /// files are removed only afterwards.
+    ///
+    /// # Errors
+    /// A file system has too little space.
+    pub fn check_space<'a>(&self, files: impl Iterator<Item = (&'a str, u64)>) -> Result<()> {
+        let mut needed = vec![0_u64; self.places.len()];
+        for (path, size) in files {
+            let (index, _) = place::of(self.places.iter().map(|place| place.at.as_str()), path);
+            needed[index] = needed[index].saturating_add(size);
+        }
+        let mut devices: HashMap<u64, u64> = HashMap::new();
+        for (place, needed) in self.places.iter().zip(needed).filter(|(_, needed)| *needed > 0) {
+            let full = self.path.join(&place.at);
+            let found = place.directory.look("").on("cannot look at", &full)?;
+            // Two mounts of a file system share its space.
+            let all = devices.entry(found.map_or(0, |found| found.device)).or_default();
+            *all = all.saturating_add(needed);
+            let system = fstatvfs(&place.directory)
+                .map_err(io::Error::from)
+                .on("cannot look at the file system of", &full)?;
+            let free = system.f_bavail.saturating_mul(system.f_frsize);
+            if *all > free {
+                return Err(too_little(*all, free, &full));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_little(needed: u64, free: u64, path: &Path) -> Error {
+    let (needed, free) = (indicatif::HumanBytes(needed), indicatif::HumanBytes(free));
+    Error::failed(format!(
+        "the model needs {needed}, but `{}` has only {free} free",
+        path.display()
+    ))
+    .hint("free some space, or give a `destination` on a larger disk")
+}
+
+/// Locks a place, and removes abandoned stages there.
+fn hold(at: &str, directory: Beneath, full: &Path, patience: &Patience) -> Result<Place> {
+    let told = format!("`{}`", full.display());
+    let place = Place::lock(at, directory, &told, patience).map_err(|error| {
+        let failed = Error::io("cannot lock", full, &error);
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                failed.hint("end the other process, or raise `lock-timeout`")
+            }
+            _ => failed,
+        }
+    })?;
+    sweep(&place);
+    Ok(place)
 }
 
 /// Removes abandoned stages, unless a restore holds the lock of the directory.
 pub fn tidy(path: &Path) {
-    if let Ok(lock) = File::open(path)
-        && lock.try_lock().is_ok()
+    if let Ok(directory) = Beneath::open(path)
+        && let Ok(place) = Place::try_lock("", directory)
     {
-        sweep(path);
+        sweep(&place);
     }
 }
 
-fn sweep(path: &Path) {
-    let Ok(entries) = fs::read_dir(path) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+fn sweep(place: &Place) {
+    for name in entries(&place.directory).unwrap_or_default() {
+        if let Some(text) = stage_name(&name)
+            && place.directory.look(text).is_ok_and(|found| found.is_some_and(|it| it.is_dir()))
         {
             // A stage that stays does no harm.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = leftover::clear(place, text);
         }
     }
+}
+
+fn stage_name(name: &CStr) -> Option<&str> {
+    name.to_str().ok().filter(|name| name.starts_with(PREFIX))
 }
 
 /// Checks before the transfer that no link leads away and that nothing is in the model's way.

@@ -1,76 +1,295 @@
-//! Moves files into place one by one, if the directory cannot be exchanged as a whole.
+//! Moves files into place one by one, if the directory cannot be exchanged as a whole: all of them,
+//! or none.
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 
-use super::destination::PREFIX;
-use crate::error::{IoContext as _, Result};
-use crate::ownership::Owner;
+use rustix::fs::{AtFlags, linkat, renameat};
+use serde::{Deserialize, Serialize};
 
-/// Moves everything below `from` to `to`, and replaces files.
+use crate::beneath::{Beneath, Found, enter, entries, look, look_at};
+
+/// A place where files move.
+pub(super) struct Ground<'a> {
+    /// The new files.
+    pub(super) new: Beneath,
+    /// The directory for the old files that new files replace.
+    pub(super) old: OwnedFd,
+    /// The directory into which the new files move.
+    pub(super) target: &'a Beneath,
+}
+
+/// A file, link or new directory that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Move {
+    ground: usize,
+    path: String,
+    /// The inode that moves.
+    inode: u64,
+    /// The inode that it replaces.
+    replaces: Option<u64>,
+}
+
+/// Lists the moves that put everything in place.
 ///
-/// A failed exchange may have left hard links to files of `to`. A rename leaves such links in
-/// `from`.
-pub(super) fn merge(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(from).on("cannot read the directory", from)? {
-        let entry = entry.on("cannot read the directory", from)?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let is_dir = entry.file_type().on("cannot look at", &source)?.is_dir();
-        if is_dir && fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
-            merge(&source, &target)?;
-            continue;
-        }
-        match fs::rename(&source, &target) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && !is_dir => {
-                copy_across(&source, &target)?
+/// A failed exchange may have left hard links to files of the target. They stay.
+pub(super) fn plan(grounds: &[Ground<'_>]) -> io::Result<Vec<Move>> {
+    let mut moves = Vec::new();
+    for (index, ground) in grounds.iter().enumerate() {
+        list(index, &ground.new, ground.target, "", &mut moves)?;
+    }
+    Ok(moves)
+}
+
+fn list(
+    ground: usize,
+    from: impl AsFd,
+    to: impl AsFd,
+    above: &str,
+    moves: &mut Vec<Move>,
+) -> io::Result<()> {
+    for name in entries(&from)? {
+        // The stage holds names of a manifest, which are UTF-8, and links to files of the target.
+        let Ok(text) = name.to_str() else { continue };
+        let Some(source) = look(&from, &name)? else { continue };
+        let path = if above.is_empty() { text.to_owned() } else { format!("{above}/{text}") };
+        let target = look(&to, &name)?;
+        match target {
+            Some(target) if target.is_dir() && source.is_dir() => {
+                list(ground, enter(&from, &name)?, enter(&to, &name)?, &path, moves)?;
+                continue;
             }
-            other => other.on("cannot put in place", &target)?,
+            Some(target) if source.names > 1 && target.is_same_file(&source) => continue,
+            Some(target) if target.is_dir() => {
+                return Err(io::Error::from(io::ErrorKind::IsADirectory));
+            }
+            _ => {}
+        }
+        let replaces = target.map(|target| target.inode);
+        moves.push(Move { ground, path, inode: source.inode, replaces });
+    }
+    Ok(())
+}
+
+/// A failed move. Everything is as before, unless `stuck` names a file that could not be put back.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) path: String,
+    pub(super) error: io::Error,
+    pub(super) stuck: Option<String>,
+}
+
+/// Makes the moves. After an error, it takes back all that it made.
+pub(super) fn carry_out(grounds: &[Ground<'_>], moves: &[Move]) -> Result<(), Failed> {
+    for (number, step) in moves.iter().enumerate() {
+        if let Err(error) = forward(&grounds[step.ground], number, step) {
+            let undone = moves[..=number].iter().enumerate().rev();
+            let mut stuck = None;
+            for (number, step) in undone {
+                if back(&grounds[step.ground], number, step).is_err() {
+                    stuck.get_or_insert_with(|| step.path.clone());
+                }
+            }
+            return Err(Failed { path: step.path.clone(), error, stuck });
         }
     }
     Ok(())
 }
 
-/// Replaces a file on another file system, such as a volume inside the workspace. Copies to a
-/// temporary name beside the file, then renames.
-fn copy_across(source: &Path, target: &Path) -> Result<()> {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let beside = target.with_file_name(format!("{PREFIX}{name}"));
-    let found = fs::symlink_metadata(source).on("cannot look at", source)?;
-    if found.is_symlink() {
-        let link = fs::read_link(source).on("cannot read the link", source)?;
-        let _ = fs::remove_file(&beside);
-        std::os::unix::fs::symlink(link, &beside).on("cannot make the link", &beside)?;
-    } else {
-        fs::copy(source, &beside).on("cannot write", &beside)?;
-        Owner::of(source).adopt(&beside).on("cannot set the owner of", &beside)?;
+fn forward(ground: &Ground<'_>, number: usize, step: &Move) -> io::Result<()> {
+    let (to, name) = ground.target.parent(&step.path)?;
+    let (from, _) = ground.new.parent(&step.path)?;
+    if look_at(&from, name)?.is_none() {
+        // An earlier process moved it, before it was killed.
+        return match is(look_at(&to, name)?, step.inode) {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
     }
-    fs::rename(&beside, target).on("cannot put in place", target)?;
-    fs::remove_file(source).on("cannot remove", source)
+    let kept = number.to_string();
+    if step.replaces.is_some() && look_at(&ground.old, &kept)?.is_none() {
+        // With a second name for the old file, there is a file in place at every moment.
+        if linkat(&to, name, &ground.old, &kept, AtFlags::empty()).is_err() {
+            renameat(&to, name, &ground.old, &kept)?;
+        }
+    }
+    Ok(renameat(&from, name, &to, name)?)
+}
+
+fn back(ground: &Ground<'_>, number: usize, step: &Move) -> io::Result<()> {
+    let (to, name) = ground.target.parent(&step.path)?;
+    let (from, _) = ground.new.parent(&step.path)?;
+    if look_at(&from, name)?.is_none() {
+        renameat(&to, name, &from, name)?;
+    }
+    let kept = number.to_string();
+    match look_at(&ground.old, &kept)? {
+        Some(_) => Ok(renameat(&ground.old, &kept, &to, name)?),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether the moves can still be completed: each file is where they left it, and no file
+/// that they replace has changed since that time.
+pub(super) fn can_go_on(grounds: &[Ground<'_>], moves: &[Move], since: (i64, u32)) -> bool {
+    moves.iter().enumerate().all(|(number, step)| {
+        grounds
+            .get(step.ground)
+            .is_some_and(|ground| is_as_left(ground, number, step, since).unwrap_or(false))
+    })
+}
+
+fn is_as_left(
+    ground: &Ground<'_>,
+    number: usize,
+    step: &Move,
+    since: (i64, u32),
+) -> io::Result<bool> {
+    let (to, name) = ground.target.parent(&step.path)?;
+    let (from, _) = ground.new.parent(&step.path)?;
+    let (source, target) = (look_at(&from, name)?, look_at(&to, name)?);
+    if source.is_none() {
+        return Ok(is(target, step.inode));
+    }
+    let kept = look_at(&ground.old, &number.to_string())?;
+    let replaced = match (step.replaces, target, kept) {
+        (None, None, _) => true,
+        (Some(inode), Some(target), _) => target.inode == inode && target.modified <= since,
+        (Some(inode), None, Some(kept)) => kept.inode == inode,
+        _ => false,
+    };
+    Ok(is(source, step.inode) && replaced)
+}
+
+fn is(found: Option<Found>, inode: u64) -> bool {
+    found.is_some_and(|found| found.inode == inode)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::fs;
+    use std::path::Path;
 
     use super::*;
 
+    const NOW: (i64, u32) = (i64::MAX, 0);
+
+    fn layout() -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("new/a", "new"),
+            ("new/b", "new"),
+            ("new/sub/c", "new"),
+            ("new/fresh/d", "new"),
+            ("to/a", "old"),
+            ("to/sub/c", "old"),
+            ("to/sub/kept", "kept"),
+            ("to/b", "old"),
+        ] {
+            let path = place.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        fs::create_dir(place.path().join("old")).unwrap();
+        place
+    }
+
+    fn ground<'a>(place: &Path, target: &'a Beneath) -> [Ground<'a>; 1] {
+        let new = Beneath::open(&place.join("new")).unwrap();
+        let old = Beneath::open(place).unwrap().directory("old").unwrap();
+        [Ground { new, old, target }]
+    }
+
+    fn contents(place: &Path) -> Vec<String> {
+        let read = |name: &str| fs::read_to_string(place.join("to").join(name));
+        ["a", "b", "sub/c", "sub/kept", "fresh/d"]
+            .iter()
+            .map(|name| read(name).unwrap_or_default())
+            .collect()
+    }
+
+    const OLD: [&str; 5] = ["old", "old", "old", "kept", ""];
+    const NEW: [&str; 5] = ["new", "new", "new", "kept", "new"];
+
     #[test]
-    fn files_move_to_another_file_system() {
-        let from = tempfile::tempdir().unwrap();
-        // Linux keeps this directory in memory, so that it is a file system of its own.
-        let to = tempfile::tempdir_in("/dev/shm").unwrap();
-        let device = |path: &Path| fs::metadata(path).unwrap().dev();
-        assert_ne!(device(from.path()), device(to.path()), "set TMPDIR to another file system");
-        fs::create_dir(from.path().join("sub")).unwrap();
-        fs::create_dir(to.path().join("sub")).unwrap();
-        fs::write(from.path().join("sub/file"), "new").unwrap();
-        fs::write(to.path().join("sub/file"), "old").unwrap();
-        symlink("sub/file", from.path().join("link")).unwrap();
-        merge(from.path(), to.path()).unwrap();
-        assert_eq!(fs::read_to_string(to.path().join("link")).unwrap(), "new");
-        assert_eq!(fs::read_link(to.path().join("link")).unwrap(), Path::new("sub/file"));
-        assert_eq!(fs::read_dir(from.path().join("sub")).unwrap().count(), 0);
-        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 2);
+    fn all_files_move() {
+        let place = layout();
+        let target = Beneath::open(&place.path().join("to")).unwrap();
+        let grounds = ground(place.path(), &target);
+        carry_out(&grounds, &plan(&grounds).unwrap()).unwrap();
+        assert_eq!(contents(place.path()), NEW);
+    }
+
+    #[test]
+    fn a_failure_takes_every_move_back() {
+        for missing in 0..4 {
+            let place = layout();
+            let target = Beneath::open(&place.path().join("to")).unwrap();
+            let grounds = ground(place.path(), &target);
+            let mut moves = plan(&grounds).unwrap();
+            assert_eq!(moves.len(), 4);
+            // This step fails: its parent is not there.
+            let path = "nowhere/x".to_owned();
+            moves.insert(missing, Move { ground: 0, path, inode: 1, replaces: None });
+            let failed = carry_out(&grounds, &moves).unwrap_err();
+            assert_eq!(failed.path, "nowhere/x");
+            assert_eq!(contents(place.path()), OLD, "{missing}");
+        }
+    }
+
+    #[test]
+    fn moves_that_were_broken_off_anywhere_can_be_completed() {
+        for (done, linked) in (0..=4).flat_map(|done| [(done, false), (done, true)]) {
+            let place = layout();
+            let target = Beneath::open(&place.path().join("to")).unwrap();
+            let grounds = ground(place.path(), &target);
+            let moves = plan(&grounds).unwrap();
+            for (number, step) in moves[..done].iter().enumerate() {
+                forward(&grounds[0], number, step).unwrap();
+            }
+            if let Some(next) = moves.get(done).filter(|next| linked && next.replaces.is_some()) {
+                let (to, name) = target.parent(&next.path).unwrap();
+                renameat(&to, name, &grounds[0].old, done.to_string()).unwrap();
+            }
+            assert!(can_go_on(&grounds, &moves, NOW), "{done}");
+            carry_out(&grounds, &moves).unwrap();
+            assert_eq!(contents(place.path()), NEW, "{done}");
+        }
+    }
+
+    #[test]
+    fn moves_are_not_completed_over_later_work() {
+        let changes: [fn(&Path); 4] = [
+            |to| fs::remove_dir_all(to.join("sub")).unwrap(),
+            |to| {
+                fs::remove_file(to.join("a")).unwrap();
+                fs::write(to.join("a"), "later").unwrap();
+            },
+            |to| fs::create_dir(to.join("fresh")).unwrap(),
+            |to| fs::remove_file(to.join("b")).unwrap(),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            for done in [0, 4] {
+                if done == 4 && number == 2 {
+                    continue;
+                }
+                let place = layout();
+                let target = Beneath::open(&place.path().join("to")).unwrap();
+                let grounds = ground(place.path(), &target);
+                let moves = plan(&grounds).unwrap();
+                for (number, step) in moves[..done].iter().enumerate() {
+                    forward(&grounds[0], number, step).unwrap();
+                }
+                // An inode that is still held cannot be the number of a new file.
+                let _held = fs::File::open(place.path().join("to/a")).unwrap();
+                change(&place.path().join("to"));
+                assert!(!can_go_on(&grounds, &moves, NOW), "{number} after {done}");
+            }
+        }
+        let place = layout();
+        let target = Beneath::open(&place.path().join("to")).unwrap();
+        let grounds = ground(place.path(), &target);
+        let moves = plan(&grounds).unwrap();
+        assert!(!can_go_on(&grounds, &moves, (0, 0)), "an old file has changed since 1970");
     }
 }

@@ -1,13 +1,27 @@
 //! Replaces a directory as a whole, so that no process sees new files beside old files.
 
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{
+    AtFlags, Gid, Mode, RenameFlags, Uid, chownat, fchmod, fchown, linkat, mkdirat, readlinkat,
+    renameat_with, symlinkat,
+};
 
-use crate::ownership::Owner;
+use crate::beneath::{Found, enter, entries, look};
+
+/// A directory by its parent and its name.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) parent: &'a OwnedFd,
+    pub(super) name: &'a str,
+}
+
+impl Named<'_> {
+    fn enter(&self) -> io::Result<OwnedFd> {
+        enter(self.parent, &std::ffi::CString::new(self.name)?)
+    }
+}
 
 /// Exchanges `new` and `old` in one step, after `new` got every file of `old` that it lacks.
 ///
@@ -18,40 +32,75 @@ use crate::ownership::Owner;
 /// `old` stays as it was in these cases:
 /// - The file system cannot exchange directories or link files.
 /// - `old` holds a special file, such as a socket.
-pub(super) fn swap(new: &Path, old: &Path) -> io::Result<()> {
-    complete(new, old)?;
-    renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE)?;
-    // A file that another process made between the two calls above is in the wrong directory now.
-    // The exchange itself succeeded, so an error here must not report its failure.
-    let _ = salvage(new, old);
+/// - Something is mounted at or below `old`. The mount would move with the directory.
+pub(super) fn swap(new: Named<'_>, old: Named<'_>) -> io::Result<()> {
+    let (ours, theirs) = (new.enter()?, old.enter()?);
+    let (we, they) = (itself(&ours)?, itself(&theirs)?);
+    if we.mount != they.mount {
+        return Err(io::Error::from(io::ErrorKind::CrossesDevices));
+    }
+    complete(&ours, &theirs, &they)?;
+    exchange(new, old)?;
+    let in_place = old.enter().and_then(|placed| itself(&placed));
+    if !in_place.is_ok_and(|placed| placed.is_same_file(&we)) {
+        // Another process put another directory into the stage meanwhile.
+        exchange(new, old)?;
+        return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+    }
+    // A file that another process made between the calls above is in the wrong directory now. The
+    // exchange itself succeeded, so an error here must not report its failure.
+    let _ = salvage(&theirs, &ours);
     Ok(())
+}
+
+fn exchange(new: Named<'_>, old: Named<'_>) -> io::Result<()> {
+    Ok(renameat_with(new.parent, new.name, old.parent, old.name, RenameFlags::EXCHANGE)?)
+}
+
+fn itself(directory: impl AsFd) -> io::Result<Found> {
+    look(directory, c".")?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 /// Gives `new` every file of `old` that it lacks. Its directories get the modes and owners of
 /// `old`.
-fn complete(new: &Path, old: &Path) -> io::Result<()> {
-    let found = fs::metadata(old)?;
-    fs::set_permissions(new, Permissions::from_mode(found.mode() & 0o7777))?;
-    Owner::of(old).adopt(new)?;
-    for entry in fs::read_dir(old)? {
-        let entry = entry?;
-        let (theirs, ours) = (entry.path(), new.join(entry.file_name()));
-        let present = fs::symlink_metadata(&ours);
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            match present {
-                Ok(present) if present.is_dir() => {}
-                Ok(_) => continue,
-                Err(_) => fs::create_dir(&ours)?,
+fn complete(new: &OwnedFd, old: &OwnedFd, found: &Found) -> io::Result<()> {
+    let owner = rustix::process::geteuid()
+        .is_root()
+        .then(|| (Some(Uid::from_raw(found.uid)), Some(Gid::from_raw(found.gid))));
+    if let Some((user, group)) = owner {
+        fchown(new, user, group)?;
+    }
+    fchmod(new, Mode::from_raw_mode(found.mode))?;
+    for name in entries(old)? {
+        let Some(theirs) = look(old, &name)? else { continue };
+        if theirs.mount != found.mount {
+            return Err(io::Error::from(io::ErrorKind::CrossesDevices));
+        }
+        let ours = look(new, &name)?;
+        if theirs.is_dir() {
+            match ours {
+                Some(ours) if ours.is_dir() => {}
+                Some(_) => {
+                    // The new file replaces the directory, unless something is mounted there.
+                    return Err(io::Error::from(io::ErrorKind::IsADirectory));
+                }
+                None => mkdirat(new, &name, Mode::RWXU)?,
             }
-            complete(&ours, &theirs)?;
-        } else if present.is_ok() {
+            let below = enter(old, &name)?;
+            let entered = itself(&below)?;
+            if entered.mount != found.mount {
+                return Err(io::Error::from(io::ErrorKind::CrossesDevices));
+            }
+            complete(&enter(new, &name)?, &below, &entered)?;
+        } else if ours.is_some() {
             // The new file replaces the old file.
-        } else if kind.is_symlink() {
-            symlink(fs::read_link(&theirs)?, &ours)?;
-            Owner::of(old).adopt(&ours)?;
-        } else if kind.is_file() {
-            fs::hard_link(&theirs, &ours)?;
+        } else if theirs.is_link() {
+            symlinkat(readlinkat(old, &name, Vec::new())?, new, &name)?;
+            if let Some((user, group)) = owner {
+                chownat(new, &name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+        } else if theirs.is_file() {
+            linkat(old, &name, new, &name, AtFlags::empty())?;
         } else {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
         }
@@ -60,16 +109,15 @@ fn complete(new: &Path, old: &Path) -> io::Result<()> {
 }
 
 /// Moves files that exist only in `from` to `to`.
-fn salvage(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        match fs::symlink_metadata(&target) {
-            Ok(present) if present.is_dir() && entry.file_type()?.is_dir() => {
-                salvage(&source, &target)?
+fn salvage(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    for name in entries(from)? {
+        let Some(source) = look(from, &name)? else { continue };
+        match look(to, &name)? {
+            Some(present) if present.is_dir() && source.is_dir() => {
+                salvage(&enter(from, &name)?, &enter(to, &name)?)?
             }
-            Ok(_) => {}
-            Err(_) => fs::rename(&source, &target)?,
+            Some(_) => {}
+            None => renameat_with(from, &name, to, &name, RenameFlags::NOREPLACE)?,
         }
     }
     Ok(())
@@ -77,7 +125,25 @@ fn salvage(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::path::Path;
+
     use super::*;
+
+    fn open(path: &Path) -> OwnedFd {
+        OwnedFd::from(File::open(path).unwrap())
+    }
+
+    fn swap(new: &Path, old: &Path) -> io::Result<()> {
+        let parent = open(new.parent().unwrap());
+        let named = |path: &'static str| Named { parent: &parent, name: path };
+        assert_eq!(
+            (new.file_name().unwrap(), old.file_name().unwrap()),
+            ("new".as_ref(), "old".as_ref())
+        );
+        super::swap(named("new"), named("old"))
+    }
 
     #[test]
     fn the_new_directory_keeps_other_files_of_the_old_directory() {
@@ -132,7 +198,7 @@ mod tests {
             fs::write(from.join(name), "from").unwrap();
         }
         fs::write(to.join("sub/present"), "to").unwrap();
-        salvage(&from, &to).unwrap();
+        salvage(&open(&from), &open(&to)).unwrap();
         let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
         assert_eq!((read("late"), read("sub/late")), ("from".to_owned(), "from".to_owned()));
         assert_eq!(read("sub/present"), "to");
