@@ -294,6 +294,7 @@ pub fn set_mode(destination: &Beneath, path: &str, mode: Mode) -> io::Result<()>
 mod tests {
     use std::fs;
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
     use std::time::Duration;
 
@@ -377,12 +378,13 @@ mod tests {
     #[test]
     fn a_mode_is_set_to_exactly_the_bits_of_the_manifest() {
         let place = tempfile::tempdir().unwrap();
+        let base = Beneath::open(place.path()).unwrap();
         let file = place.path().join("a");
         fs::write(&file, "").unwrap();
         for bits in [0o644, 0o755, 0o600, 0o666, 0o777, 0o4755, 0o2755, 0o6644, 0o1644, 0o700] {
             for mode in [Mode::Regular, Mode::Executable] {
                 fs::set_permissions(&file, fs::Permissions::from_mode(bits)).unwrap();
-                set_mode(place.path(), "a", mode).unwrap();
+                set_mode(&base, "a", mode).unwrap();
                 let found = fs::metadata(&file).unwrap().mode() & 0o7777;
                 assert_eq!(found, mode.bits(), "{bits:o}");
             }

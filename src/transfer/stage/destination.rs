@@ -14,7 +14,7 @@ pub(super) use super::place::PREFIX;
 use super::place::{self, Place};
 use crate::beneath::{Beneath, entries};
 use crate::error::{Error, IoContext as _, Result};
-use crate::format::manifest::{Link, Manifest};
+use crate::format::manifest::{self, Link, Manifest};
 use crate::ownership::Owner;
 use crate::patience::Patience;
 
