@@ -85,8 +85,7 @@ async fn save(
     };
     let unusable = handover.is_some_and(|it| it.stored == Stored::Unusable);
 
-    foresight::check_shared(ctx, &document)?;
-    let (uploaded, model_stand_ins) = send(ctx, began, fingerprint).await?;
+    let (uploaded, model_stand_ins) = send(ctx, began, fingerprint, &document).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
@@ -122,12 +121,14 @@ async fn send(
     ctx: &Context,
     began: Option<Timestamp>,
     fingerprint: Fingerprint,
+    document: &InputsDocument,
 ) -> Result<(Uploaded, usize), Refusal> {
     let check = |tree: &Tree| match stand_ins::refuse_model(ctx, &tree.stand_ins) {
         Some(error) => Err(Refusal::of(error, Why::LfsStandIns, Some(fingerprint))),
         None => Ok(tree.stand_ins.len()),
     };
     let tree = files::scan(ctx, began).await?;
+    foresight::check_shared(ctx, document)?;
     check(&tree)?;
     // The model may have changed since its first list.
     let (tree, uploaded) = files::send(ctx, tree).await?;

@@ -59,14 +59,18 @@ impl Manifest {
     /// # Errors
     /// The manifest would exceed the limit.
     pub fn check_size(&self) -> Result<(), FormatError> {
+        self.check_size_within(MAX_BYTES)
+    }
+
+    fn check_size_within(&self, limit: usize) -> Result<(), FormatError> {
         // Each byte of a path takes up to six bytes, and each entry has fewer than 200 others.
         let parts: usize = self.files.iter().map(|file| file.parts.len()).sum();
         let paths: usize = self.paths().map(str::len).sum();
         let targets: usize = self.links.iter().map(|link| link.target.len()).sum();
         let most = 6 * (paths + targets) + 200 * (self.paths().count() + parts + 1);
-        match most <= MAX_BYTES {
+        match most <= limit {
             true => Ok(()),
-            false => self.write(&mut Counter(0)),
+            false => self.write(&mut Room(limit)),
         }
     }
 
@@ -205,16 +209,13 @@ impl Write for Packer {
     }
 }
 
-/// Counts bytes up to [`MAX_BYTES`].
-struct Counter(usize);
+/// Takes this many bytes, and keeps none.
+struct Room(usize);
 
-impl Write for Counter {
+impl Write for Room {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        match self.0 > MAX_BYTES {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => Ok(bytes.len()),
-        }
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -290,11 +291,11 @@ mod tests {
 
     #[test]
     fn the_size_is_known_before_the_blobs() {
-        let mut large = manifest(1);
-        large.check_size().unwrap();
-        let part = large.files[0].parts[0].clone();
-        large.files[0].parts = vec![part; 6_000_000];
-        let error = large.check_size().unwrap_err().to_string();
+        let manifest = manifest(3);
+        manifest.check_size().unwrap();
+        let size = manifest.to_bytes().unwrap().len();
+        manifest.check_size_within(size).unwrap();
+        let error = manifest.check_size_within(size - 1).unwrap_err().to_string();
         assert!(error.contains("would have more than"), "{error}");
     }
 }

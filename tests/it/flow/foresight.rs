@@ -1,5 +1,6 @@
 //! Trainings that would be in vain do not start; trainings that may be are warned of.
 
+use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::Sandbox;
@@ -63,7 +64,7 @@ fn a_store_that_a_link_brings_among_the_inputs_is_refused() {
     ] {
         let sandbox = Sandbox::with_project();
         sandbox.write("real/info.txt", "");
-        sandbox.write("real/store/info.txt", "");
+        fs::create_dir_all(sandbox.path("real/store")).unwrap();
         sandbox.write("other/info.txt", "");
         symlink("../real", sandbox.path("other/in")).unwrap();
         symlink(to, sandbox.path(link)).unwrap();
