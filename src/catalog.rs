@@ -9,8 +9,9 @@ mod write;
 pub use write::{Mover, RACE, Written, nonce, now, seconds_since};
 
 use crate::decide::origin::Reader;
-use crate::format::{ModelName, Namespace};
-use crate::store::DynStore;
+use crate::format::{ModelName, Namespace, Scope};
+use crate::store::{DynStore, Home};
+use crate::transfer::addressed::{Occupied, Shelf};
 
 /// The documents of one model in one store.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Catalog {
     namespace: Namespace,
     model: ModelName,
     reader: Option<Reader>,
+    distrusts_own: bool,
+    occupied: Occupied,
 }
 
 impl Catalog {
@@ -30,11 +33,31 @@ impl Catalog {
         model: ModelName,
         reader: Option<Reader>,
     ) -> Self {
-        Self { store, namespace, model, reader }
+        let occupied = Occupied::default();
+        Self { store, namespace, model, reader, distrusts_own: false, occupied }
     }
 
     /// Returns the same documents in another store.
     pub fn on(&self, store: DynStore) -> Self {
         Self { store, ..self.clone() }
+    }
+
+    /// Returns the same documents for a save that reads even the objects that only this user can
+    /// have written.
+    #[must_use]
+    pub fn distrusting(self) -> Self {
+        Self { distrusts_own: true, ..self }
+    }
+
+    /// Returns the blobs, manifests and inputs documents of a scope's pointers.
+    pub fn shelf(&self, scope: &Scope) -> Shelf {
+        let home = Home::of(scope, &self.namespace, &self.model);
+        Shelf::new(self.store.clone(), home, self.distrusts_own, self.occupied.clone())
+    }
+
+    /// Returns the shared names that saves found occupied since the last call, each with the
+    /// command that removes the object.
+    pub fn occupied(&self) -> impl Iterator<Item = (String, String)> {
+        self.occupied.take().into_iter()
     }
 }

@@ -24,6 +24,7 @@ pub mod retry;
 pub mod sanitize;
 pub mod secrets;
 pub mod settings;
+pub mod shell;
 pub mod stamp;
 pub mod store;
 pub mod transfer;

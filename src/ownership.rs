@@ -25,6 +25,11 @@ impl Owner {
         Self(found.map(|found| (found.uid(), found.gid())))
     }
 
+    /// Returns whether files of this user count as files of this process.
+    pub fn is(&self, uid: u32) -> bool {
+        rustix::process::geteuid().as_raw() == uid || self.0.is_some_and(|(own, _)| own == uid)
+    }
+
     /// Gives a file, link or directory to the owner. A link itself changes hands, not its target.
     ///
     /// # Errors

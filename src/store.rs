@@ -24,7 +24,7 @@ pub mod location;
 pub mod patient;
 pub mod s3;
 
-pub use layout::Key;
+pub use layout::{Home, Key};
 pub use location::{Credentials, Encryption, Lack, Location, S3Options};
 pub use s3::{CredentialsSource, Network, retry_by_status};
 
@@ -44,6 +44,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn credentials(&self) -> Option<String> {
         None
     }
+
+    /// Returns the command by which a person removes the object under the key, ready for a shell.
+    fn removal(&self, key: &Key) -> String;
 
     /// Writes a whole object.
     ///
@@ -128,6 +131,9 @@ pub struct Meta {
     pub digest: Option<Digest>,
     /// Whether the bytes are in an archive, so that no request can read them now.
     pub archived: bool,
+    /// Whether the object belongs to this user, and nobody else can have written it. Only a
+    /// directory tells.
+    pub ours: bool,
 }
 
 impl Meta {
@@ -139,6 +145,14 @@ impl Meta {
         self.size.is_none_or(|found| found == size)
             && self.digest.is_none_or(|found| found == *digest)
             && !self.archived
+    }
+
+    /// Returns whether this is certainly the object with this content address, without a look at
+    /// its bytes.
+    ///
+    /// A length proves nothing: anybody could know it before.
+    pub fn proves(&self, digest: &Digest, size: u64) -> bool {
+        self.is(digest, size) && (self.digest.is_some() || self.ours)
     }
 }
 
@@ -165,7 +179,7 @@ impl Object {
     pub async fn collect(mut self, key: &Key, limit: usize) -> Result<Bytes, StoreError> {
         let too_large = || {
             StoreError::new(
-                StoreErrorKind::Other,
+                StoreErrorKind::Unusable,
                 "read",
                 key,
                 format!("it has more than {limit} bytes"),
@@ -262,6 +276,9 @@ pub enum StoreErrorKind {
     Unreachable,
     /// The directory is no store, and has other files in it.
     NotAStore,
+    /// The object is there, but its bytes cannot be used: they are in an archive, encrypted with a
+    /// key that this process lacks, too many, or no bytes of a file.
+    Unusable,
     /// Any other failure.
     Other,
 }
@@ -271,6 +288,12 @@ impl StoreErrorKind {
     /// again.
     pub fn lost_race(self) -> bool {
         matches!(self, Self::Exists | Self::Changed | Self::Conflict)
+    }
+
+    /// Returns whether the failure may concern this object alone, so that another name may hold the
+    /// same content.
+    pub fn may_spare_others(self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied | Self::Unusable)
     }
 }
 
@@ -334,7 +357,7 @@ mod tests {
     use crate::format::BlobId;
 
     fn meta(size: Option<u64>, digest: Option<Digest>) -> Meta {
-        Meta { size, version: Version("1".to_owned()), digest, archived: false }
+        Meta { size, version: Version("1".to_owned()), digest, archived: false, ours: false }
     }
 
     #[test]
@@ -353,6 +376,8 @@ mod tests {
         ] {
             let meta = meta(size, digest);
             assert_eq!(meta.is(&good, 4), holds, "{size:?} {digest:?}");
+            assert_eq!(meta.proves(&good, 4), holds && digest.is_some(), "{size:?} {digest:?}");
+            assert_eq!(Meta { ours: true, ..meta.clone() }.proves(&good, 4), holds, "{size:?}");
             assert!(!Meta { archived: true, ..meta }.is(&good, 4));
         }
     }
@@ -363,12 +388,12 @@ mod tests {
         for (announced, sent, limit, kind) in [
             (Some(4), 4, 4, None),
             (Some(0), 0, 0, None),
-            (Some(5), 5, 4, Some(StoreErrorKind::Other)),
-            (Some(4), 5, 4, Some(StoreErrorKind::Other)),
+            (Some(5), 5, 4, Some(StoreErrorKind::Unusable)),
+            (Some(4), 5, 4, Some(StoreErrorKind::Unusable)),
             (Some(4), 3, 4, Some(StoreErrorKind::Unreachable)),
             (Some(3), 4, 4, Some(StoreErrorKind::Unreachable)),
             (None, 4, 4, None),
-            (None, 5, 4, Some(StoreErrorKind::Other)),
+            (None, 5, 4, Some(StoreErrorKind::Unusable)),
         ] {
             let pieces = (0..sent).map(|_| Ok(Bytes::from_static(b"x")));
             let body = futures::stream::iter(pieces.collect::<Vec<_>>()).boxed();

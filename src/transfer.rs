@@ -3,6 +3,7 @@
 //!
 //! Only the store port is known here, never an adapter.
 
+pub mod addressed;
 pub mod chunks;
 pub mod download;
 pub mod presence;

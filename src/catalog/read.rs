@@ -5,13 +5,14 @@ use bytes::Bytes;
 use super::Catalog;
 use crate::decide::origin;
 use crate::decide::verdict::{Found, Lookup};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::pointer::Reference;
 use crate::format::{
     Fingerprint, FormatError, Head, HeadName, InputsDocument, Manifest, ManifestId, Pointer,
     Refused, Scope, head, inputs, manifest, pointer, refused,
 };
-use crate::store::{self, Key, Version, layout};
+use crate::store::{self, Home, Key, StoreErrorKind, Version, layout};
+use crate::transfer::download;
 use crate::transfer::presence::{self, Gaps};
 
 impl Catalog {
@@ -76,38 +77,86 @@ impl Catalog {
     ///
     /// # Errors
     /// - The store cannot be read.
-    /// - The stored bytes have another digest or length than the pointer says.
+    /// - No stored bytes have the digest and the length that the pointer says.
     /// - The stored bytes break a rule of the format.
     pub async fn find_manifest(&self, pointer: &Pointer) -> Result<Option<Manifest>> {
-        self.read_manifest(&pointer.manifest).await
+        let Reference { digest, size } = &pointer.manifest;
+        let found = self.read_manifest(&pointer.scope, digest, Some(*size)).await?;
+        Ok(found.map(|(_, manifest)| manifest))
     }
 
-    async fn read_manifest(&self, wanted: &Reference<ManifestId>) -> Result<Option<Manifest>> {
-        // A small manifest is never compressed. The pointer's size tells which name to read first.
-        if wanted.size > manifest::PACKED_ABOVE {
-            let key = layout::packed_manifest(&wanted.digest);
-            let most = manifest::most_stored(wanted.size);
-            if let Some((bytes, _)) = self.read(&key, most).await? {
-                return Manifest::unpack(&bytes, &wanted.digest, wanted.size)
-                    .map(Some)
-                    .map_err(|error| unusable(&key, error));
+    /// Reads a manifest from the first name that holds it. Without a size, no pointer says it.
+    async fn read_manifest(
+        &self,
+        scope: &Scope,
+        digest: &ManifestId,
+        size: Option<u64>,
+    ) -> Result<Option<(u64, Manifest)>> {
+        let most = size.unwrap_or(manifest::MAX_BYTES as u64);
+        let plain = (layout::manifest(digest), manifest::MAX_PLAIN_BYTES.min(most as usize));
+        let packed = (layout::packed_manifest(digest), manifest::most_stored(most));
+        let packed_key = packed.0.clone();
+        // A small manifest is never compressed. Earlier versions compressed no manifest.
+        let names = match size {
+            Some(size) if size <= manifest::PACKED_ABOVE => vec![plain],
+            Some(_) => vec![packed, plain],
+            None => vec![plain, packed],
+        };
+        self.first_right(scope, &names, |shared, key, bytes| {
+            let broken = |error| unusable(key, error);
+            if *shared == packed_key {
+                let size = match size {
+                    Some(size) => size,
+                    None => manifest::unpacked_size(bytes, digest).map_err(broken)?,
+                };
+                return Ok((size, Manifest::unpack(bytes, digest, size).map_err(broken)?));
+            }
+            let (found, length) = (ManifestId::of(bytes), bytes.len() as u64);
+            if found != *digest || size.is_some_and(|size| size != length) {
+                let damage = format!("`{key}` is damaged: its content has the digest {found}");
+                return Err(Error::integrity(damage).hint(REMOVE));
+            }
+            Ok((length, Manifest::parse(bytes).map_err(broken)?))
+        })
+        .await
+    }
+
+    /// Reads the first of these objects that `parse` accepts, each at most to the given length:
+    /// first under the shared names, then under the second names of the scope. `parse` gets the
+    /// shared name, the name that was read, and the bytes.
+    ///
+    /// # Errors
+    /// - The store cannot be read.
+    /// - No object is right. This is the error of the first object that is there.
+    async fn first_right<T>(
+        &self,
+        scope: &Scope,
+        names: &[(Key, usize)],
+        parse: impl Fn(&Key, &Key, &[u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let home = Home::of(scope, &self.namespace, &self.model);
+        let mut first = None;
+        for is_second in [false, true] {
+            for (shared, most) in names {
+                let key = if is_second { home.second(shared) } else { shared.clone() };
+                let error = match store::read(&*self.store, &key, *most).await {
+                    Ok(None) => continue,
+                    Ok(Some((bytes, _))) => match parse(shared, &key, &bytes) {
+                        Ok(found) => return Ok(Some(found)),
+                        Err(error) => error,
+                    },
+                    Err(error) if error.kind == StoreErrorKind::Unusable => {
+                        download::unusable(error)
+                    }
+                    // A role without a right to the second names changes nothing.
+                    Err(error) if error.kind.may_spare_others() && is_second => continue,
+                    Err(error) if error.kind.may_spare_others() => error.into(),
+                    Err(error) => return Err(error.into()),
+                };
+                first.get_or_insert(error);
             }
         }
-        // Earlier versions compressed no manifest.
-        let key = layout::manifest(&wanted.digest);
-        let Some((bytes, _)) = self.read(&key, manifest::MAX_PLAIN_BYTES).await? else {
-            return Ok(None);
-        };
-        let found = ManifestId::of(&bytes);
-        if found != wanted.digest || bytes.len() as u64 != wanted.size {
-            let damage = format!("`{key}` is damaged: its content has the digest {found}");
-            return Err(Error::integrity(damage).hint(
-                "remove that object from the store, and the next run trains and saves the model \
-                 anew",
-            ));
-        }
-        let manifest = Manifest::parse(&bytes).map_err(|error| unusable(&key, error))?;
-        Ok(Some(manifest))
+        first.map_or(Ok(None), Err)
     }
 
     /// Reads the manifest that a pointer names.
@@ -138,34 +187,26 @@ impl Catalog {
         let broken = |error| unusable(&key, error);
         let record = Refused::parse(&bytes).map_err(broken)?;
         record.expect(&self.namespace, &self.model, scope, digest).map_err(broken)?;
-        let manifest = self.read_manifest(&record.manifest).await?.ok_or_else(|| gone(digest))?;
+        let Reference { digest, size } = &record.manifest;
+        let found = self.read_manifest(scope, digest, Some(*size)).await?;
+        let (_, manifest) = found.ok_or_else(|| gone(digest))?;
         Ok(Some((record, manifest)))
     }
 
-    /// Returns digest and size of a stored manifest. It reads only a compressed manifest.
+    /// Reads a manifest that an earlier generation of a scope's pointer names by its digest alone,
+    /// and returns its reference, too.
     ///
     /// # Errors
     /// - The store cannot be read.
-    /// - The store does not have the manifest.
-    /// - A compressed manifest is damaged.
-    pub async fn manifest_reference(&self, digest: &ManifestId) -> Result<Reference<ManifestId>> {
-        let key = layout::manifest(digest);
-        if let Some(meta) = self.store.head(&key).await? {
-            let size = match meta.size {
-                Some(size) => size,
-                None => {
-                    let read = self.read(&key, manifest::MAX_PLAIN_BYTES).await?;
-                    read.ok_or_else(|| gone(digest))?.0.len() as u64
-                }
-            };
-            return Ok(Reference { digest: *digest, size });
-        }
-        let key = layout::packed_manifest(digest);
-        let most = manifest::most_stored(manifest::MAX_BYTES as u64);
-        let (bytes, _) = self.read(&key, most).await?.ok_or_else(|| gone(digest))?;
-        let size =
-            manifest::unpacked_size(&bytes, digest).map_err(|error| unusable(&key, error))?;
-        Ok(Reference { digest: *digest, size })
+    /// - The store does not have the manifest, or it is damaged.
+    pub async fn earlier_manifest(
+        &self,
+        scope: &Scope,
+        digest: &ManifestId,
+    ) -> Result<(Reference<ManifestId>, Manifest)> {
+        let found = self.read_manifest(scope, digest, None).await?;
+        let (size, manifest) = found.ok_or_else(|| gone(digest))?;
+        Ok((Reference { digest: *digest, size }, manifest))
     }
 
     /// Looks in these scopes, in order, for a model whose objects are all in the store.
@@ -175,7 +216,7 @@ impl Catalog {
     /// # Errors
     /// - The list of scopes is empty.
     /// - The store cannot be read.
-    /// - A pointer or a manifest is damaged.
+    /// - A pointer is damaged.
     pub async fn model(&self, scopes: &[Scope], fingerprint: &Fingerprint) -> Result<Lookup> {
         check_readable(scopes)?;
         let mut best = Lookup::Absent;
@@ -203,20 +244,21 @@ impl Catalog {
     /// the pointer with the numbers of the manifest: its own are only a claim of its writer.
     ///
     /// # Errors
-    /// - The store cannot be read.
-    /// - The manifest is damaged.
+    /// The store cannot be read.
     pub async fn measured(&self, pointer: Pointer) -> Result<(Pointer, Gaps)> {
-        match self.find_manifest(&pointer).await? {
-            None => Ok((pointer, Gaps { absent: 1, wrong: 0 })),
-            Some(manifest) => {
-                let gaps = match manifest.reserved() {
-                    // A restore refuses such a model, so a training must replace it.
-                    Some(_) => Gaps { absent: 0, wrong: 1 },
-                    None => presence::gaps(&self.store, &manifest.blobs()).await?,
-                };
-                Ok((pointer.with_numbers_of(&manifest), gaps))
-            }
-        }
+        let manifest = match self.find_manifest(&pointer).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok((pointer, Gaps::ABSENT)),
+            // A training writes the manifest anew. A restore names the object in its error.
+            Err(error) if error.kind() == Kind::Integrity => return Ok((pointer, Gaps::WRONG)),
+            Err(error) => return Err(error),
+        };
+        let gaps = match manifest.reserved() {
+            // A restore refuses such a model, so a training must replace it.
+            Some(_) => Gaps::WRONG,
+            None => presence::gaps(&self.shelf(&pointer.scope), &manifest.blobs()).await?,
+        };
+        Ok((pointer.with_numbers_of(&manifest), gaps))
     }
 
     /// Reads a head.
@@ -267,14 +309,12 @@ impl Catalog {
     /// - The store cannot be read.
     /// - The document is damaged.
     pub async fn inputs_of(&self, pointer: &Pointer) -> Result<Option<InputsDocument>> {
-        let key = layout::inputs(&pointer.inputs.digest);
-        let Some((bytes, _)) = self.read(&key, inputs::MAX_DOCUMENT_BYTES).await? else {
-            return Ok(None);
-        };
         let Reference { digest, size } = &pointer.inputs;
-        let document =
-            InputsDocument::parse(&bytes, digest, *size).map_err(|error| unusable(&key, error))?;
-        Ok(Some(document))
+        let names = [(layout::inputs(digest), inputs::most_stored(*size))];
+        self.first_right(&pointer.scope, &names, |_, key, bytes| {
+            InputsDocument::parse(bytes, digest, *size).map_err(|error| unusable(key, error))
+        })
+        .await
     }
 
     pub(super) fn pointer_key(&self, scope: &Scope, fingerprint: &Fingerprint) -> Key {
@@ -289,6 +329,9 @@ impl Catalog {
         Ok(store::read(&*self.store, key, most).await?)
     }
 }
+
+const REMOVE: &str =
+    "remove that object from the store, and the next run trains and saves the model anew";
 
 fn check_readable(scopes: &[Scope]) -> Result<()> {
     if scopes.is_empty() {

@@ -11,11 +11,11 @@ use crate::format::manifest::{self, Packed};
 use crate::format::pointer::Reference;
 use crate::format::{
     BlobId, Fingerprint, FormatError, Head, HeadName, InputsDocument, InputsId, Manifest,
-    ManifestId, Nonce, Pointer, Refused, Scope, head,
+    ManifestId, Nonce, Pointer, Refused, Scope, head, inputs,
 };
 use crate::retry::{Failure, Policy};
-use crate::store::{self, Condition, Key, Payload, StoreErrorKind, layout};
-use crate::transfer::upload;
+use crate::store::{Condition, Home, Key, Payload, StoreErrorKind, layout};
+use crate::transfer::addressed::{self, Content};
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
 pub const RACE: Policy = Policy { attempts: 50, pause: Duration::from_millis(100), ..Policy::ONCE };
@@ -57,90 +57,73 @@ impl Catalog {
     /// Returns keys that a save in the scope writes, whatever its model.
     pub fn examples(&self, scope: &Scope) -> Vec<Key> {
         let (namespace, model) = (&self.namespace, &self.model);
-        vec![
+        let mut keys = vec![
             layout::blob(&BlobId::of(b"")),
             layout::manifest(&ManifestId::of(b"")),
             layout::packed_manifest(&ManifestId::of(b"")),
             layout::inputs(&InputsId::of(b"")),
-            layout::pointer(scope, namespace, model, &Fingerprint::of(b"")),
-            layout::head(scope, namespace, model, &HeadName::Default),
-        ]
+        ];
+        let home = Home::of(scope, namespace, model);
+        keys.extend(keys.clone().iter().map(|shared| home.second(shared)));
+        keys.push(layout::pointer(scope, namespace, model, &Fingerprint::of(b"")));
+        keys.push(layout::head(scope, namespace, model, &HeadName::Default));
+        keys
     }
 
-    /// Stores a manifest unless the store has it, and returns its digest and size.
+    /// Stores a manifest for a scope unless the store has it, and returns its digest and size.
     ///
     /// # Errors
     /// - The manifest exceeds a limit of the format.
     /// - The store cannot be written.
-    pub async fn keep_manifest(&self, manifest: &Manifest) -> Result<Reference<ManifestId>> {
+    pub async fn keep_manifest(
+        &self,
+        scope: &Scope,
+        manifest: &Manifest,
+    ) -> Result<Reference<ManifestId>> {
         let too_large =
             |error: FormatError| Error::bad_input("cannot save the model").caused_by(error);
         let Packed { id, size, bytes, is_compressed } = manifest.pack().map_err(too_large)?;
         let payload = Payload::new(bytes);
-        match is_compressed {
-            true => self.keep_packed(&id, size, payload).await?,
-            false => {
-                upload::put_addressed(&self.store, &layout::manifest(&id), payload).await?;
-            }
-        }
+        let form = (payload.digest, payload.bytes.len() as u64);
+        // Another version of the compressor makes other bytes of the same text.
+        let holds = |stored: &[u8]| manifest::holds(stored, &id, size);
+        let (key, content) = match is_compressed {
+            true => (
+                layout::packed_manifest(&id),
+                Content::Text { form, most: manifest::most_stored(size), holds: &holds },
+            ),
+            false => (layout::manifest(&id), Content::Bytes(form.0, form.1)),
+        };
+        self.shelf(scope).keep(&key, &payload, content).await?;
         Ok(Reference { digest: id, size })
     }
 
-    /// Stores a compressed manifest, unless the store has it.
-    ///
-    /// Its name is the digest of the plain text. So only bytes that are equal to these bytes, or
-    /// that unpack to the same text, count as this manifest.
-    async fn keep_packed(&self, id: &ManifestId, size: u64, payload: Payload) -> Result<()> {
-        let key = layout::packed_manifest(id);
-        let most = manifest::most_stored(size);
-        let condition = match self.store.head(&key).await? {
-            None => Condition::Absent,
-            Some(meta)
-                if meta.digest.is_some()
-                    && meta.is(&payload.digest, payload.bytes.len() as u64) =>
-            {
-                return Ok(());
-            }
-            // Another version of the compressor makes other bytes of the same text.
-            Some(meta) if meta.size.is_none_or(|size| size <= most as u64) => {
-                match store::read(&*self.store, &key, most).await? {
-                    Some((found, _))
-                        if manifest::unpacked_size(&found, id).is_ok_and(|found| found == size) =>
-                    {
-                        return Ok(());
-                    }
-                    _ => Condition::None,
-                }
-            }
-            Some(_) => Condition::None,
-        };
-        upload::put(&self.store, &key, payload, condition).await.map_err(|error| {
-            error.hint(format!(
-                "remove `{key}` from the store if it holds another text than its name says, and \
-                 save again"
-            ))
-        })?;
-        Ok(())
-    }
-
-    /// Stores an inputs document unless the store has it.
+    /// Stores an inputs document for a scope unless the store has it.
     ///
     /// Returns the digest and the size of the uncompressed text.
     ///
     /// # Errors
     /// - The compressor fails.
     /// - The store cannot be written.
-    pub async fn keep_inputs(&self, document: &InputsDocument) -> Result<Reference<InputsId>> {
+    pub async fn keep_inputs(
+        &self,
+        scope: &Scope,
+        document: &InputsDocument,
+    ) -> Result<Reference<InputsId>> {
         let text = document.to_text();
-        let reference =
-            Reference { digest: InputsId::of(text.as_bytes()), size: text.len() as u64 };
+        let (digest, size) = (InputsId::of(text.as_bytes()), text.len() as u64);
         let packed = InputsDocument::compress(&text)
             .map_err(|error| Error::bad_input("cannot save the list of inputs").caused_by(error))?;
-        let key = layout::inputs(&reference.digest);
-        if self.store.head(&key).await?.is_none() {
-            upload::put(&self.store, &key, Payload::new(packed), Condition::Absent).await?;
-        }
-        Ok(reference)
+        drop(text);
+        let payload = Payload::new(packed);
+        let holds = |stored: &[u8]| InputsDocument::is_stored(stored, &digest, size);
+        let content = Content::Text {
+            form: (payload.digest, payload.bytes.len() as u64),
+            most: inputs::most_stored(size),
+            holds: &holds,
+        };
+        self.shelf(scope).keep(&layout::inputs(&digest), &payload, content).await?;
+        Ok(Reference { digest, size })
     }
 
     /// Writes a pointer under a condition.
@@ -184,7 +167,7 @@ impl Catalog {
         let bytes = refused
             .to_bytes()
             .map_err(|error| Error::bad_input("cannot keep the refused model").caused_by(error))?;
-        upload::put(&self.store, &key, Payload::new(bytes), Condition::Absent).await?;
+        addressed::put(&self.store, &key, &Payload::new(bytes), Condition::Absent).await?;
         Ok(())
     }
 

@@ -306,9 +306,11 @@ pub(super) async fn generation_of(
          `{}`",
         own.model, previous.generation, own.generation, own.scope
     ));
+    let (reference, manifest) =
+        ctx.catalog.earlier_manifest(&own.scope, &claimed.manifest.digest).await?;
     let older = Pointer {
         generation: previous.generation,
-        manifest: ctx.catalog.manifest_reference(&claimed.manifest.digest).await?,
+        manifest: reference,
         // The store keeps neither producer nor date of an earlier generation. That date is at most
         // the date of the successor.
         created_at: claimed.created_at.min(own.created_at),
@@ -319,6 +321,5 @@ pub(super) async fn generation_of(
         previous: Vec::new(),
         ..own
     };
-    let manifest = ctx.catalog.manifest(&older).await?;
     Ok(Some(older.with_numbers_of(&manifest)))
 }

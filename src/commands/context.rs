@@ -139,13 +139,20 @@ impl Context {
     }
 
     /// Returns this context with a store that waits while the service fails for a time.
+    ///
+    /// If this job could not use the stored model, or if the training is forced, the save adopts no
+    /// object without a look at its bytes or its checksum.
     #[must_use]
-    pub fn with_patience(&self) -> Self {
+    pub fn for_saving(&self, unusable: bool) -> Self {
         let (report, model) = (self.report, self.settings.model.clone());
         let tell = move |why: &str| report.info(&format!("{model}: {why}"));
         let patience = self.settings.save_patience;
         let store: DynStore = Arc::new(Patient::new(self.store.clone(), patience, Arc::new(tell)));
-        Self { store: store.clone(), catalog: self.catalog.on(store), ..self.clone() }
+        let catalog = match unusable || self.policy.force.is_some() {
+            true => self.catalog.on(store.clone()).distrusting(),
+            false => self.catalog.on(store.clone()),
+        };
+        Self { store, catalog, ..self.clone() }
     }
 
     /// Returns an outcome that has an ending and no other facts.

@@ -18,8 +18,7 @@ use crate::format::{Digest, Fingerprint, InputsDocument, Pointer, Scope, artifac
 use crate::github::rest::{PullRequest, Rest, Run};
 use crate::settings::Settings;
 use crate::store::Condition;
-use crate::transfer::presence::{self, Gaps};
-use crate::transfer::selection;
+use crate::transfer::{presence, selection};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
 
@@ -273,10 +272,13 @@ async fn take_over(
             pull.number
         )
     };
+    // The trusted scope has second names of its own.
+    let pointer = Pointer { scope: Scope::Trusted, ..pointer };
     let Some(manifest) = ctx.catalog.find_manifest(&pointer).await? else {
         return Err(incomplete().into());
     };
-    if presence::gaps(&ctx.store, &manifest.blobs()).await? != Gaps::default() {
+    // Whatever lies under the shared names is adopted here, so it must be right.
+    if !presence::is_proven(&ctx.catalog.shelf(&Scope::Trusted), &manifest.blobs()).await? {
         return Err(incomplete().into());
     }
     // A restore from the trusted scope need not say which files it may write.
@@ -300,10 +302,9 @@ async fn take_over(
     };
     let promoted = Pointer {
         schema: schema_for(pointer.forced.as_ref(), Some(&promotion)),
-        scope: Scope::Trusted,
         generation: 1,
         // This run computes these values itself, because the pull request's pointer is foreign.
-        inputs: ctx.catalog.keep_inputs(document).await?,
+        inputs: ctx.catalog.keep_inputs(&Scope::Trusted, document).await?,
         promotion: Some(promotion),
         previous: Vec::new(),
         nonce: nonce(),

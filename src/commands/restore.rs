@@ -64,8 +64,9 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
     };
     bounds::check(ctx, scope, &manifest)?;
     let Settings { destination, .. } = &ctx.settings;
+    let shelf = ctx.catalog.shelf(scope);
     let restored =
-        download::restore(&ctx.store, manifest, destination, ctx.patience(), &ctx.progress).await?;
+        download::restore(&shelf, manifest, destination, ctx.patience(), &ctx.progress).await?;
     let outcome = Outcome {
         explanation: format!("a save refused this model: {}", refused.reason),
         restored: Some(restored),
@@ -85,6 +86,6 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
     let manifest = ctx.catalog.manifest(pointer).await?;
     bounds::check(ctx, &pointer.scope, &manifest)?;
-    let destination = &ctx.settings.destination;
-    download::restore(&ctx.store, manifest, destination, ctx.patience(), &ctx.progress).await
+    let (shelf, destination) = (ctx.catalog.shelf(&pointer.scope), &ctx.settings.destination);
+    download::restore(&shelf, manifest, destination, ctx.patience(), &ctx.progress).await
 }

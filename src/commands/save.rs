@@ -43,13 +43,35 @@ const WAS_FASTER: &str =
 /// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
     // What was trained is nowhere else, so this is the wrong time to give up.
-    let ctx = &ctx.with_patience();
+    let ctx = &ctx.for_saving(handover.as_ref().is_some_and(is_unusable));
     let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
-    match save(ctx, handover.as_ref(), planned).await {
+    let result = match save(ctx, handover.as_ref(), planned).await {
         Ok(outcome) => Ok(outcome),
         Err(refusal) => {
             Err(refusal.keep(ctx, planned, handover.and_then(|handover| handover.began)).await)
         }
+    };
+    tell_occupied(ctx);
+    result
+}
+
+fn is_unusable(handover: &Handover) -> bool {
+    handover.stored == Stored::Unusable
+}
+
+/// Names the shared objects in whose place this save wrote, or found, second names.
+fn tell_occupied(ctx: &Context) {
+    const SHOWN: usize = 5;
+    let occupied: Vec<_> = ctx.catalog.occupied().collect();
+    for (key, removal) in occupied.iter().take(SHOWN) {
+        ctx.report.warn(&format!(
+            "`{key}` holds other bytes than its name says, or cannot be read; this save keeps a \
+             copy of its own in the scope `{}`; to remove that object: `{removal}`",
+            ctx.access.own
+        ));
+    }
+    if let Some(more @ 1..) = occupied.len().checked_sub(SHOWN) {
+        ctx.report.warn(&format!("{more} more shared objects are occupied like that"));
     }
 }
 
@@ -83,7 +105,7 @@ async fn save(
         Seen::Nothing => None,
         Seen::Pointer(nonce) => Some(nonce.clone()),
     };
-    let unusable = handover.is_some_and(|it| it.stored == Stored::Unusable);
+    let unusable = handover.is_some_and(is_unusable);
 
     let (uploaded, model_stand_ins) = send(ctx, began, fingerprint, &document).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
@@ -178,8 +200,8 @@ async fn keep(
             "`{one}` and `{other}` differ only in case; some file systems cannot hold both"
         ));
     }
-    let stored = ctx.catalog.keep_manifest(manifest).await?;
-    let inputs = ctx.catalog.keep_inputs(document).await?;
+    let stored = ctx.catalog.keep_manifest(&ctx.access.own, manifest).await?;
+    let inputs = ctx.catalog.keep_inputs(&ctx.access.own, document).await?;
     let forced = ctx.policy.force.clone();
     Ok(Pointer {
         schema: schema_for(forced.as_ref(), None),

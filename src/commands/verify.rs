@@ -20,7 +20,8 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
     };
     let manifest = ctx.catalog.manifest(&pointer).await?;
     let pointer = pointer.with_numbers_of(&manifest);
-    let damage = download::verify(&ctx.store, manifest, &ctx.progress).await?;
+    let shelf = ctx.catalog.shelf(&pointer.scope);
+    let damage = download::verify(&shelf, manifest, &ctx.progress).await?;
     if !damage.is_empty() {
         let count = if damage.len() == 1 {
             "1 object is".to_owned()

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
+use zstd::stream::read::Decoder;
+
 use super::{Digest, Fingerprint, FormatError, Hasher, InputsId};
 
 /// The first line of an inputs document.
 pub const DOCUMENT_SCHEMA: &str = "ml-cache/inputs-document/v1";
 /// The largest size of an uncompressed inputs document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 512 << 20;
+
+/// The largest window of a stored frame, as a power of two: the most that RFC 8878 asks of readers.
+const WINDOW_LOG: u32 = 23;
+const BUFFER: usize = 128 << 10;
 
 /// One input file: a line of an inputs list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +140,24 @@ impl InputsDocument {
         zstd::bulk::compress(text.as_bytes(), 3).map_err(|error| bad(error.to_string()))
     }
 
+    /// Returns whether stored bytes unpack to the text of this digest and size. They are unpacked
+    /// no further than `size`, and the text is never in memory as a whole.
+    pub fn is_stored(stored: &[u8], id: &InputsId, size: u64) -> bool {
+        let Ok(decoder) = decoder(stored) else { return false };
+        let mut text = decoder.take(size.saturating_add(1));
+        let (mut hasher, mut found, mut buffer) = (Hasher::default(), 0_u64, vec![0; BUFFER]);
+        loop {
+            match text.read(&mut buffer) {
+                Ok(0) => return found == size && InputsId::new(hasher.finish()) == *id,
+                Ok(count) => {
+                    found += count as u64;
+                    hasher.update(&buffer[..count]);
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Decompresses stored bytes, compares them with the digest in their name, and reads them.
     ///
     /// `most` is the largest number of bytes to unpack, such as the size that a pointer names.
@@ -145,8 +169,7 @@ impl InputsDocument {
     /// - The text is not an inputs document.
     pub fn parse(stored: &[u8], id: &InputsId, most: u64) -> Result<Self, FormatError> {
         let most = most.min(MAX_DOCUMENT_BYTES as u64);
-        let decoder =
-            zstd::stream::read::Decoder::new(stored).map_err(|error| bad(error.to_string()))?;
+        let decoder = decoder(stored)?;
         let mut bytes = Vec::new();
         decoder.take(most + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
         if bytes.len() as u64 > most {
@@ -203,6 +226,21 @@ impl InputsDocument {
         lines.sort_unstable();
         lines
     }
+}
+
+fn decoder(stored: &[u8]) -> Result<Decoder<'_, &[u8]>, FormatError> {
+    let ready = || {
+        let mut decoder = Decoder::with_buffer(stored)?;
+        decoder.window_log_max(WINDOW_LOG)?;
+        Ok(decoder)
+    };
+    ready().map_err(|error: std::io::Error| bad(error.to_string()))
+}
+
+/// Returns the largest number of bytes that the compressed form of a text of this size takes.
+pub fn most_stored(size: u64) -> usize {
+    let size = usize::try_from(size).map_or(MAX_DOCUMENT_BYTES, |it| it.min(MAX_DOCUMENT_BYTES));
+    size + size / 128 + 1024
 }
 
 fn list_digest(entries: &[InputEntry]) -> Digest {

@@ -11,7 +11,7 @@ use super::{BlobId, FormatError, MAX_NUMBER, from_json, strictly, to_json};
 
 mod packed;
 
-pub use packed::{PACKED_ABOVE, Packed, most_stored, unpacked_size};
+pub use packed::{PACKED_ABOVE, Packed, holds, most_stored, unpacked_size};
 
 /// The schema name of version 1.
 pub const SCHEMA: &str = "ml-cache/manifest/v1";

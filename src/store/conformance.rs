@@ -171,7 +171,7 @@ async fn meta_tells_the_size(area: Area) -> Outcome {
 
 async fn limit_holds(area: Area) -> Outcome {
     area.put_ok("x", b"0123456789").await?;
-    want_refusal("read", read(&*area.store, &area.key("x"), 9).await, Kind::Other)?;
+    want_refusal("read", read(&*area.store, &area.key("x"), 9).await, Kind::Unusable)?;
     want(
         "read",
         read(&*area.store, &area.key("x"), 10).await.map_err(text)?.map(|(b, _)| b.len()),

@@ -115,6 +115,26 @@ pub fn probe(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Key {
     Key(format!("{}/probe", model_prefix(scope, namespace, model)))
 }
 
+/// The place of a scope's second names, in a namespace and for a model.
+///
+/// Every scope may create objects under the names that all scopes share, so somebody may have
+/// occupied such a name. Only the writers of a scope write its second names.
+#[derive(Clone, Debug)]
+pub struct Home(String);
+
+impl Home {
+    /// Returns the place for a model of a scope.
+    pub fn of(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Self {
+        Self(model_prefix(scope, namespace, model))
+    }
+
+    /// Returns the second name of a blob, manifest or inputs document.
+    pub fn second(&self, shared: &Key) -> Key {
+        let below = shared.0.split_once('/').map_or(shared.as_str(), |(_, below)| below);
+        Key(format!("{}/{below}", self.0))
+    }
+}
+
 fn model_prefix(scope: &Scope, namespace: &Namespace, model: &ModelName) -> String {
     let owner = encode(namespace.owner());
     let name = encode(namespace.name());
@@ -207,6 +227,33 @@ mod tests {
     fn head_of(namespace: &str, model: &str, name: &str) -> Key {
         let (namespace, model) = (namespace.parse().unwrap(), model.parse().unwrap());
         head(&Scope::Branch(name.to_owned()), &namespace, &model, &HeadName::Ref(name.to_owned()))
+    }
+
+    #[test]
+    fn second_names_lie_below_their_scope() {
+        let (namespace, model) = ("org/repo".parse().unwrap(), "m".parse().unwrap());
+        let hex = Digest::of(b"abc").hex();
+        let trusted = Home::of(&Scope::Trusted, &namespace, &model);
+        let other = Home::of(&Scope::PullRequest(7), &namespace, &model);
+        let shared = blob(&BlobId::of(b"abc"));
+        assert_eq!(
+            trusted.second(&shared).as_str(),
+            format!("v1/trusted/org/repo/m/blobs/ba/{hex}")
+        );
+        assert_eq!(
+            other.second(&packed_manifest(&ManifestId::of(b"abc"))).as_str(),
+            format!("v1/untrusted/org/repo/pr%2F7/m/manifests/{hex}.json.zst")
+        );
+        assert_eq!(
+            other.second(&inputs(&InputsId::of(b"abc"))).as_str(),
+            format!("v1/untrusted/org/repo/pr%2F7/m/inputs/{hex}.zst")
+        );
+        let long = "日".repeat(33);
+        let (namespace, model) = (format!("{long}/{long}").parse().unwrap(), long.parse().unwrap());
+        let home = Home::of(&Scope::Branch("日".repeat(60)), &namespace, &model);
+        let prefix = format!("{}/", "p".repeat(512));
+        let key = home.second(&packed_manifest(&ManifestId::of(b"abc"))).below(&prefix);
+        assert!(key.len() <= 1024 && key.ends_with(&format!("/{hex}.json.zst")), "{key}");
     }
 
     #[test]

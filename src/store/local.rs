@@ -25,6 +25,7 @@ use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
 use crate::ownership::Owner;
 use crate::patience::{Patience, Sort};
+use crate::shell::quoted;
 use crate::unfinished::Unfinished;
 
 /// Bytes of one read.
@@ -40,6 +41,9 @@ const TEMPORARY: (&str, &str) = ("ml-cache-", ".part");
 /// The largest object, in bytes, whose version is the digest of its content. Every register is
 /// smaller.
 const REGISTER: u64 = 128 << 10;
+
+/// The bits of a mode that let the group or others write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// A store in a directory.
 #[derive(Debug)]
@@ -141,27 +145,21 @@ impl LocalStore {
             Condition::None => None,
             _ => Some(self.lock(&place, key).map_err(failed)?),
         };
-        let found = self.meta_blocking(key, "write")?;
-        match (condition, found) {
-            (Condition::Absent, Some(_)) => {
-                return Err(StoreError::new(
-                    StoreErrorKind::Exists,
-                    "write",
-                    key,
-                    "it exists already",
-                ));
+        let refused = |kind, reason: &str| Err(StoreError::new(kind, "write", key, reason));
+        match condition {
+            Condition::None => {}
+            // Whatever has the name, it need not be readable.
+            Condition::Absent if place::kind(&parent, name).map_err(failed)?.is_some() => {
+                return refused(StoreErrorKind::Exists, "it exists already");
             }
-            (Condition::Unchanged(version), found)
-                if found.as_ref().map(|meta| &meta.version) != Some(version) =>
-            {
-                return Err(StoreError::new(
-                    StoreErrorKind::Changed,
-                    "write",
-                    key,
-                    "another process changed it meanwhile",
-                ));
+            Condition::Absent => {}
+            Condition::Unchanged(version) => {
+                let found = self.meta_blocking(key, "write")?;
+                if found.as_ref().map(|meta| &meta.version) != Some(version) {
+                    let why = "another process changed it meanwhile";
+                    return refused(StoreErrorKind::Changed, why);
+                }
             }
-            _ => {}
         }
         new.persist(&parent, name).map_err(failed)?;
         place::readable(&parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
@@ -181,10 +179,14 @@ impl LocalStore {
     fn open_blocking(&self, key: &Key, action: &'static str) -> Result<(File, Meta), StoreError> {
         let failed = |error: io::Error| io_error(action, key, &error);
         let place = Place::open(&self.root).map_err(failed)?;
-        let file = place.file(key.as_str()).map_err(failed)?;
+        let (above, file) = place.file(key.as_str()).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         let version = version_of(&file, &found).map_err(failed)?;
-        Ok((file, Meta { size: Some(found.size()), version, digest: None, archived: false }))
+        let above = rustix::fs::fstat(&above).map_err(|error| failed(error.into()))?;
+        let is_ours = |uid, mode| self.owner.is(uid) && mode & WRITABLE_BY_OTHERS == 0;
+        // Who may write in the directory may put a file there under another name.
+        let ours = is_ours(found.uid(), found.mode()) && is_ours(above.st_uid, above.st_mode);
+        Ok((file, Meta { size: Some(found.size()), version, digest: None, archived: false, ours }))
     }
 }
 
@@ -192,6 +194,10 @@ impl LocalStore {
 impl Store for LocalStore {
     fn describe(&self) -> &str {
         &self.description
+    }
+
+    fn removal(&self, key: &Key) -> String {
+        format!("rm {}", quoted(&self.root.join(key.as_str()).display().to_string()))
     }
 
     async fn put(
@@ -345,6 +351,9 @@ fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {
     let odd = error.get_ref().and_then(|inner| inner.downcast_ref::<Odd>());
     let kind = match error.kind() {
         _ if matches!(odd, Some(Odd::NotAStore)) => StoreErrorKind::NotAStore,
+        _ if matches!(odd, Some(Odd::LinkedFile(_) | Odd::NotRegular | Odd::Forbidden)) => {
+            StoreErrorKind::Unusable
+        }
         io::ErrorKind::NotFound => StoreErrorKind::NotFound,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             StoreErrorKind::Denied
@@ -356,7 +365,8 @@ fn io_error(action: &'static str, key: &Key, error: &io::Error) -> StoreError {
         Some(Odd::NotAStore) => {
             result.hint("set `store` to a directory that is empty, new, or a store already")
         }
-        Some(Odd::Link(_)) => result.hint(
+        Some(Odd::Forbidden) => result.hint("let this user read the files of the store"),
+        Some(Odd::Link(_) | Odd::LinkedFile(_)) => result.hint(
             "put the directory itself there; only the path of the store may lead through links",
         ),
         _ if error.kind() == io::ErrorKind::TimedOut => {

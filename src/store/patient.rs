@@ -87,6 +87,10 @@ impl Store for Patient {
         self.inner.credentials()
     }
 
+    fn removal(&self, key: &Key) -> String {
+        self.inner.removal(key)
+    }
+
     async fn put(
         &self,
         key: &Key,

@@ -34,7 +34,7 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, StorageClass};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, StorageClass};
 use aws_sdk_s3::{Client, config};
 use aws_types::service_config::ServiceConfigKey;
 use futures::StreamExt as _;
@@ -48,6 +48,7 @@ use super::{
 };
 use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
+use crate::shell::quoted;
 
 /// The limit for opening a connection. A slower connection does not come at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +72,8 @@ pub struct S3Store {
     /// The proxy for requests to the store, without credentials.
     proxy: Option<String>,
     encryption: Option<Encryption>,
+    /// The address that replaces the address of AWS.
+    endpoint: Option<String>,
 }
 
 impl S3Store {
@@ -123,6 +126,7 @@ impl S3Store {
             found,
             proxy,
             encryption: options.encryption.clone(),
+            endpoint,
         })
     }
 
@@ -224,6 +228,14 @@ impl Store for S3Store {
         self.found.name()
     }
 
+    fn removal(&self, key: &Key) -> String {
+        let object = quoted(&format!("s3://{}/{}", self.bucket, self.full_key(key)));
+        match &self.endpoint {
+            Some(endpoint) => format!("aws s3 rm {object} --endpoint-url {}", quoted(endpoint)),
+            None => format!("aws s3 rm {object}"),
+        }
+    }
+
     async fn put(
         &self,
         key: &Key,
@@ -303,6 +315,7 @@ impl Store for S3Store {
             version: version(answer.e_tag),
             digest: None,
             archived: false,
+            ours: false,
         };
         let key = key.clone();
         let pieces = futures::stream::unfold(Some(answer.body), move |body| {
@@ -345,9 +358,10 @@ impl Store for S3Store {
         match answer {
             Ok(answer) => Ok(Some(Meta {
                 archived: is_archived(&answer),
+                digest: stored_digest(&answer),
+                ours: false,
                 size: answer.content_length.map(i64::unsigned_abs),
                 version: version(answer.e_tag),
-                digest: answer.checksum_sha256.and_then(|text| Digest::from_base64(&text)),
             })),
             Err(error) => match self.translate("look up", key, error) {
                 error if error.kind == StoreErrorKind::NotFound => Ok(None),
@@ -362,6 +376,20 @@ impl Store for S3Store {
 fn version(tag: Option<String>) -> Version {
     let tag = tag.unwrap_or_default();
     Version(tag.strip_prefix("W/").unwrap_or(&tag).to_owned())
+}
+
+/// Returns the SHA-256 of the whole object, if the service computed it. The checksum of a multipart
+/// upload is another number.
+///
+/// Source: Amazon S3 API Reference, HeadObject: `x-amz-checksum-sha256` and `x-amz-checksum-type`.
+/// Services from before the second header leave it out.
+fn stored_digest(answer: &HeadObjectOutput) -> Option<Digest> {
+    match answer.checksum_type {
+        None | Some(ChecksumType::FullObject) => {
+            answer.checksum_sha256.as_deref().and_then(Digest::from_base64)
+        }
+        Some(_) => None,
+    }
 }
 
 /// Returns whether the object's bytes can be read only after a request to the archive.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 
+use super::addressed::Shelf;
 use super::stage::{self, Destination, Stage};
 use super::{throttle, unchanged};
 use crate::beneath::Beneath;
@@ -16,7 +17,7 @@ use crate::format::manifest::{Blob, File, Manifest};
 use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::retry::{Failure, Policy};
-use crate::store::{self, DynStore, StoreErrorKind, layout};
+use crate::store::{self, Key, StoreError, StoreErrorKind, layout};
 
 /// For blobs whose transfer breaks off or brings other bytes.
 const RETRY: Policy = Policy { attempts: 3, pause: Duration::from_millis(200), ..store::RETRY };
@@ -40,7 +41,7 @@ pub struct Restored {
 /// - [`Kind::Integrity`]: stored bytes are missing, or they are not the saved bytes.
 /// - Other kinds: the store or the file system fails.
 pub async fn restore(
-    store: &DynStore,
+    shelf: &Shelf,
     manifest: Manifest,
     destination: &Path,
     patience: Patience,
@@ -76,10 +77,10 @@ pub async fn restore(
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
     let task = |blob: Blob| {
-        let (store, manifest, stage, progress) =
-            (store.clone(), manifest.clone(), stage.clone(), progress.clone());
+        let (shelf, manifest, stage, progress) =
+            (shelf.clone(), manifest.clone(), stage.clone(), progress.clone());
         async move {
-            fetch(&store, &manifest, &blob, Some(&stage), &progress).await?;
+            fetch(&shelf, &manifest, &blob, Some(&stage), &progress).await?;
             Ok(((), blob.size))
         }
     };
@@ -125,7 +126,7 @@ fn needed(blobs: Vec<Blob>, same: &[bool]) -> Vec<Blob> {
 /// # Errors
 /// The store cannot be read.
 pub async fn verify(
-    store: &DynStore,
+    shelf: &Shelf,
     manifest: Manifest,
     progress: &Arc<Progress>,
 ) -> Result<Vec<String>> {
@@ -133,9 +134,9 @@ pub async fn verify(
     let blobs = manifest.blobs();
     progress.begin("verifying", Blob::total(&blobs));
     let task = |blob: Blob| {
-        let (store, manifest, progress) = (store.clone(), manifest.clone(), progress.clone());
+        let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
         async move {
-            fetch(&store, &manifest, &blob, None, &progress).await?;
+            fetch(&shelf, &manifest, &blob, None, &progress).await?;
             Ok(((), blob.size))
         }
     };
@@ -163,35 +164,70 @@ fn streamed(blobs: Vec<Blob>) -> Vec<(Blob, u64)> {
 
 /// Reads a blob and compares its digest. With a stage, it also writes the blob's slices there.
 async fn fetch(
-    store: &DynStore,
+    shelf: &Shelf,
     manifest: &Manifest,
     blob: &Blob,
     stage: Option<&Stage>,
     progress: &Progress,
 ) -> Result<()> {
-    RETRY.run(|| fetch_once(store, manifest, blob, stage, progress)).await
+    let [shared, second] = shelf.names(&layout::blob(&blob.id));
+    let from = |name| fetch_once(shelf, name, manifest, blob, stage, progress);
+    let attempt = || async {
+        let first = match from(&shared).await {
+            Err(Miss::OfObject(failure)) => failure,
+            Err(Miss::OfAll(failure)) => return Err(failure),
+            Ok(()) => return Ok(()),
+        };
+        match from(&second).await {
+            Ok(()) => Ok(()),
+            Err(Miss::OfAll(failure)) => Err(failure),
+            Err(Miss::OfObject(_)) => Err(first),
+        }
+    };
+    RETRY.run(attempt).await
 }
 
+/// The failure to read a blob.
+enum Miss {
+    /// The object is missing or wrong, or cannot be read. Another name may hold the blob.
+    OfObject(Failure<Error>),
+    /// The failure would be the same under another name.
+    OfAll(Failure<Error>),
+}
+
+impl<E: Into<Failure<Error>>> From<E> for Miss {
+    fn from(failure: E) -> Self {
+        Self::OfAll(failure.into())
+    }
+}
+
+/// Reads the object under a name of the blob.
 async fn fetch_once(
-    store: &DynStore,
+    shelf: &Shelf,
+    key: &Key,
     manifest: &Manifest,
     blob: &Blob,
     stage: Option<&Stage>,
     progress: &Progress,
-) -> std::result::Result<(), Failure<Error>> {
-    let key = layout::blob(&blob.id);
+) -> std::result::Result<(), Miss> {
     let damaged = |reason: String| {
         let path = blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
         let damage = format!("`{key}`, a part of `{path}`, is damaged: {reason}");
-        Failure::passing(Error::integrity(damage).hint(
-            "remove that object from the store, and the next run trains and saves the model anew; \
-             nothing was restored",
-        ))
+        Miss::OfObject(Failure::passing(Error::integrity(damage).hint(
+            "force a training, or remove that object from the store, and the next run trains and \
+             saves the model anew; nothing was restored",
+        )))
     };
-    let mut object = match store.get(&key).await {
+    let mut object = match shelf.store().get(key).await {
         Ok(object) => object,
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Err(damaged("the store has no such object".to_owned()));
+        }
+        Err(error) if error.kind == StoreErrorKind::Unusable => {
+            return Err(Miss::OfObject(unusable(error).into()));
+        }
+        Err(error) if error.kind.may_spare_others() => {
+            return Err(Miss::OfObject(Error::from(error).into()));
         }
         Err(error) => return Err(Error::from(error).into()),
     };
@@ -214,17 +250,28 @@ async fn fetch_once(
         at += piece.len() as u64;
         progress.advance(piece.len() as u64);
     }
+    // Without an announced length, the object itself may be short.
+    if at != blob.size && object.meta.size.is_none() {
+        return Err(damaged(format!("it ends after {at} of {} bytes", blob.size)));
+    }
     if at != blob.size {
-        return Err(Failure::passing(Error::failed(format!(
+        return Err(Miss::OfAll(Failure::passing(Error::failed(format!(
             "cannot read `{key}`: the transfer broke off after {at} of {} bytes",
             blob.size
-        ))));
+        )))));
     }
     let digest = hasher.finish();
     if digest != *blob.id.digest() {
         return Err(damaged(format!("its content has the digest {digest}")));
     }
     Ok(())
+}
+
+/// Returns the error of a stored object that is there, but whose bytes cannot be used.
+pub fn unusable(error: StoreError) -> Error {
+    let hint = error.hint.clone();
+    let hint = hint.unwrap_or_else(|| "remove that object from the store, and train again".into());
+    Error::integrity(error.to_string()).hint(hint)
 }
 
 /// Writes pieces of a blob to all files that use them.

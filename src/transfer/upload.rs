@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::addressed::{Content, Shelf};
 use super::chunks::{self, BlobPlan};
 use super::throttle;
 use super::tree::{Tree, TreeFile};
@@ -17,9 +18,8 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::format::BlobId;
 use crate::format::manifest::{self, Manifest, Part};
 use crate::progress::Progress;
-use crate::retry::Failure;
 use crate::stamp::Stamp;
-use crate::store::{self, Condition, DynStore, Key, Payload, StoreErrorKind, layout};
+use crate::store::{Payload, layout};
 
 /// The result of an upload.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub enum Upload {
 /// - A file cannot be read.
 /// - The store cannot be written.
 pub async fn upload(
-    store: &DynStore,
+    shelf: &Shelf,
     workspace: &Path,
     tree: Arc<Tree>,
     progress: &Arc<Progress>,
@@ -63,14 +63,15 @@ pub async fn upload(
 
     let begun: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
     let task = |index: usize| {
-        let (store, begun, progress) = (store.clone(), begun.clone(), progress.clone());
+        let (shelf, begun, progress) = (shelf.clone(), begun.clone(), progress.clone());
         let (source, plans, size) = (source.clone(), plans.clone(), plans[index].size);
         async move {
             let payload =
                 joined(tokio::task::spawn_blocking(move || source.read(&plans[index])).await)??;
             let blob = BlobId::new(payload.digest);
             let first = begun.lock().map_or(true, |mut begun| begun.insert(blob));
-            let sent = first && put_addressed(&store, &layout::blob(&blob), payload).await?;
+            let content = Content::Bytes(payload.digest, size);
+            let sent = first && shelf.keep(&layout::blob(&blob), &payload, content).await?;
             progress.advance(size);
             Ok(((index, blob, sent), if sent { size } else { 0 }))
         }
@@ -162,49 +163,6 @@ impl Source {
     }
 }
 
-/// Stores bytes under their content address, unless they are there. Returns whether it wrote them.
-///
-/// # Errors
-/// The store cannot be written.
-pub async fn put_addressed(store: &DynStore, key: &Key, payload: Payload) -> Result<bool> {
-    match store.head(key).await? {
-        Some(meta) if meta.is(&payload.digest, payload.bytes.len() as u64) => Ok(false),
-        // Another length or checksum under a content address means damage or malice. A role that
-        // may only create content cannot repair the object.
-        Some(_) => put(store, key, payload, Condition::None).await.map_err(|error| {
-            error.hint(format!(
-                "remove `{key}` from the store and save again; it holds other bytes than its name \
-                 says"
-            ))
-        }),
-        None => put(store, key, payload, Condition::Absent).await,
-    }
-}
-
-/// Writes an object. Returns `false` if [`Condition::Absent`] did not hold.
-///
-/// # Errors
-/// The store cannot be written.
-pub async fn put(
-    store: &DynStore,
-    key: &Key,
-    payload: Payload,
-    condition: Condition,
-) -> Result<bool> {
-    let attempt = || async {
-        match store.put(key, payload.clone(), condition.clone()).await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.kind {
-                StoreErrorKind::Exists => Ok(false),
-                // The store could not decide, or the bytes were damaged on the way.
-                StoreErrorKind::Conflict | StoreErrorKind::Damaged => Err(Failure::passing(error)),
-                _ => Err(error.into()),
-            },
-        }
-    };
-    Ok(store::RETRY.run(attempt).await?)
-}
-
 /// Makes the manifest without the names of its blobs, so that nothing is sent of a model that no
 /// manifest can hold.
 fn draft(tree: &Tree, plans: &[BlobPlan]) -> Result<Manifest> {
@@ -267,8 +225,11 @@ mod tests {
 
     use super::*;
     use crate::fingerprint::Patterns;
+    use crate::format::Scope;
     use crate::patience::Patience;
     use crate::store::local::LocalStore;
+    use crate::store::{DynStore, Home};
+    use crate::transfer::addressed::Occupied;
     use crate::transfer::tree;
 
     /// Uploads a model that changes after it was listed.
@@ -283,9 +244,12 @@ mod tests {
         let patterns = Patterns::parse("models/", &work).unwrap();
         let tree = Arc::new(tree::scan(&work, &patterns).unwrap());
         change(&work);
+        let names = ("org/repo".parse().unwrap(), "m".parse().unwrap());
+        let home = Home::of(&Scope::Trusted, &names.0, &names.1);
+        let shelf = Shelf::new(store, home, false, Occupied::default());
         let progress = Arc::new(Progress::hidden());
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let result = runtime.block_on(upload(&store, &work, tree, &progress));
+        let result = runtime.block_on(upload(&shelf, &work, tree, &progress));
         let blobs = fs::read_dir(root.join("v1/blobs")).map_or(0, Iterator::count);
         (result, blobs)
     }

@@ -105,6 +105,10 @@ impl Store for Flawed {
         "a flawed store"
     }
 
+    fn removal(&self, key: &Key) -> String {
+        self.inner.removal(key)
+    }
+
     async fn put(
         &self,
         key: &Key,

@@ -201,7 +201,9 @@ fn pipes_and_sockets_are_refused_at_once() {
             }
             let began = std::time::Instant::now();
             let runs = sandbox.every_verb();
-            assert!(runs.iter().any(|run| run.code != 0), "{below}");
+            // A plan without an inputs document explains less, and a save replaces it.
+            let fails = runs.iter().any(|run| run.code != 0);
+            assert_eq!(fails, below != "v1/inputs", "{below}");
             assert!(began.elapsed().as_secs() < 60, "{below}");
         }
         let sandbox = Sandbox::stored();

@@ -25,6 +25,7 @@ mod installs;
 mod kill;
 mod memory;
 mod mounts;
+mod occupied;
 mod patterns;
 mod races;
 mod release;

@@ -13,6 +13,7 @@ use crate::support::s3::{Endpoint, Fault, Server};
 
 pub(crate) const BLOBS: &str = "/v1/blobs/";
 pub(crate) const MANIFESTS: &str = "/v1/manifests/";
+pub(crate) const INPUTS: &str = "/v1/inputs/";
 pub(crate) const POINTERS: &str = "/pointers/";
 pub(crate) const HEADS: &str = "/heads/";
 
@@ -61,6 +62,10 @@ impl Scene {
         assert_eq!(verified["cache-hit"], true, "{verified}");
     }
 
+    pub(crate) fn write_model(&self) {
+        write_model(&self.sandbox.path("models"));
+    }
+
     /// Restores, and demands every byte of the model.
     #[track_caller]
     pub(crate) fn restores(&self) {
@@ -70,7 +75,7 @@ impl Scene {
     }
 }
 
-fn project(endpoint: &Endpoint, store: &str) -> Sandbox {
+pub(crate) fn project(endpoint: &Endpoint, store: &str) -> Sandbox {
     let mut sandbox = Sandbox::with_store(store);
     sandbox.project();
     for (name, value) in endpoint.env() {

@@ -90,13 +90,14 @@ fn is_marker(path: &str) -> bool {
 /// - Any error of [`upload::upload`].
 pub(super) async fn send(ctx: &Context, tree: Tree) -> Result<(Arc<Tree>, Uploaded)> {
     let workspace = &ctx.settings.workspace;
+    let shelf = ctx.catalog.shelf(&ctx.access.own);
     let mut tree = Arc::new(tree);
     let mut earlier = None;
     let mut path = String::new();
     for attempt in 1..=ATTEMPTS {
         let newest = tree.newest();
         tokio::task::block_in_place(|| stamp::settle(newest));
-        let upload = upload::upload(&ctx.store, workspace, tree.clone(), &ctx.progress).await?;
+        let upload = upload::upload(&shelf, workspace, tree.clone(), &ctx.progress).await?;
         let done = match upload {
             Upload::Changed(changed) => {
                 path = changed;

@@ -11,6 +11,7 @@ use crate::commands::Context;
 use crate::error::{Error, Kind, Result};
 use crate::format::refused::{SCHEMA, Why};
 use crate::format::{Fingerprint, ManifestId, Refused, Scope};
+use crate::shell::quoted;
 use crate::store::S3Options;
 use crate::workflow::RunContext;
 
@@ -93,7 +94,7 @@ async fn store(
         reason,
         planned,
         found,
-        manifest: ctx.catalog.keep_manifest(&manifest).await?,
+        manifest: ctx.catalog.keep_manifest(&ctx.access.own, &manifest).await?,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         refused_at: now(),
@@ -128,38 +129,4 @@ fn command(ctx: &Context, manifest: &ManifestId) -> String {
 
 fn pointer(scope: &Scope, manifest: &ManifestId) -> String {
     format!("refused:{scope}/{}", manifest.hex())
-}
-
-/// Returns a word for a shell. The name of a branch may hold text that a shell would run.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_takes_each_value_for_a_word() {
-        for (word, wanted) in [
-            ("s3://ml-models/cache", "s3://ml-models/cache"),
-            ("refused:pr/7/0123", "refused:pr/7/0123"),
-            ("my model", "'my model'"),
-            ("branch/$(id)`id`;id", "'branch/$(id)`id`;id'"),
-            ("it's", r"'it'\''s'"),
-            ("a\nb", "'a\nb'"),
-            ("~x", "'~x'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), wanted);
-            let echo = std::process::Command::new("sh")
-                .args(["-c", &format!("printf %s {}", quoted(word))])
-                .output();
-            assert_eq!(echo.unwrap().stdout, word.as_bytes());
-        }
-    }
 }

@@ -118,6 +118,12 @@ pub fn unpacked_size(stored: &[u8], id: &ManifestId) -> Result<u64, FormatError>
     measured(stored, id, MAX_BYTES as u64)
 }
 
+/// Returns whether stored bytes unpack to the text of this digest and size. They are unpacked no
+/// further than `size`.
+pub fn holds(stored: &[u8], id: &ManifestId, size: u64) -> bool {
+    measured(stored, id, size.min(MAX_BYTES as u64)).is_ok_and(|found| found == size)
+}
+
 fn measured(stored: &[u8], id: &ManifestId, most: u64) -> Result<u64, FormatError> {
     let mut text = decoder(stored)?.take(most + 1);
     let (mut hasher, mut size, mut buffer) = (Hasher::default(), 0, vec![0; BUFFER]);

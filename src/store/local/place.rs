@@ -26,9 +26,15 @@ pub(super) enum Odd {
     /// A component of the path is a link.
     #[error("`{0}` is a link, and nothing below a store's directory may be a link")]
     Link(String),
+    /// A link is in the place of a file.
+    #[error("`{0}` is a link, and nothing below a store's directory may be a link")]
+    LinkedFile(String),
     /// The path leads to a directory, a pipe, a socket or a device.
     #[error("it is not a regular file")]
     NotRegular,
+    /// This user may not read the file.
+    #[error("this user may not read it")]
+    Forbidden,
     /// The directory holds other files.
     #[error("the directory has other files in it and is no store")]
     NotAStore,
@@ -115,10 +121,16 @@ impl Place {
         Ok(current)
     }
 
-    /// Opens a regular file for reading.
-    pub(super) fn file(&self, path: &str) -> io::Result<File> {
+    /// Opens a regular file for reading, and the directory above it.
+    pub(super) fn file(&self, path: &str) -> io::Result<(OwnedFd, File)> {
         let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
-        open(&self.directory(above)?, name, OFlags::RDONLY)
+        let directory = self.directory(above)?;
+        match open(&directory, name, OFlags::RDONLY) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Odd::Forbidden.into())
+            }
+            opened => Ok((directory, opened?)),
+        }
     }
 
     /// Checks that this process may make files at a path, or directories on the way there.
@@ -153,7 +165,7 @@ pub(super) fn open(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result
     let mode = Mode::from_raw_mode(0o644);
     let file = match rustix::fs::openat(directory, name, flags, mode) {
         Ok(file) => File::from(file),
-        Err(Errno::LOOP) => return Err(Odd::Link(name.to_owned()).into()),
+        Err(Errno::LOOP) => return Err(Odd::LinkedFile(name.to_owned()).into()),
         // A socket, a pipe without a reader, or a directory.
         Err(Errno::NXIO | Errno::ISDIR) => return Err(Odd::NotRegular.into()),
         Err(error) => return Err(error.into()),

@@ -111,12 +111,14 @@ fn answered(
             make(Kind::Unauthenticated, in_words()).hint("set the clock of this machine")
         }
         _ if code.starts_with("KMS.") || said.contains("kms:") || said.contains("KMS key") => {
-            make(Kind::Denied, in_words()).hint(format!(
+            // A write says nothing about the object under the key.
+            let kind = if action == "read" { Kind::Unusable } else { Kind::Denied };
+            make(kind, in_words()).hint(format!(
                 "grant the credentials kms:GenerateDataKey and kms:Decrypt on the key of the \
                  bucket `{bucket}`, in the key's policy as well, and check that the key is enabled"
             ))
         }
-        (_, "InvalidObjectState") => make(Kind::Other, in_words()).hint(
+        (_, "InvalidObjectState") => make(Kind::Unusable, in_words()).hint(
             "the object is in an archive: restore it from there, or train again with \
              `force-retrain: true`; exclude the store's prefix from the lifecycle rule",
         ),
@@ -130,10 +132,12 @@ fn answered(
         (501, _) | (_, "NotImplemented") => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
         (505, _) => make(Kind::Other, in_words()).hint(REACH),
         // An answer to HEAD has no body. S3 answers 400 without a key that the object asks for.
-        (400, "") if action == "look up" => make(Kind::Other, in_words()).hint(format!(
-            "remove `{key}` if it was written with a customer-provided key (SSE-C); no other \
-             client can read such an object"
-        )),
+        (400, "") if action == "look up" => {
+            make(Kind::Unusable, in_words()).hint(with_foreign_key(key))
+        }
+        (400, code) if action == "read" && (said.contains("ncrypt") || code.contains("SSE")) => {
+            make(Kind::Unusable, in_words()).hint(with_foreign_key(key))
+        }
         (403, _) if action == "write" => make(Kind::Denied, in_words()).hint(format!(
             "grant the credentials s3:PutObject on the bucket `{bucket}`, and check the access \
              key; if the bucket's policy demands encryption headers, set `sse` and, for a key of \
@@ -152,6 +156,13 @@ fn answered(
         (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
+}
+
+fn with_foreign_key(key: &Key) -> String {
+    format!(
+        "remove `{key}` if it was written with a customer-provided key (SSE-C); no other client \
+         can read such an object"
+    )
 }
 
 fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
@@ -254,7 +265,11 @@ mod tests {
             ("write", 505, "", Kind::Other),
             ("write", 507, "", Kind::Other),
             ("write", 403, "KMS.DisabledException", Kind::Denied),
-            ("read", 403, "InvalidObjectState", Kind::Other),
+            ("read", 403, "InvalidObjectState", Kind::Unusable),
+            ("look up", 400, "", Kind::Unusable),
+            ("read", 400, "SSECustomerKeyMissing", Kind::Unusable),
+            ("read", 400, "KMS.DisabledException", Kind::Unusable),
+            ("read", 400, "InvalidRequest", Kind::Other),
             ("read", 403, "RequestTimeTooSkewed", Kind::Unauthenticated),
         ] {
             assert_eq!(
@@ -284,6 +299,13 @@ mod tests {
             ("read", 301, "PermanentRedirect", "", "`region`"),
             ("read", 403, "RequestTimeTooSkewed", "", "clock"),
             ("look up", 400, "", "", "customer-provided key"),
+            (
+                "read",
+                400,
+                "InvalidRequest",
+                "The object was stored using a form of Server Side Encryption.",
+                "customer-provided key",
+            ),
         ] {
             let hint = answered(action, &key, "bucket", status, code, said).hint.unwrap();
             assert!(hint.contains(part), "{status} {code}: {hint}");

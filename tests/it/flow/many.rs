@@ -75,9 +75,8 @@ fn a_damaged_compressed_manifest_is_refused_and_repaired() {
     let other = zstd::bulk::compress(b"{}", 3).unwrap();
     for damaged in [&good[..good.len() / 2], &flipped, b"", &other] {
         fs::write(&path, damaged).unwrap();
-        for verb in ["plan", "restore"] {
-            sandbox.run(verb, &[]).fails(4, &[".json.zst", "hint:"]);
-        }
+        sandbox.run("restore", &[]).fails(4, &[".json.zst", "hint:"]);
+        assert_eq!(sandbox.run("plan", &[]).json()["reason"], "incomplete");
     }
     // Other inputs with the same model: their save looks at the object before it counts on it.
     sandbox.write("data/a.csv", "changed\n");

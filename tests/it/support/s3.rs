@@ -12,6 +12,7 @@ use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +21,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, LOCATION, RETRY_AFTER};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
 use hyper::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -169,6 +172,8 @@ struct Inner {
     gate: RwLock<()>,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<Recorded>>,
+    /// Whether the roles of the clients only create shared content.
+    creates_only: AtomicBool,
 }
 
 /// An S3 server in this process, with its own threads and the single bucket `models`.
@@ -211,6 +216,7 @@ impl Server {
             gate: RwLock::default(),
             rules: Mutex::default(),
             requests: Mutex::default(),
+            creates_only: AtomicBool::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -249,6 +255,11 @@ impl Server {
     pub fn reset(&self) {
         self.inner.rules.lock().unwrap().clear();
         self.inner.requests.lock().unwrap().clear();
+    }
+
+    /// From now on, shared content is created and never replaced, as the policies of deploy/ say.
+    pub fn create_only(&self) {
+        self.inner.creates_only.store(true, Ordering::Relaxed);
     }
 
     /// Returns every request since the start or the last `reset`.
@@ -440,6 +451,16 @@ impl Inner {
             return error(400, "BadDigest");
         }
         let writes = request.method() == Method::PUT;
+        let is_shared = ["/v1/blobs/", "/v1/manifests/", "/v1/inputs/"]
+            .iter()
+            .any(|it| request.uri().path().contains(it));
+        if writes
+            && is_shared
+            && self.creates_only.load(Ordering::Relaxed)
+            && !request.headers().contains_key(IF_NONE_MATCH)
+        {
+            return error(403, "AccessDenied");
+        }
         let (_shared, _alone);
         if writes {
             _alone = self.gate.write().await;
