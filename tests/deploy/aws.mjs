@@ -12,8 +12,16 @@ const PASSED_ON = [
   'if-match',
   'if-none-match',
   'range',
+  'x-amz-checksum-crc32',
   'x-amz-checksum-mode',
   'x-amz-checksum-sha256',
+]
+
+// Headers that are condition keys of a PUT under their own names.
+const CONDITIONS = [
+  'x-amz-server-side-encryption-customer-algorithm',
+  'x-amz-server-side-encryption-aws-kms-key-id',
+  'x-amz-storage-class',
 ]
 
 /** Starts it; `secure: false` makes it a server that was reached without TLS. */
@@ -124,6 +132,9 @@ function describe(request) {
   }
   if (request.method === 'PUT') {
     for (const name of ['if-match', 'if-none-match']) {
+      if (request.headers[name]) context[`s3:${name}`] = request.headers[name]
+    }
+    for (const name of CONDITIONS) {
       if (request.headers[name]) context[`s3:${name}`] = request.headers[name]
     }
   }

@@ -17,6 +17,8 @@ const pointer = (scope, namespace = 'acme/fraud-detection') => {
   return `${V1}/${where}/model/pointers/${HEX}.json`
 }
 const refused = (scope) => pointer(scope).replace('/pointers/', '/refused/')
+const second = (scope, kind) => pointer(scope).replace(/\/pointers\/.*/, `/${kind}`)
+const SECONDS = [`blobs/ab/${HEX}`, `manifests/${HEX}.json`, `manifests/${HEX}.json.zst`, `inputs/${HEX}.zst`]
 const TRUSTED = pointer('trusted')
 const SCOPES = [pointer('pr/7'), pointer('branch/feature/x'), refused('pr/7')]
 const FOREIGN = [
@@ -47,6 +49,51 @@ test('every role writes pointers of its own side of its own namespace only, and 
       for (const key of SCOPES) rows.push([role, key, condition, role === 'untrusted'])
     }
     for (const key of [...FOREIGN, READ_ONLY]) for (const role of ROLES) rows.push([role, key, condition, false])
+  }
+  await table('s3:PutObject', rows)
+})
+
+test('second names are written and read by their own scopes, and only trusted runs write those of `trusted`', async () => {
+  const [writes, reads, lists] = [[], [], []]
+  for (const kind of SECONDS) {
+    for (const role of ROLES) {
+      for (const condition of [CREATE, UPDATE]) {
+        for (const withBucketPolicy of [true, false]) {
+          const options = { withBucketPolicy }
+          writes.push([role, second('trusted', kind), condition, role === 'trusted', options])
+          writes.push([role, second('pr/7', kind), condition, role === 'untrusted', options])
+        }
+      }
+      reads.push([role, second('trusted', kind), {}, true])
+      reads.push([role, second('pr/7', kind), {}, role === 'untrusted'])
+      lists.push([role, '', { 's3:prefix': second('trusted', kind) }, true])
+    }
+  }
+  await table('s3:PutObject', writes)
+  await table('s3:GetObject', reads)
+  await table('s3:ListBucket', lists)
+})
+
+test('nobody writes what others could not read: own keys, foreign keys, other classes', async () => {
+  const everything = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] }
+  const rows = []
+  const customer = { 's3:x-amz-server-side-encryption-customer-algorithm': 'AES256' }
+  const key = {
+    's3:x-amz-server-side-encryption': 'aws:kms',
+    's3:x-amz-server-side-encryption-aws-kms-key-id': 'arn:aws:kms:eu-central-1:999900001111:key/theirs',
+  }
+  const classes = ['GLACIER', 'DEEP_ARCHIVE', 'GLACIER_IR', 'STANDARD_IA', 'INTELLIGENT_TIERING']
+  const unreadable = [customer, key, ...classes.map((name) => ({ 's3:x-amz-storage-class': name }))]
+  const readable = [{ 's3:x-amz-storage-class': 'STANDARD' }, { 's3:x-amz-server-side-encryption': 'AES256' }]
+  for (const role of WRITERS) {
+    for (const name of [...CONTENT, role === 'trusted' ? TRUSTED : SCOPES[0]]) {
+      for (const context of unreadable) {
+        rows.push([role, name, { ...CREATE, ...context }, false])
+        rows.push([role, name, { ...CREATE, ...context }, false, { withBucketPolicy: false }])
+        rows.push([role, name, { ...CREATE, ...context }, false, { policy: everything }])
+      }
+      for (const context of readable) rows.push([role, name, { ...CREATE, ...context }, true])
+    }
   }
   await table('s3:PutObject', rows)
 })

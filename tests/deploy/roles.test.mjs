@@ -4,13 +4,13 @@
 // scripts/check-deploy starts it; ML_CACHE_BINARY is the program.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import crypto from 'node:crypto'
+import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import readline from 'node:readline'
 import test, { after, before } from 'node:test'
+import { crc32 } from 'node:zlib'
 import { start } from './aws.mjs'
 import { BUCKET, permissions, roleArn, ROLES, WRITERS } from './iam.mjs'
 
@@ -124,6 +124,9 @@ async function request(role, method, key, headers = {}, body) {
   const answer = await fetch(`${aws.url}/${BUCKET}${key}`, { method, headers: { ...token, ...headers }, body })
   return { status: answer.status, text: await answer.text() }
 }
+
+/** Removes an object behind the policies, as an administrator can. */
+const remove = (key) => execFileSync(path.join(ROOT, 'scripts/s3'), ['rm', BUCKET, key])
 
 const written = (role) =>
   aws.aws.log.filter((line) => line.action === 's3:PutObject' && line.role === role && line.status === 200)
@@ -304,17 +307,46 @@ test('a client of one’s own gets no further', async () => {
   succeeded(await ml(await job(PUSH), 'trusted', 'restore'), { restored: true })
 })
 
-test('bytes under the name of other bytes cannot be repaired by a role, and are never restored', async () => {
-  const main = await job(PUSH, { data: 'rows whose model was foreseen' })
-  const model = fs.readFileSync(path.join(main.workspace, 'models/weights'))
-  const expected = crypto.createHash('sha256').update(model).digest('hex')
-  const key = `/cache/v1/blobs/${expected.slice(0, 2)}/${expected}`
-  assert.equal((await request('untrusted', 'PUT', key, { 'if-none-match': '*' }, 'squatted')).status, 200)
-  denied(await ml(main, 'trusted', 'save'), /v1\/blobs\/.*403 AccessDenied.*remove `v1\/blobs\/.*` from the store/s)
-  succeeded(await ml(main, 'trusted', 'plan'), { 'retrain-needed': true })
-  const restore = await ml(main, 'trusted', 'restore')
-  assert.equal(restore.code, 3, restore.log)
-  assert(!fs.existsSync(path.join(main.workspace, 'restored/models')))
+/** The names of a model's content, as a save of the same inputs and bytes in another place made them. */
+async function foreseen(data) {
+  const before = aws.aws.log.length
+  const first = await job(PUSH, { data })
+  succeeded(await ml(first, 'trusted', 'save'), { saved: true })
+  const shared = /^cache\/v1\/(blobs|manifests|inputs)\//
+  const lines = aws.aws.log.slice(before).filter(({ action, key }) => action === 's3:PutObject' && shared.test(key))
+  return lines.map(({ key }) => key)
+}
+
+const checksum = (bytes) => Buffer.from([0, 8, 16, 24].map((shift) => (crc32(bytes) >>> (24 - shift)) & 255)).toString('base64')
+
+test('occupied names stop no save, and the untrusted role writes no second name of `trusted`', async () => {
+  const data = 'rows whose model was foreseen'
+  const names = await foreseen(data)
+  assert.equal(names.length, 3)
+  const second = names.map((key) => key.replace('/v1/', `/v1/trusted/${REPOSITORY}/fraud/`))
+  // The administrator removes all of it, and somebody puts other bytes of the same length there first.
+  for (const key of names) {
+    const length = (await request('trusted', 'GET', `/${key}`)).text.length
+    await remove(key)
+    const bytes = Buffer.alloc(length, 'x')
+    const headers = { 'if-none-match': '*', 'x-amz-checksum-crc32': checksum(bytes) }
+    assert.equal((await request('untrusted', 'PUT', `/${key}`, headers, bytes)).status, 200)
+  }
+  for (const key of second) {
+    assert.equal((await request('untrusted', 'PUT', `/${key}`, { 'if-none-match': '*' }, 'mine')).status, 403)
+  }
+  const main = await job(PUSH, { data })
+  succeeded(await ml(main, 'trusted', 'plan'), { 'retrain-needed': true, reason: 'incomplete' })
+  const save = await ml(main, 'trusted', 'save', ['--force-retrain=true'])
+  succeeded(save, { saved: true })
+  for (const key of names) assert(save.log.includes(`aws s3 rm s3://${BUCKET}/${key}`), save.log)
+  succeeded(await ml(main, 'trusted', 'plan'), { reason: 'hit' })
+  succeeded(await ml(main, 'trusted', 'restore'), { restored: true })
+  assert.equal(
+    fs.readFileSync(path.join(main.workspace, 'restored/models/weights'), 'utf8'),
+    `trained from ${data} by push`,
+  )
+  for (const key of second) assert.equal((await request('untrusted', 'GET', `/${key}`)).status, 200)
 })
 
 test('without TLS nothing works', async () => {

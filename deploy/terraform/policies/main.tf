@@ -44,6 +44,38 @@ locals {
     Condition = { Null = { "s3:if-none-match" = "false" } }
   }
 
+  # What makes an object useless for all others: a key that only its writer has, and a class that must be thawed.
+  # Each condition holds only for requests with the header, because a missing key equals nothing.
+  readable_by_all = [
+    {
+      Sid       = "NoCustomerKeys"
+      Effect    = "Deny"
+      Action    = "s3:PutObject"
+      Resource  = "${local.bucket_arn}/*"
+      Condition = { Null = { "s3:x-amz-server-side-encryption-customer-algorithm" = "false" } }
+    },
+    {
+      Sid      = "NoOtherKmsKeys"
+      Effect   = "Deny"
+      Action   = "s3:PutObject"
+      Resource = "${local.bucket_arn}/*"
+      Condition = merge(
+        { Null = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" } },
+        { for key in compact([var.kms_key_arn]) : "StringNotEquals" => { "s3:x-amz-server-side-encryption-aws-kms-key-id" = key } },
+      )
+    },
+    {
+      Sid      = "NoOtherStorageClasses"
+      Effect   = "Deny"
+      Action   = "s3:PutObject"
+      Resource = "${local.bucket_arn}/*"
+      Condition = {
+        Null            = { "s3:x-amz-storage-class" = "false" }
+        StringNotEquals = { "s3:x-amz-storage-class" = "STANDARD" }
+      }
+    },
+  ]
+
   # What each role reads and writes besides the content.
   grants = {
     trusted = { for name, it in var.namespaces : name => {
@@ -92,6 +124,7 @@ locals {
         Resource = "${local.bucket_arn}/${prefix}*"
       }],
       [local.only_tls],
+      local.readable_by_all,
       [for key in compact([var.kms_key_arn]) : {
         Sid      = "UseKey"
         Effect   = "Allow"
@@ -105,8 +138,7 @@ locals {
 
   bucket_policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
-      merge(local.only_tls, { Principal = "*" }),
+    Statement = concat([for it in concat([local.only_tls], local.readable_by_all) : merge(it, { Principal = "*" })], [
       {
         Sid       = "ContentIsOnlyCreated"
         Effect    = "Deny"
@@ -123,6 +155,6 @@ locals {
         Resource  = ["${local.bucket_arn}/${local.version_1}/trusted/*", "${local.bucket_arn}/${local.version_1}/untrusted/*"]
         Condition = { Null = { "s3:if-none-match" = "true", "s3:if-match" = "true" } }
       },
-    ]
+    ])
   })
 }

@@ -85,6 +85,9 @@ run "deploying_only_reads_and_promotion_does_not_change_that" {
       ["Read", "Allow", "s3:GetObject"],
       ["TellMissingFromForbidden", "Allow", "s3:ListBucket"],
       ["OnlyTls", "Deny", "s3:*"],
+      ["NoCustomerKeys", "Deny", "s3:PutObject"],
+      ["NoOtherKmsKeys", "Deny", "s3:PutObject"],
+      ["NoOtherStorageClasses", "Deny", "s3:PutObject"],
       ["UseKey", "Allow", ["kms:Decrypt"]],
     ]
     error_message = "Nothing is written, and the key only decrypts."
