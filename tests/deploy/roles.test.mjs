@@ -319,7 +319,7 @@ async function foreseen(data) {
 
 const checksum = (bytes) => Buffer.from([0, 8, 16, 24].map((shift) => (crc32(bytes) >>> (24 - shift)) & 255)).toString('base64')
 
-test('occupied names stop no save, and the untrusted role writes no second name of `trusted`', async () => {
+test('occupied names stop no save, and the untrusted role writes no trusted second name', async () => {
   const data = 'rows whose model was foreseen'
   const names = await foreseen(data)
   assert.equal(names.length, 3)

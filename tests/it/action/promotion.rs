@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::runner::{Runner, Step};
 use crate::support::cli::{noise, snapshot};
 use crate::support::double::Double;
-use crate::support::s3::Server;
+use crate::support::s3::{Change, Fault, Server};
 
 const REPOSITORY: &str = "acme/fraud-detection";
 pub(super) const HEAD: &str = "1111111111111111111111111111111111111111";
@@ -575,6 +575,30 @@ fn a_model_with_missing_or_damaged_objects_is_not_promoted() {
         assert_eq!(server.objects("v1/trusted/"), [], "nothing is trusted: {part} {}", step.log);
         assert_eq!(server.requests_to(Method::GET, "v1/blobs/").len(), 0);
         assert!(!push.path("models").exists());
+    }
+}
+
+/// A checksum of the parts of an upload says nothing about the bytes of the whole.
+#[test]
+fn a_promotion_reads_the_blobs_that_have_no_sha_256() {
+    for is_occupied in [true, false] {
+        let server = Server::start();
+        let (double, request) = trained_on(&server);
+        if is_occupied {
+            damage(&server, "v1/blobs/", flipped);
+        }
+        server.reset();
+        let kind = Change::Header("x-amz-checksum-type", "COMPOSITE".to_owned());
+        server.fault(Method::HEAD, "v1/blobs/", 1.., Fault::Reply(kind));
+        let (_, step) = pushed(&double, &request, &merged());
+        match is_occupied {
+            true => {
+                trains(&step, "objects of the model of pull request #7 are missing or damaged");
+                assert_eq!(server.objects("v1/trusted/"), [], "nothing is trusted: {}", step.log);
+            }
+            false => restores(&step),
+        }
+        assert!(!server.requests_to(Method::GET, "v1/blobs/").is_empty());
     }
 }
 
