@@ -19,8 +19,8 @@ image: ## Builds the action's image, ml-cache-action:dev
 e2e: ## Runs the workflows of tests/e2e in the shipped image
 	scripts/e2e
 
-bench: ## Measures beside hashFiles and s5cmd
-	scripts/bench
+bench: ## Measures beside other tools and writes docs/benchmarks.md; PART=save runs one part
+	scripts/bench $(PART)
 
 clean: ## Removes what was built; tools and images in the lab directory stay
 	cargo clean
