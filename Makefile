@@ -11,7 +11,7 @@ test: ## Runs all tests, exactly as CI does
 
 lint: ## Runs the checks that start no server
 	scripts/setup lint
-	scripts/test fmt clippy doc lint-files lint-dependencies
+	scripts/test fmt clippy clippy-stub doc lint-files lint-dependencies
 
 image: ## Builds the action's image, ml-cache-action:dev
 	scripts/with-docker scripts/image

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::wire::{Keep, Request};
 use crate::{Failure, lock};
@@ -11,8 +12,6 @@ use crate::{Failure, lock};
 /// Up to here, kept bytes stay in memory, and by default no others are kept.
 const SMALL: u64 = 128 << 10;
 const PAGE: usize = 1000;
-/// Later than every file here, so that a tool that compares times finds its copy current.
-const MODIFIED: [&str; 2] = ["2099-01-01T00:00:00.000Z", "Thu, 01 Jan 2099 00:00:00 GMT"];
 
 /// The bytes of an object.
 #[derive(Clone, Default)]
@@ -29,6 +28,8 @@ pub(crate) struct Object {
     pub(crate) content: Content,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) tag: String,
+    /// When the object came, in seconds since 1970: tools compare it with the times of files.
+    pub(crate) since: u64,
 }
 
 pub(crate) struct Objects {
@@ -84,7 +85,8 @@ impl Objects {
     pub(crate) fn insert(&mut self, key: &str, object: Object) -> String {
         // Like that of a multipart upload: no tool takes it for an MD5.
         let tag = format!("\"{:032x}-1\"", self.next());
-        self.all.insert(key.to_owned(), Object { tag: tag.clone(), ..object });
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.all.insert(key.to_owned(), Object { tag: tag.clone(), since, ..object });
         tag
     }
 
@@ -132,7 +134,7 @@ impl Objects {
             }
             None => {
                 let headers = request.kept_headers();
-                let object = Object { size, content, headers, tag: String::new() };
+                let object = Object { size, content, headers, ..Object::default() };
                 self.insert(&request.path, object)
             }
         };
@@ -146,7 +148,7 @@ impl Objects {
         };
         let mut headers = vec![
             ("etag".to_owned(), object.tag.clone()),
-            ("last-modified".to_owned(), MODIFIED[1].to_owned()),
+            ("last-modified".to_owned(), http_date(object.since)),
             ("accept-ranges".to_owned(), "bytes".to_owned()),
             ("content-type".to_owned(), "binary/octet-stream".to_owned()),
         ];
@@ -249,7 +251,7 @@ impl Objects {
                 "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>{}</ETag>\
                  <Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
                 shown(&last),
-                MODIFIED[0],
+                xml_date(object.since),
                 object.tag,
                 object.size,
             );
@@ -273,6 +275,45 @@ impl Objects {
             ),
         )
     }
+}
+
+/// Returns year, month and day of a number of days since 1970.
+fn date(days: u64) -> (u64, usize, u64) {
+    let (mut year, mut left) = (1970, days);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    while left >= 365 + u64::from(is_leap(year)) {
+        left -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    for (month, days) in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].iter().enumerate() {
+        if left < *days {
+            return (year, month, left + 1);
+        }
+        left -= days;
+    }
+    (year, 11, 31)
+}
+
+fn clock(since: u64) -> String {
+    let second = since % 86_400;
+    format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+fn http_date(since: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let days = since / 86_400;
+    let (year, month, day) = date(days);
+    let (weekday, month) = (DAYS[(days % 7) as usize], &MONTHS[3 * month..3 * month + 3]);
+    format!("{weekday}, {day:02} {month} {year} {} GMT", clock(since))
+}
+
+fn xml_date(since: u64) -> String {
+    let (year, month, day) = date(since / 86_400);
+    format!("{year}-{:02}-{day:02}T{}.000Z", month + 1, clock(since))
 }
 
 fn escaped(text: &str) -> String {
