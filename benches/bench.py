@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -79,7 +80,7 @@ class Bench:
         """Measures savers, each of a store that has nothing yet."""
 
         def forget(_: int) -> None:
-            for prefix in ("new", "peers", "rclone"):
+            for prefix in ("new", "peers"):
                 stub.ask("remove", f"bench/{prefix}")
 
         for contender in contenders:
@@ -106,8 +107,8 @@ class Bench:
         restorers = tools.restorers("small", "s3://bench/new0", lambda: self.lab.equal("small"), MIB)
         # Here each tool restores its own object.
         for short, contender in restorers.items():
-            name = "rclone" if short == "rclone" else "peers"
-            command = [word.replace("bench/files/", f"bench/{name}/") for word in contender.command(0)]
+            saver = "s5cmd" if short == "openssl" else short
+            command = [word.replace("bench/files/", f"bench/peers/{saver}/") for word in contender.command(0)]
             contender.command = lambda _, command=command: command
         self.measure("restore of it, compared byte for byte", list(restorers.values()), 64 * MIB, rounds=1)
 
@@ -417,6 +418,9 @@ def main() -> None:
                 took = time.monotonic() - begun
                 arguments.page.write_text(report.page(bench.tables, lab, arguments.rounds, took))
                 print(f"\nwrote {arguments.page} after {took / 60:.0f} minutes")
+            failed = sum(bool(result.failure) for table in bench.tables for result in table.results)
+            if failed:
+                sys.exit(f"bench: {failed} rows failed")
         finally:
             lab.close()
     finally:

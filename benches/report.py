@@ -157,13 +157,15 @@ def versions(lab: Lab) -> str:
     numbers = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                if line.startswith(("cpu family", "model\t"))][:2]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    manager = lab.lab / "transfer-manager" / "version"
     rows = {
         "ml-cache": first_line([lab.binary, "--version"]).removeprefix("ml-cache "),
         "s5cmd": first_line([str(bin_ / "s5cmd"), "version"]),
         "rclone": first_line([str(bin_ / "rclone"), "version"]).removeprefix("rclone "),
-        "transfer manager": (lab.lab / "transfer-manager" / "version").read_text().strip()
-        + " (the example `cp` of the crate aws-sdk-s3-transfer-manager)",
-        "boto3": first_line([python, "-c", modules]),
+        "transfer manager": f"{manager.read_text().strip()} (the example `cp` of aws-sdk-s3-transfer-manager)"
+        if manager.is_file()
+        else "not installed",
+        "boto3's CRT": first_line([python, "-c", modules]),
         "openssl": first_line(["openssl", "version"]),
         "hashFiles": f"@actions/glob {first_line(['node', '-p', glob.replace('console.log', ''), str(package)])}, "
         f"node {first_line(['node', '--version'])}",

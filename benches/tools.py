@@ -47,17 +47,18 @@ class Tools:
     def savers(self, name: str, *, options: tuple[str, ...] = ()) -> dict[str, Contender]:
         """Returns who saves `work/name`, by short names."""
         only, remote = self.is_file(name), self.remote
-        one = [f"{name}/{only}", f"s3://bench/peers/{name}/{only}"]
-        several = [f"{name}/", f"s3://bench/peers/{name}/"]
-        manager = one if only else [name, f"s3://bench/peers/{name}", "--recursive"]
+        managed = f"s3://bench/peers/manager/{name}"
+        manager = [f"{name}/{only}", f"{managed}/{only}"] if only else [name, managed, "--recursive"]
+        copy = [*self.s5cmd, "cp", f"{name}/", f"s3://bench/peers/s5cmd/{name}/"]
         found = {
             "ours": Contender("ml-cache", lambda n: self.save(f"s3://bench/new{n}", name), self.ours_env),
-            "s5cmd": Contender("s5cmd", lambda _: [*self.s5cmd, "cp", *several], self.env),
-            "rclone": Contender("rclone", lambda _: [*self.rclone, name, f"{remote}bench/rclone/{name}"], self.env),
+            "s5cmd": Contender("s5cmd", lambda _: copy, self.env),
+            "rclone": Contender("rclone", lambda _: [*self.rclone, name, f"{remote}bench/peers/rclone/{name}"], self.env),
             "manager": Contender("transfer manager", lambda _: [*self.manager, *manager, *options], self.env),
         }
         if only:
-            found["crt"] = Contender("boto3's CRT", lambda _: [*self.crt, *one], self.env)
+            run_time = [*self.crt, f"{name}/{only}", f"s3://bench/peers/crt/{name}/{only}"]
+            found["crt"] = Contender("boto3's CRT", lambda _: run_time, self.env)
         return found
 
     def restorers(self, name: str, store: str, check: Callable[[], None], size: int) -> dict[str, Contender]:

@@ -258,9 +258,8 @@ impl Objects {
         }
         let next = if full {
             let last = escaped(&last);
-            format!(
-                "<NextMarker>{last}</NextMarker><NextContinuationToken>{last}</NextContinuationToken>"
-            )
+            let token = format!("<NextContinuationToken>{last}</NextContinuationToken>");
+            format!("<NextMarker>{last}</NextMarker>{token}")
         } else {
             String::new()
         };
