@@ -46,14 +46,14 @@ class Tools:
 
     def savers(self, name: str, *, options: tuple[str, ...] = ()) -> dict[str, Contender]:
         """Returns who saves `work/name`, by short names."""
-        only, remote = self.is_file(name), self.remote
+        only, mirror = self.is_file(name), f"{self.remote}bench/peers/rclone/{name}"
         managed = f"s3://bench/peers/manager/{name}"
         manager = [f"{name}/{only}", f"{managed}/{only}"] if only else [name, managed, "--recursive"]
         copy = [*self.s5cmd, "cp", f"{name}/", f"s3://bench/peers/s5cmd/{name}/"]
         found = {
             "ours": Contender("ml-cache", lambda n: self.save(f"s3://bench/new{n}", name), self.ours_env),
             "s5cmd": Contender("s5cmd", lambda _: copy, self.env),
-            "rclone": Contender("rclone", lambda _: [*self.rclone, name, f"{remote}bench/peers/rclone/{name}"], self.env),
+            "rclone": Contender("rclone", lambda _: [*self.rclone, name, mirror], self.env),
             "manager": Contender("transfer manager", lambda _: [*self.manager, *manager, *options], self.env),
         }
         if only:
