@@ -128,7 +128,11 @@ class Lab:
         result = json.loads(self.helper.stdout.readline())
         if result["code"]:
             tail = log.read_text(errors="replace").strip()[-600:]
-            raise Failure(f"`{' '.join(command)[:200]}` ended with {result['code']}: {tail}")
+            text = f"`{' '.join(command)[:200]}` ended with {result['code']}: {tail}"
+            # The page names no path of a machine.
+            for path, name in ((self.lab, "LAB"), (self.place, "WORK"), (HERE, "benches")):
+                text = text.replace(str(path), name)
+            raise Failure(text)
         return result
 
     def output(self) -> str:

@@ -195,7 +195,7 @@ Do not edit it.
 
 ## How it is measured
 
-- All tools do the same work, in turn, in {rounds} rounds of one run. Each round begins with another tool.
+- All tools do the same work, in turn, in rounds of one run: {rounds} in all. Each round begins with another tool.
 - A figure is that of the whole process: its start, its work, its end. The table shows the median and the range.
 - The operating system counts processor time and peak memory (`wait4`).
   No peak is below the 9 MiB of the process that starts the tools.
@@ -213,10 +213,10 @@ Do not edit it.
 
 ## Where others need less
 
-{lost(tables)}
+{"Not measured in a trial." + chr(10) if lab.scale > 1 else lost(tables)}
 ## Goals
 
-{goals(tables)}
+{"Not measured in a trial." + chr(10) if lab.scale > 1 else goals(tables)}
 ## Versions
 
 {versions(lab)}
