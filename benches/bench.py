@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -406,6 +407,8 @@ def main() -> None:
         parser.error(f"no part is named {', '.join(unknown)}; there are {', '.join(PARTS)}")
     place = Path(tempfile.mkdtemp(prefix="ml-cache-bench-", dir=os.environ.get("ML_CACHE_BENCH_DIR")))
     begun = time.monotonic()
+    # So that a run that is ended leaves nothing.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         lab = Lab(place, Path(os.environ["ML_CACHE_LAB"]), arguments.binary, arguments.stub, arguments.scale)
         try:
