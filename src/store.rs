@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 
 use crate::error::{Error, Kind};
 use crate::format::Digest;
-use crate::patience::Patience;
+use crate::lock::LockWait;
 use crate::retry::{Failure, Policy};
 
 pub mod conformance;
@@ -332,7 +332,7 @@ impl From<StoreError> for Error {
 }
 
 /// Opens the store at a location. Without a `role`, the SDK looks for credentials in the usual AWS
-/// places. A directory's locks need `patience`.
+/// places. A directory's locks need `lock_wait`.
 ///
 /// # Errors
 /// - The location is a path that is not a directory.
@@ -341,10 +341,10 @@ pub async fn open(
     location: &Location,
     options: &S3Options,
     role: Option<(String, CredentialsSource)>,
-    patience: Patience,
+    lock_wait: LockWait,
 ) -> Result<DynStore, Error> {
     Ok(match location {
-        Location::Directory(path) => Arc::new(local::LocalStore::open(path, patience)?),
+        Location::Directory(path) => Arc::new(local::LocalStore::open(path, lock_wait)?),
         Location::S3 { bucket, prefix } => {
             Arc::new(s3::S3Store::open(bucket, prefix, options, role).await?)
         }

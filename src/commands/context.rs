@@ -17,8 +17,8 @@ use crate::format::Pointer;
 use crate::github::artifact::ResultsService;
 use crate::github::oidc;
 use crate::github::rest::Rest;
+use crate::lock::LockWait;
 use crate::outcome::{Ending, Outcome};
-use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::settings::{OnError, Secret, Settings, Verb};
@@ -60,8 +60,8 @@ pub struct Context {
 
 impl Context {
     /// Returns the rule for locks that other processes hold.
-    pub(super) fn patience(&self) -> Patience {
-        patience(&self.settings, self.report)
+    pub(super) fn lock_wait(&self) -> LockWait {
+        lock_wait(&self.settings, self.report)
     }
 
     /// Opens the store, and removes the stages of killed restores from the workspace.
@@ -213,8 +213,8 @@ fn with_credentials(settings: &Settings, own: Access) -> Result<Access> {
     }
 }
 
-fn patience(settings: &Settings, report: Report) -> Patience {
-    Patience { limit: settings.lock_timeout, tell: report.teller() }
+fn lock_wait(settings: &Settings, report: Report) -> LockWait {
+    LockWait { limit: settings.lock_timeout, tell: report.teller() }
 }
 
 async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
@@ -229,7 +229,7 @@ async fn open_store(settings: &Settings, report: Report) -> Result<DynStore> {
         }
         None => None,
     };
-    store::open(&settings.store, &settings.s3, role, patience(settings, report)).await
+    store::open(&settings.store, &settings.s3, role, lock_wait(settings, report)).await
 }
 
 /// Returns the message of the commit that caused the run, if the user lets a message force a

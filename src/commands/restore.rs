@@ -66,7 +66,7 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
     let Settings { destination, .. } = &ctx.settings;
     let shelf = ctx.catalog.shelf(scope);
     let restored =
-        download::restore(&shelf, manifest, destination, ctx.patience(), &ctx.progress).await?;
+        download::restore(&shelf, manifest, destination, ctx.lock_wait(), &ctx.progress).await?;
     let outcome = Outcome {
         explanation: format!("a save refused this model: {}", refused.reason),
         restored: Some(restored),
@@ -87,5 +87,5 @@ pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
     let manifest = ctx.catalog.manifest(pointer).await?;
     bounds::check(ctx, &pointer.scope, &manifest)?;
     let (shelf, destination) = (ctx.catalog.shelf(&pointer.scope), &ctx.settings.destination);
-    download::restore(&shelf, manifest, destination, ctx.patience(), &ctx.progress).await
+    download::restore(&shelf, manifest, destination, ctx.lock_wait(), &ctx.progress).await
 }

@@ -23,8 +23,8 @@ use self::place::{Odd, Place};
 use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
+use crate::lock::{LockWait, Sort};
 use crate::ownership::Owner;
-use crate::patience::{Patience, Sort};
 use crate::shell::quoted;
 use crate::unfinished::Unfinished;
 
@@ -51,7 +51,7 @@ pub struct LocalStore {
     root: PathBuf,
     description: String,
     owner: Owner,
-    patience: Patience,
+    lock_wait: LockWait,
 }
 
 impl LocalStore {
@@ -59,7 +59,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// The path exists and is not a directory.
-    pub fn open(root: &Path, patience: Patience) -> MainResult<Self> {
+    pub fn open(root: &Path, lock_wait: LockWait) -> MainResult<Self> {
         if fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
             return Err(Error::bad_input(format!(
                 "the store `{}` is not a directory",
@@ -76,7 +76,7 @@ impl LocalStore {
             root: root.to_owned(),
             description: format!("file://{}", root.display()),
             owner: Owner::of(root),
-            patience,
+            lock_wait,
         })
     }
 
@@ -94,14 +94,14 @@ impl LocalStore {
                 created
             }
         };
-        self.patience.lock(&file, Sort::Alone, &self.shown(&format!("{LOCKS}/{name}")))?;
+        self.lock_wait.lock(&file, Sort::Alone, &self.shown(&format!("{LOCKS}/{name}")))?;
         Ok(file)
     }
 
     /// Locks the directory of temporary files, so that no other process sweeps it during a write.
     fn hold(&self, incoming: &OwnedFd) -> io::Result<File> {
         let held = place::readable(incoming)?;
-        match self.patience.lock(&held, Sort::Shared, &self.shown(INCOMING)) {
+        match self.lock_wait.lock(&held, Sort::Shared, &self.shown(INCOMING)) {
             // Some network file systems have no locks. There, `sweep` cannot lock either, so it
             // removes nothing.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),

@@ -14,7 +14,7 @@ use crate::beneath::Beneath;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, File, Manifest};
-use crate::patience::Patience;
+use crate::lock::LockWait;
 use crate::progress::Progress;
 use crate::retry::{Failure, Policy};
 use crate::store::{self, Key, StoreError, StoreErrorKind, layout};
@@ -44,7 +44,7 @@ pub async fn restore(
     shelf: &Shelf,
     manifest: Manifest,
     destination: &Path,
-    patience: Patience,
+    lock_wait: LockWait,
     progress: &Arc<Progress>,
 ) -> Result<Restored> {
     let manifest = Arc::new(manifest);
@@ -54,7 +54,7 @@ pub async fn restore(
         let (manifest, blobs, destination, progress) =
             (manifest.clone(), blobs.clone(), destination.to_owned(), progress.clone());
         tokio::task::spawn_blocking(move || {
-            let mut held = Destination::open(&destination, patience)?;
+            let mut held = Destination::open(&destination, lock_wait)?;
             let same = unchanged::files(&manifest, &blobs, held.directory(), &progress);
             held.spread(to_write(&manifest, &same).map(|file| file.path.as_str()))?;
             let links = manifest.links.iter().filter(|link| !held.has_link(link));

@@ -299,11 +299,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::patience::Patience;
+    use crate::lock::LockWait;
 
     fn open(destination: &Path) -> Destination {
-        let patience = Patience { limit: Duration::from_millis(50), tell: |_| {} };
-        Destination::open(destination, patience).unwrap()
+        let lock_wait = LockWait { limit: Duration::from_millis(50), tell: |_| {} };
+        Destination::open(destination, lock_wait).unwrap()
     }
 
     fn staged(destination: &Path, files: &[(&str, &str)]) -> Stage {

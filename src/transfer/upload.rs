@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use crate::fingerprint::Patterns;
     use crate::format::Scope;
-    use crate::patience::Patience;
+    use crate::lock::LockWait;
     use crate::store::local::LocalStore;
     use crate::store::{DynStore, Home};
     use crate::transfer::addressed::Occupied;
@@ -239,8 +239,8 @@ mod tests {
         fs::create_dir_all(work.join("models")).unwrap();
         fs::write(work.join("models/a"), "one").unwrap();
         fs::write(place.path().join("secret"), "key").unwrap();
-        let patience = Patience { limit: Duration::from_secs(60), tell: |_| () };
-        let store: DynStore = Arc::new(LocalStore::open(&root, patience).unwrap());
+        let lock_wait = LockWait { limit: Duration::from_secs(60), tell: |_| () };
+        let store: DynStore = Arc::new(LocalStore::open(&root, lock_wait).unwrap());
         let patterns = Patterns::parse("models/", &work).unwrap();
         let tree = Arc::new(tree::scan(&work, &patterns).unwrap());
         change(&work);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use ml_cache::format::BlobId;
-use ml_cache::patience::Patience;
+use ml_cache::lock::LockWait;
 use ml_cache::store::{
     self, Condition, DynStore, Key, Location, Meta, Object, Payload, S3Options, Store, StoreError,
     Version, conformance,
@@ -15,7 +15,7 @@ use ml_cache::store::{
 use crate::support::s3::{Endpoint, Server};
 
 /// The wait of a test for a lock.
-const PATIENCE: Patience = Patience { limit: Duration::from_secs(60), tell: |_| {} };
+const PATIENCE: LockWait = LockWait { limit: Duration::from_secs(60), tell: |_| {} };
 
 /// Runs every check, and returns a line for each failure.
 async fn failures(store: &DynStore) -> Vec<String> {

@@ -15,8 +15,8 @@ use super::place::{self, Place};
 use crate::beneath::{Beneath, entries};
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{self, Link, Manifest};
+use crate::lock::LockWait;
 use crate::ownership::Owner;
-use crate::patience::Patience;
 
 /// The right to restore into a directory. One process at a time holds it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Destination {
     pub(super) owner: Owner,
     /// The destination itself, and then the mounts below it to which files go.
     pub(super) places: Vec<Place>,
-    patience: Patience,
+    lock_wait: LockWait,
 }
 
 impl Destination {
@@ -36,7 +36,7 @@ impl Destination {
     /// - The path is not a directory.
     /// - The directory cannot be made or locked.
     /// - Another process holds the lock for too long.
-    pub fn open(path: &Path, patience: Patience) -> Result<Self> {
+    pub fn open(path: &Path, lock_wait: LockWait) -> Result<Self> {
         let owner = Owner::of(path);
         if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
             return Err(Error::bad_input(format!(
@@ -46,8 +46,8 @@ impl Destination {
         }
         owner.make_directories(path).on("cannot make the directory", path)?;
         let directory = Beneath::open(path).on("cannot open", path)?;
-        let main = hold("", directory, path, &patience)?;
-        Ok(Self { path: path.to_owned(), owner, places: vec![main], patience })
+        let main = hold("", directory, path, &lock_wait)?;
+        Ok(Self { path: path.to_owned(), owner, places: vec![main], lock_wait })
     }
 
     /// Returns the open directory.
@@ -116,7 +116,7 @@ impl Destination {
             return Ok(index);
         }
         let opened = self.directory().within(directory).on("cannot open", full)?;
-        self.places.push(hold(directory, opened, full, &self.patience)?);
+        self.places.push(hold(directory, opened, full, &self.lock_wait)?);
         Ok(self.places.len() - 1)
     }
 
@@ -160,9 +160,9 @@ fn too_little(needed: u64, free: u64, path: &Path) -> Error {
 }
 
 /// Locks a place, and removes abandoned stages there.
-fn hold(at: &str, directory: Beneath, full: &Path, patience: &Patience) -> Result<Place> {
+fn hold(at: &str, directory: Beneath, full: &Path, lock_wait: &LockWait) -> Result<Place> {
     let told = format!("`{}`", full.display());
-    let place = Place::lock(at, directory, &told, patience).map_err(|error| {
+    let place = Place::lock(at, directory, &told, lock_wait).map_err(|error| {
         let failed = Error::io("cannot lock", full, &error);
         match error.kind() {
             io::ErrorKind::TimedOut => {

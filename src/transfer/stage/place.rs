@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use crate::beneath::{Beneath, Mount};
 use crate::format::manifest;
-use crate::patience::{Patience, Sort};
+use crate::lock::{LockWait, Sort};
 
 /// The beginning of every stage's name.
 pub(super) const PREFIX: &str = manifest::RESERVED;
@@ -32,10 +32,10 @@ impl Place {
         at: &str,
         directory: Beneath,
         told: &str,
-        patience: &Patience,
+        lock_wait: &LockWait,
     ) -> io::Result<Self> {
         let lock = readable(&directory)?;
-        match patience.lock(&lock, Sort::Alone, told) {
+        match lock_wait.lock(&lock, Sort::Alone, told) {
             // Some network file systems have no locks. There, nothing keeps two restores apart.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
             _ => Self::with(at, directory, lock),

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ml_cache::format::BlobId;
-use ml_cache::patience::Patience;
+use ml_cache::lock::LockWait;
 use ml_cache::store::{self, Condition, Location, Payload, S3Options, layout};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::left_over;
 use crate::support::cli::snapshot;
 
-const PATIENCE: Patience = Patience { limit: Duration::from_secs(60), tell: |_| {} };
+const PATIENCE: LockWait = LockWait { limit: Duration::from_secs(60), tell: |_| {} };
 const ROUNDS: usize = 1000;
 
 /// Exchanges two paths until `done`, and counts the exchanges.

@@ -23,14 +23,14 @@ pub enum Sort {
 
 /// The wait for the locks of other processes.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct LockWait {
     /// The longest wait for a lock.
     pub limit: Duration,
     /// Prints a message.
     pub tell: fn(&str),
 }
 
-impl Patience {
+impl LockWait {
     /// Locks a file or a directory; `what` names it in messages.
     ///
     /// # Errors
