@@ -13,6 +13,10 @@ use ml_cache::report::{Report, outputs};
 use ml_cache::settings::Verb;
 use ml_cache::{Error, Result, sanitize, secrets, settings};
 
+/// The stack of a thread, in bytes. A walk needs some of it for each of the 2,000 directories that
+/// the longest path can have.
+const STACK: usize = 32 << 20;
+
 /// The task of this process.
 enum Invocation {
     /// A step of an action, which the name of the executable selects.
@@ -80,6 +84,7 @@ fn check_readable(unreadable: &[String]) -> Result<()> {
 fn start(invocation: Invocation, environment: &Environment, report: Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK)
         .build()
         .map_err(|error| Error::failed("cannot start the runtime").caused_by(error))?;
     let environment = environment.clone();

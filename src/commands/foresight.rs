@@ -191,9 +191,12 @@ fn look(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Found {
     let behind = Links::of(&ctx.settings.workspace, paths_of(inputs));
     found.compare_model(&ctx.settings.model_path, &lists, inputs, &behind);
     if let (None, Location::Directory(directory)) = (&ctx.access.read_only, &ctx.settings.store) {
-        let keys = ctx.catalog.examples(&ctx.access.own);
-        let objects = keys.iter().map(|key| directory.join(key.as_str()));
-        found.compare_store(&ctx.settings.workspace, objects, links, &lists);
+        // No path below the store's directory is a link.
+        if let Some(directory) = real(directory) {
+            let keys = ctx.catalog.examples(&ctx.access.own);
+            let objects = keys.iter().map(|key| directory.join(key.as_str()));
+            found.compare_store(&ctx.settings.workspace, objects, links, &lists);
+        }
     }
     for list in &lists {
         found.outputs_of_dvc(&ctx.settings.workspace, list, &lists);
@@ -273,7 +276,7 @@ impl Found {
     ) {
         let root = (String::new(), workspace.to_owned());
         let mut paths = Vec::new();
-        for object in objects.filter_map(|object| real(&object)) {
+        for object in objects {
             // A link leads to the same object by another path.
             let seen = links.iter().chain([&root]).filter_map(|link| seen_through(link, &object));
             paths.extend(seen);

@@ -10,6 +10,7 @@ use super::lfs;
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::{Hasher, InputEntry};
 use crate::progress::Progress;
+use crate::regular_file;
 use crate::stamp::Stamp;
 
 /// Bytes of one read: enough to need few calls, and few enough for the processor's cache.
@@ -86,7 +87,10 @@ fn entry(
         |file: &File| file.metadata().on("cannot look at", &full).map(|found| Stamp::of(&found));
     let mut earlier = None;
     for _ in 0..READS {
-        let mut file = File::open(&full).on("cannot open", &full)?;
+        let Some(mut file) = regular_file::open(&full).on("cannot open", &full)? else {
+            earlier = None;
+            continue;
+        };
         let before = stamp(&file)?;
         let read = entry_once(&mut file, &full, path, buffer, progress)?;
         // Times may go on changing where the content does not.
@@ -123,4 +127,26 @@ fn entry_once(
         filled = if size < lfs::MAX_BYTES { filled + count } else { 0 };
     }
     Ok((InputEntry { path: path.to_owned(), digest: hasher.finish(), size }, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A pipe without a writer would keep the opening process for ever.
+    #[test]
+    fn an_input_that_became_a_pipe_is_told_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let pipe = place.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        symlink("pipe", place.path().join("link")).unwrap();
+        for path in ["pipe", "link"] {
+            let files = [(path.to_owned(), 4)];
+            let error = entries(place.path(), &files, &Progress::hidden()).unwrap_err();
+            assert!(error.to_string().contains(&format!("`{path}` changed")), "{error}");
+        }
+    }
 }

@@ -3,11 +3,13 @@
 //! Source: the Git LFS specification, docs/spec.md of git-lfs/git-lfs, "The Pointer".
 
 use std::fs;
+use std::io::Read as _;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::error::{IoContext as _, Result};
 use crate::format::Digest;
+use crate::regular_file;
 
 /// A stand-in has fewer bytes than this.
 pub const MAX_BYTES: u64 = 1024;
@@ -52,12 +54,14 @@ pub fn may_be_stand_in(size: u64) -> bool {
 /// # Errors
 /// The file cannot be read.
 pub fn is_stand_in(path: &Path) -> Result<bool> {
-    match fs::metadata(path) {
-        Ok(found) if found.is_file() && may_be_stand_in(found.len()) => {
-            Ok(parse(&fs::read(path).on("cannot read", path)?).is_some())
-        }
-        _ => Ok(false),
+    if !fs::metadata(path).is_ok_and(|it| it.is_file() && may_be_stand_in(it.len())) {
+        return Ok(false);
     }
+    // The path may lead to another file by now.
+    let Some(file) = regular_file::open(path).on("cannot open", path)? else { return Ok(false) };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).on("cannot read", path)?;
+    Ok(parse(&bytes).is_some())
 }
 
 #[cfg(test)]

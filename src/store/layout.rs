@@ -9,6 +9,8 @@ use crate::format::{
 
 /// The first component of every key.
 pub(super) const ROOT: &str = "v1";
+/// The names below [`ROOT`].
+pub(super) const PARTS: &[&str] = &["blobs", "inputs", "manifests", "trusted", "untrusted"];
 /// The most bytes of an encoded name. With `.json` it fits into the 255 bytes of a file's name.
 const NAME: usize = 250;
 /// The most bytes of a component of a key that is too long for a bucket.

@@ -57,10 +57,9 @@ impl Tree {
 
     /// Returns the first path that differs in another list of the same model.
     pub fn difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
-        first_difference(&self.files, &other.files)
-            .map(|file| file.path.as_str())
-            .or_else(|| Some(first_difference(&self.links, &other.links)?.path.as_str()))
-            .or_else(|| Some(first_difference(&self.dirs, &other.dirs)?.as_str()))
+        first_difference(&self.files, &other.files, |file| &file.path)
+            .or_else(|| first_difference(&self.links, &other.links, |link| &link.path))
+            .or_else(|| first_difference(&self.dirs, &other.dirs, |dir| dir))
     }
 
     /// Returns the latest time of a file, in nanoseconds since 1970; `None` if there is no file.
@@ -78,9 +77,14 @@ impl Tree {
     }
 }
 
-fn first_difference<'a, T: PartialEq>(one: &'a [T], other: &'a [T]) -> Option<&'a T> {
+/// Returns the first path at which two sorted lists differ.
+fn first_difference<'a, T: PartialEq>(
+    one: &'a [T],
+    other: &'a [T],
+    path: impl Fn(&'a T) -> &'a str,
+) -> Option<&'a str> {
     let same = one.iter().zip(other).take_while(|(one, other)| one == other).count();
-    one.get(same).or_else(|| other.get(same))
+    [one.get(same), other.get(same)].into_iter().flatten().map(path).min()
 }
 
 /// Selects the model's files, without following any link.

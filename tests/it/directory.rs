@@ -47,8 +47,12 @@ impl Sandbox {
 
 #[test]
 fn a_directory_with_other_files_keeps_them_and_becomes_no_store() {
-    for names in [["incoming/mail", "locks/door"], ["notes", "incoming/.tmpAbC123"], ["v2/x", "y"]]
-    {
+    for names in [
+        ["incoming/mail", "locks/door"],
+        ["notes", "incoming/.tmpAbC123"],
+        ["v2/x", "y"],
+        ["v1/openapi.yaml", "v1/models/x"],
+    ] {
         let sandbox = Sandbox::with_project();
         for name in names {
             let path = sandbox.store_dir().join(name);

@@ -16,6 +16,8 @@ use crate::transfer::upload::{self, Upload, Uploaded};
 const SHOWN: usize = 5;
 /// A save reads a model that changes meanwhile at most so many times.
 const ATTEMPTS: u32 = 3;
+/// The pause before the second reading. The next pause is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Some file systems keep times in steps of two seconds.
 const COARSE: Duration = Duration::from_secs(2);
 /// Names of files that are empty on purpose.
@@ -125,6 +127,8 @@ pub(super) async fn send(ctx: &Context, tree: Tree) -> Result<(Arc<Tree>, Upload
         }
         if attempt < ATTEMPTS {
             ctx.report.info(&format!("`{path}` changed while it was saved; reading it again"));
+            // The writer may need a moment to finish.
+            tokio::time::sleep(PAUSE * attempt).await;
         }
     }
     Err(Error::failed(format!("`{path}` changed while it was saved"))

@@ -57,10 +57,18 @@ impl Place {
         Ok(Self(rustix::fs::open(root, flags, Mode::empty())?))
     }
 
-    /// Returns whether the directory bears the mark of a store, or has the layout of one.
+    /// Returns whether the directory bears the mark of a store, or has the layout of a store that
+    /// an earlier version made.
     pub(super) fn is_store(&self) -> io::Result<bool> {
-        Ok(self.kind(MARK)? == Some(FileType::RegularFile)
-            || self.kind(layout::ROOT)? == Some(FileType::Directory))
+        if self.kind(MARK)? == Some(FileType::RegularFile) {
+            return Ok(true);
+        }
+        if self.kind(layout::ROOT)? != Some(FileType::Directory) {
+            return Ok(false);
+        }
+        // Other programs also call a directory `v1`.
+        let found = names(&enter(&self.0, layout::ROOT)?)?;
+        Ok(found.is_empty() || found.iter().any(|name| layout::PARTS.contains(&name.as_str())))
     }
 
     /// Checks that the directory is a store or may become one.

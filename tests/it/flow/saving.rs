@@ -197,3 +197,15 @@ fn files_of_an_earlier_training_are_told() {
     let save = sandbox.run("save", &[]);
     assert!(!save.stderr.contains("older") && !save.stderr.contains("newer"), "{}", save.stderr);
 }
+
+#[test]
+fn a_deep_directory_overflows_no_stack() {
+    let sandbox = Sandbox::with_project();
+    let deep = "d/".repeat(650);
+    sandbox.write(&format!("models/{deep}weights"), "weights");
+    assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
+    fs::remove_dir_all(sandbox.path("models")).unwrap();
+    let restored = sandbox.run("restore", &[]);
+    assert_eq!(restored.json()["restored"], true, "{}", restored.stderr);
+    assert_eq!(sandbox.read(&format!("models/{deep}weights")), "weights");
+}
