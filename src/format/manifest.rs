@@ -9,6 +9,7 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use super::{BlobId, FormatError, MAX_NUMBER, from_json, strictly, to_json};
 
+mod link;
 mod packed;
 
 pub use packed::{PACKED_ABOVE, Packed, holds, most_stored, unpacked_size};

@@ -1,12 +1,7 @@
 //! Finds the entries of a stored model that `model-path` does not select.
 
-use std::collections::HashMap;
-
 use crate::fingerprint::Patterns;
 use crate::format::manifest::{Link, Manifest};
-
-/// A chain of more links than this leads nowhere. Linux has the same limit.
-const MAX_HOPS: usize = 40;
 
 /// Returns whether the patterns select all of the model. An empty list of patterns sets no limit.
 pub fn fits(manifest: &Manifest, patterns: &Patterns) -> bool {
@@ -30,46 +25,14 @@ pub fn strays<'a>(manifest: &'a Manifest, patterns: &Patterns) -> Vec<&'a str> {
 /// The other links of the model count, because a link may lead through them. A link that leads in a
 /// circle leads to no place. [`strays`] judges the files of the model, so a link may lead to them.
 pub fn leaving<'a>(manifest: &'a Manifest, patterns: &Patterns) -> Vec<&'a str> {
-    let links: HashMap<&str, &Link> =
-        manifest.links.iter().map(|link| (link.path.as_str(), link)).collect();
     let is_file = |path: &str| manifest.files.binary_search_by(|it| it.path.as_str().cmp(path));
     let leaves = |link: &&Link| {
-        end_of(&links, link).is_some_and(|end| {
+        link.end(&manifest.links).is_some_and(|end| {
             let parts: Vec<&str> = end.split('/').filter(|part| !part.is_empty()).collect();
             is_file(&end).is_err() && !patterns.selects_directory(&parts)
         })
     };
     manifest.links.iter().filter(leaves).map(|link| link.path.as_str()).collect()
-}
-
-/// Returns the path that the link leads to in the end; `None` if it leads in a circle.
-fn end_of(links: &HashMap<&str, &Link>, link: &Link) -> Option<String> {
-    let mut at = target(link);
-    for _ in 0..MAX_HOPS {
-        let ends = at.match_indices('/').map(|(end, _)| end).chain([at.len()]);
-        let crossed = ends.into_iter().find_map(|end| Some((*links.get(&at[..end])?, end)));
-        let Some((next, end)) = crossed else { return Some(at) };
-        at = match (target(next), at[end..].trim_start_matches('/')) {
-            (path, "") => path,
-            (path, rest) if path.is_empty() => rest.to_owned(),
-            (path, rest) => format!("{path}/{rest}"),
-        };
-    }
-    None
-}
-
-/// Returns the path that the link names. The format allows no link that leads out of the tree.
-fn target(link: &Link) -> String {
-    let mut parts: Vec<&str> = link.path.split('/').collect();
-    parts.pop();
-    for component in link.target.split('/') {
-        match component {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            name => parts.push(name),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]
