@@ -1,7 +1,7 @@
 //! From patterns to a fingerprint: select files, hash them in parallel, list them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::Result;
 use crate::format::InputsDocument;
@@ -14,7 +14,7 @@ pub mod patterns;
 pub mod walk;
 
 pub use patterns::Patterns;
-pub use walk::{Rules, Selection, WhenEmpty};
+pub use walk::{Links, Rules, Selection, WhenEmpty};
 
 /// The sources of a fingerprint.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +35,8 @@ pub struct Observed {
     /// The paths of the inputs that are Git LFS stand-ins, in byte order. The document lists the
     /// content that they name, so it does not show them.
     pub stand_ins: Vec<String>,
-    /// Each followed link to a directory, relative to the workspace, and the directory's real path.
-    pub links: Vec<(String, PathBuf)>,
+    /// The links that lead to inputs.
+    pub links: Links,
     /// Warnings for the user, such as an include that selects nothing.
     pub warnings: Vec<String>,
 }
@@ -89,7 +89,10 @@ fn hash_all(
     progress: &Progress,
 ) -> Result<Observed> {
     let warnings = [data.warnings.as_slice(), &training.warnings].concat();
-    let links = [data.links.as_slice(), &training.links].concat();
+    let links = Links {
+        directories: [data.links.directories.as_slice(), &training.links.directories].concat(),
+        files: [data.links.files.as_slice(), &training.links.files].concat(),
+    };
     let sizes = data.files.iter().chain(&training.files).map(|(_, size)| size);
     progress.begin("hashing inputs", sizes.sum());
     stamp::settle(data.newest.max(training.newest));

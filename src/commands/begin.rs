@@ -32,7 +32,7 @@ pub async fn execute(
         keep(&handover)?;
         return ready.map(|()| (outcome, handover));
     };
-    foresight::check_shared(ctx, &planned.document)?;
+    foresight::check_shared(ctx, &planned.document, &planned.links)?;
     let restored = restore::apply(ctx, &found.pointer).await;
     let stored = if restored.is_ok() { Stored::Restored } else { Stored::Unusable };
     let handover = planned.handover(ctx, stored);

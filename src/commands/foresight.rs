@@ -6,14 +6,11 @@
 //! A model that selects inputs is refused wherever both are known: a restore of it would replace
 //! the training code of the next run.
 
-mod links;
-
 use std::path::{Path, PathBuf};
 
-use self::links::Links;
 use super::Context;
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::{Patterns, patterns};
+use crate::fingerprint::{Links, Patterns, patterns};
 use crate::format::{InputEntry, InputsDocument};
 use crate::outcome::describe;
 use crate::settings::{Settings, Verb};
@@ -37,16 +34,13 @@ const CACHES: &[&str] = &[
     "/wandb/",
 ];
 
-/// A followed link to a directory, relative to the workspace, and the directory's real path.
-type Link = (String, PathBuf);
-
-/// Checks the inputs of a training that is due. `links` are the links among the inputs.
+/// Checks the inputs of a training that is due. `links` lead to inputs.
 ///
 /// # Errors
 /// - The save is certain to refuse the model.
 /// - The save would change the inputs, so that no later plan could find the model.
 /// - `model-path` selects inputs.
-pub(super) fn check(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Result<()> {
+pub(super) fn check(ctx: &Context, inputs: &InputsDocument, links: &Links) -> Result<()> {
     let found = tokio::task::block_in_place(|| look(ctx, inputs, links));
     if !found.likely.is_empty() {
         ctx.report.warn(&format!(
@@ -98,14 +92,13 @@ pub(super) async fn check_store(ctx: &Context) {
 ///
 /// # Errors
 /// `model-path` selects inputs.
-pub(super) fn check_shared(ctx: &Context, inputs: &InputsDocument) -> Result<()> {
-    let Settings { workspace, model_path, .. } = &ctx.settings;
+pub(super) fn check_shared(ctx: &Context, inputs: &InputsDocument, links: &Links) -> Result<()> {
+    let model_path = &ctx.settings.model_path;
     if !model_path.has_includes() {
         return Ok(());
     }
     let shared = tokio::task::block_in_place(|| {
-        let links = Links::of(workspace, paths_of(inputs));
-        let shared = shared(model_path, inputs, &links);
+        let shared = shared(model_path, inputs, links);
         let takes = |include| taken(include, &shared).map(|names| told(include, &names));
         model_path.includes().filter_map(takes).collect::<Vec<_>>()
     });
@@ -133,7 +126,7 @@ fn paths_of(inputs: &InputsDocument) -> impl Iterator<Item = &str> {
     inputs.data.iter().chain(&inputs.training).map(|entry| entry.path.as_str())
 }
 
-fn shared<'a>(model: &Patterns, inputs: &'a InputsDocument, links: &Links<'a>) -> Vec<Shared<'a>> {
+fn shared<'a>(model: &Patterns, inputs: &'a InputsDocument, links: &'a Links) -> Vec<Shared<'a>> {
     let mut parts: Vec<&str> = Vec::new();
     let mut shared: Vec<Shared<'a>> = Vec::new();
     for path in paths_of(inputs) {
@@ -180,7 +173,7 @@ struct Found {
     likely: Vec<String>,
 }
 
-fn look(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Found {
+fn look(ctx: &Context, inputs: &InputsDocument, links: &Links) -> Found {
     let sources = &ctx.settings.sources;
     let list = |input, patterns, entries| List { input, patterns, entries };
     let lists = [
@@ -188,14 +181,13 @@ fn look(ctx: &Context, inputs: &InputsDocument, links: &[Link]) -> Found {
         list("training-paths", &sources.training, inputs.training.as_slice()),
     ];
     let mut found = Found::default();
-    let behind = Links::of(&ctx.settings.workspace, paths_of(inputs));
-    found.compare_model(&ctx.settings.model_path, &lists, inputs, &behind);
+    found.compare_model(&ctx.settings.model_path, &lists, inputs, links);
     if let (None, Location::Directory(directory)) = (&ctx.access.read_only, &ctx.settings.store) {
         // No path below the store's directory is a link.
         if let Some(directory) = real(directory) {
             let keys = ctx.catalog.examples(&ctx.access.own);
             let objects = keys.iter().map(|key| directory.join(key.as_str()));
-            found.compare_store(&ctx.settings.workspace, objects, links, &lists);
+            found.compare_store(&ctx.settings.workspace, objects, &links.directories, &lists);
         }
     }
     for list in &lists {
@@ -219,7 +211,7 @@ impl Found {
         model: &Patterns,
         lists: &[List<'_>],
         inputs: &InputsDocument,
-        links: &Links<'_>,
+        links: &Links,
     ) {
         let shared = shared(model, inputs, links);
         let covers = |list: &List<'_>, include: &patterns::Pattern| {
@@ -271,14 +263,15 @@ impl Found {
         &mut self,
         workspace: &Path,
         objects: impl Iterator<Item = PathBuf>,
-        links: &[Link],
+        links: &[(String, String)],
         lists: &[List<'_>],
     ) {
-        let root = (String::new(), workspace.to_owned());
+        let root = (String::new(), String::new());
         let mut paths = Vec::new();
         for object in objects {
+            let Ok(object) = object.strip_prefix(workspace) else { continue };
             // A link leads to the same object by another path.
-            let seen = links.iter().chain([&root]).filter_map(|link| seen_through(link, &object));
+            let seen = links.iter().chain([&root]).filter_map(|link| seen_through(link, object));
             paths.extend(seen);
         }
         for list in lists {
@@ -338,7 +331,7 @@ fn real(path: &Path) -> Option<PathBuf> {
 }
 
 /// Returns the path of an object below a link, relative to the workspace.
-fn seen_through((link, directory): &Link, object: &Path) -> Option<String> {
+fn seen_through((link, directory): &(String, String), object: &Path) -> Option<String> {
     let rest = object.strip_prefix(directory).ok()?;
     Path::new(link).join(rest).to_str().map(str::to_owned)
 }

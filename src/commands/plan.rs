@@ -1,13 +1,11 @@
 //! `plan`: decides whether the model must be trained again.
 
-use std::path::PathBuf;
-
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, foresight, promote, stand_ins};
 use crate::decide::verdict::{Lookup, decide};
 use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::Observed;
+use crate::fingerprint::{Links, Observed};
 use crate::format::inputs::InputDigests;
 use crate::format::{InputsDocument, Pointer};
 use crate::outcome::{Ending, Inputs, Outcome, Writes};
@@ -20,8 +18,8 @@ pub struct Planned {
     pub document: InputsDocument,
     /// The paths of the inputs that are Git LFS stand-ins.
     pub stand_ins: Vec<String>,
-    /// The followed links to directories among the inputs, and the directories' real paths.
-    pub links: Vec<(String, PathBuf)>,
+    /// The links that lead to inputs.
+    pub links: Links,
     /// Digests and sizes of the inputs.
     pub inputs: Inputs,
     /// Whether to train, and why.
@@ -53,7 +51,7 @@ pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
             foresight::check(ctx, &planned.document, &planned.links)?;
             foresight::check_store(ctx).await;
         }
-        Some(_) => foresight::check_shared(ctx, &planned.document)?,
+        Some(_) => foresight::check_shared(ctx, &planned.document, &planned.links)?,
     }
     Ok((planned, outcome))
 }

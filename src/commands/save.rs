@@ -8,8 +8,6 @@ mod drift;
 mod files;
 mod kept;
 
-use jiff::Timestamp;
-
 use self::kept::Refusal;
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, foresight, stand_ins};
@@ -83,7 +81,7 @@ async fn save(
     let began = handover.and_then(|it| it.began);
     let took = began.map(seconds_since);
     let observed = observe(ctx, handover, planned).await?;
-    let Observed { document, stand_ins, .. } = observed;
+    let Observed { document, stand_ins, links, .. } = observed;
     let inputs = Inputs::of(&document);
     let fingerprint = inputs.digests.fingerprint;
     let outcome = Outcome {
@@ -107,7 +105,9 @@ async fn save(
     };
     let unusable = handover.is_some_and(is_unusable);
 
-    let (uploaded, model_stand_ins) = send(ctx, began, fingerprint, &document).await?;
+    let tree = files::scan(ctx, began).await?;
+    foresight::check_shared(ctx, &document, &links)?;
+    let (uploaded, model_stand_ins) = send(ctx, tree, fingerprint).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
@@ -141,16 +141,13 @@ async fn save(
 /// Sends the files of the model. Returns the number of Git LFS stand-ins among them, too.
 async fn send(
     ctx: &Context,
-    began: Option<Timestamp>,
+    tree: Tree,
     fingerprint: Fingerprint,
-    document: &InputsDocument,
 ) -> Result<(Uploaded, usize), Refusal> {
     let check = |tree: &Tree| match stand_ins::refuse_model(ctx, &tree.stand_ins) {
         Some(error) => Err(Refusal::of(error, Why::LfsStandIns, Some(fingerprint))),
         None => Ok(tree.stand_ins.len()),
     };
-    let tree = files::scan(ctx, began).await?;
-    foresight::check_shared(ctx, document)?;
     check(&tree)?;
     // The model may have changed since its first list.
     let (tree, uploaded) = files::send(ctx, tree).await?;

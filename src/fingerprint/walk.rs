@@ -33,14 +33,23 @@ pub struct Rules {
 /// A message names at most this many links.
 const SHOWN: usize = 5;
 
+/// The links that a walk followed. All paths are relative to the workspace, with `/`.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// Each followed link to a directory, and the directory's real path.
+    pub directories: Vec<(String, String)>,
+    /// Each selected file behind a link, and the file's real path.
+    pub files: Vec<(String, String)>,
+}
+
 /// The selected files of a list of patterns.
 #[derive(Debug, Default)]
 pub struct Selection {
     /// Each file's path and its size in bytes. Paths are relative to the workspace, with `/`, in
     /// byte order.
     pub files: Vec<(String, u64)>,
-    /// Each followed link to a directory, and the directory's real path.
-    pub links: Vec<(String, PathBuf)>,
+    /// The followed links.
+    pub links: Links,
     /// Warnings for the user, such as an include that selects nothing.
     pub warnings: Vec<String>,
     /// The directories that the walk read, each with its stamp before.
@@ -210,6 +219,17 @@ impl Walker<'_> {
         ))
     }
 
+    fn outside(&self, link: &str) -> Error {
+        let outside = format!("`{}`: the link `{link}` leads outside the workspace", self.input);
+        Error::bad_input(outside)
+            .hint("copy the files into the workspace, or exclude the link with a `!` line")
+    }
+
+    /// Returns the path relative to the workspace; `None` if it is not UTF-8.
+    fn relative(&self, real: &Path) -> Option<String> {
+        real.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned)
+    }
+
     fn entry(&mut self, entry: &fs::DirEntry, trail: &mut Trail) -> Result<()> {
         let path: Vec<&str> = trail.names.iter().map(String::as_str).collect();
         let selected = self.patterns.selects(&path);
@@ -223,7 +243,7 @@ impl Walker<'_> {
             return if below { self.directory(real, trail) } else { Ok(()) };
         }
         let shown = path.join("/");
-        let found = if kind.is_symlink() {
+        let (found, behind) = if kind.is_symlink() {
             let target = match real.canonicalize() {
                 Ok(target) => target,
                 Err(_) if !selected => return Ok(()),
@@ -242,19 +262,17 @@ impl Walker<'_> {
                 return Ok(());
             }
             if !target.starts_with(&self.root) {
-                return Err(Error::bad_input(format!(
-                    "`{}`: the link `{shown}` leads outside the workspace",
-                    self.input
-                ))
-                .hint("copy the files into the workspace, or exclude the link with a `!` line"));
+                return Err(self.outside(&shown));
             }
             if found.is_dir() {
-                self.selection.links.push((shown, target.clone()));
+                let place = self.relative(&target);
+                self.selection.links.directories.extend(place.map(|place| (shown, place)));
                 return self.follow(real, target, trail);
             }
-            found
+            (found, Some(target))
         } else {
-            entry.metadata().on("cannot look at", &real)?
+            let found = entry.metadata().on("cannot look at", &real)?;
+            (found, trail.link.is_some().then_some(real))
         };
         if !selected {
             return Ok(());
@@ -272,6 +290,9 @@ impl Walker<'_> {
                 self.input
             ))
             .hint("rename it, or exclude it with a `!` line"));
+        }
+        if let Some(place) = behind.and_then(|real| self.relative(&real)) {
+            self.selection.links.files.push((shown.clone(), place));
         }
         self.usage.mark(&path);
         self.selection.newest = self.selection.newest.max(Some(Stamp::of(&found).latest()));
