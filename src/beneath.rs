@@ -7,7 +7,7 @@
 mod entry;
 mod remove;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -80,8 +80,21 @@ impl Beneath {
     /// - A part of the path is a link or leads to anything but a regular file.
     /// - The file system refuses.
     pub fn file(&self, path: &str, flags: OFlags) -> io::Result<File> {
+        Ok(self.file_with_metadata(path, flags)?.0)
+    }
+
+    /// Opens a regular file, and returns its metadata, too.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn file_with_metadata(&self, path: &str, flags: OFlags) -> io::Result<(File, Metadata)> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        regular(self.at(path, flags)?)
+        let file = File::from(self.at(path, flags)?);
+        let found = file.metadata()?;
+        match found.is_file() {
+            true => Ok((file, found)),
+            false => Err(io::Error::other("it is not a regular file")),
+        }
     }
 
     /// Opens a directory, without the right to read it. An empty path means the directory itself.
@@ -177,14 +190,6 @@ impl AsFd for Beneath {
 pub fn create(parent: impl AsFd, name: &str) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?))
-}
-
-fn regular(opened: OwnedFd) -> io::Result<File> {
-    let file = File::from(opened);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a regular file")),
-    }
 }
 
 fn by_call(root: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {

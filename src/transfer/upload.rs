@@ -142,11 +142,8 @@ impl Source {
             },
         };
         // Another process may have put a link or a pipe in the file's place since the listing.
-        let opened = self
-            .base
-            .file(&file.path, OFlags::RDONLY)
-            .map_err(|error| failed("cannot open", &error))?;
-        let found = opened.metadata().map_err(|error| failed("cannot look at", &error))?;
+        let opened = self.base.file_with_metadata(&file.path, OFlags::RDONLY);
+        let (opened, found) = opened.map_err(|error| failed("cannot open", &error))?;
         // Other times alone are no reason to stop: the content may be the same. The caller looks at
         // them after the last read.
         if !Stamp::of(&found).is_same_file(&file.stamp) {
