@@ -5,6 +5,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 /// A shorter wait is not worth a message.
 const SILENT: Duration = Duration::from_secs(1);
 /// The pause after the first attempt. Pauses double up to [`LONGEST`].
@@ -19,6 +21,13 @@ pub enum Sort {
     Shared,
     /// A single process can hold it.
     Alone,
+}
+
+/// Returns whether the file system has no locks. Some network file systems have none, or their
+/// service for locks does not run.
+pub fn are_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+        || Errno::from_io_error(error).is_some_and(|it| matches!(it, Errno::NOLCK | Errno::NOSYS))
 }
 
 /// The wait for the locks of other processes.
@@ -64,5 +73,25 @@ impl LockWait {
             thread::sleep(pause.min(left));
             pause = (pause * 2).min(LONGEST);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_has_three_answers() {
+        for (errno, wanted) in [
+            (Errno::OPNOTSUPP, true),
+            (Errno::NOLCK, true),
+            (Errno::NOSYS, true),
+            (Errno::AGAIN, false),
+            (Errno::IO, false),
+            (Errno::ACCESS, false),
+        ] {
+            assert_eq!(are_missing(&errno.into()), wanted, "{errno:?}");
+        }
+        assert!(!are_missing(&io::ErrorKind::TimedOut.into()));
     }
 }

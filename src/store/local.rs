@@ -23,7 +23,7 @@ use self::place::{Odd, Place};
 use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
-use crate::lock::{LockWait, Sort};
+use crate::lock::{self, LockWait, Sort};
 use crate::ownership::Owner;
 use crate::shell::quoted;
 use crate::unfinished::Unfinished;
@@ -104,7 +104,7 @@ impl LocalStore {
         match self.lock_wait.lock(&held, Sort::Shared, &self.shown(INCOMING)) {
             // Some network file systems have no locks. There, `sweep` cannot lock either, so it
             // removes nothing.
-            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            Err(error) if !lock::are_missing(&error) => Err(error),
             _ => Ok(held),
         }
     }
