@@ -5,7 +5,9 @@
 //! links, as its user wants.
 
 mod entry;
+mod real;
 mod remove;
+mod step;
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -18,10 +20,8 @@ use rustix::io::Errno;
 
 pub use self::entry::{Found, Mount, enter, entries, look, look_at};
 pub use self::remove::remove;
+use self::step::{PLACE, make, step};
 use crate::ownership::Owner;
-
-/// An open directory without the right to read it. Other calls use it as their start.
-const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The way to a path below the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,26 @@ impl Beneath {
     /// The path is no directory, or the file system refuses.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self::of(rustix::fs::open(path, PLACE, Mode::empty())?))
+    }
+
+    /// Opens a directory by its real path. Where a part of the path has become a link since the
+    /// path was found, the link is not followed.
+    ///
+    /// # Errors
+    /// - A part of the path is a link or no directory.
+    /// - The file system refuses.
+    pub fn open_real(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(real::open(path)?))
+    }
+
+    /// As [`Self::open_real`], and makes the missing directories. Also returns the owner for new
+    /// files.
+    ///
+    /// # Errors
+    /// As [`Self::open_real`].
+    pub fn make_real(path: &Path) -> io::Result<(Self, Owner)> {
+        let (opened, owner) = real::make(path)?;
+        Ok((Self::of(opened), owner))
     }
 
     /// Takes a directory that is open already.
@@ -138,13 +158,7 @@ impl Beneath {
         }
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = self.make(above, owner)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => owner.adopt_at(&parent, name)?,
-            // Another process made the directory first.
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        step(&parent, name, PLACE, Mode::empty()).map_err(io::Error::from)
+        make(&parent, name, owner)
     }
 
     /// Returns what is at the path; `None` if there is nothing. A link is a link.
@@ -208,18 +222,6 @@ fn by_steps(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno>
         current = Some(step(current.as_ref().unwrap_or(root), name, flags, Mode::empty())?);
     }
     current.ok_or(Errno::INVAL)
-}
-
-fn step(parent: &OwnedFd, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    match openat(parent, name, flags | OFlags::NOFOLLOW, mode) {
-        // For a link, some flags have another error than the single call has.
-        Err(Errno::NOTDIR) if is_link(parent, name) => Err(Errno::LOOP),
-        opened => opened,
-    }
-}
-
-fn is_link(parent: &OwnedFd, name: &str) -> bool {
-    look_at(parent, name).is_ok_and(|found| found.is_some_and(|found| found.is_link()))
 }
 
 #[cfg(test)]

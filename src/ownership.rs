@@ -25,6 +25,23 @@ impl Owner {
         Self(found.map(|found| (found.uid(), found.gid())))
     }
 
+    /// Returns the owner of an open directory.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn of_open(directory: impl AsFd) -> io::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self(None));
+        }
+        let found = rustix::fs::fstat(directory)?;
+        Ok(Self(Some((found.st_uid, found.st_gid))))
+    }
+
+    /// Returns whether this process gives new files away.
+    pub fn gives_away(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Returns whether files of this user count as files of this process.
     pub fn is(&self, uid: u32) -> bool {
         rustix::process::geteuid().as_raw() == uid || self.0.is_some_and(|(own, _)| own == uid)
@@ -50,6 +67,16 @@ impl Owner {
             Some((uid, gid)) => fchown(file, Some(uid), Some(gid)),
             None => Ok(()),
         }
+    }
+
+    /// Gives an open directory to the owner. The right to read it is not needed.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn adopt_open(&self, directory: impl AsFd) -> io::Result<()> {
+        let Some((uid, gid)) = self.0 else { return Ok(()) };
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(chownat(directory, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 
     /// Gives an entry of an open directory to the owner. A link itself changes hands.

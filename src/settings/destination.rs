@@ -44,7 +44,11 @@ fn find(value: &str, given: &Path, workspace: &Path) -> Result<PathBuf, String> 
     if let Some(link) = full.ancestors().take(judged).filter(is_link).last() {
         return Err(format!("`{}` is a link, and a restore follows no links", link.display()));
     }
-    let real = real(&full);
+    let real = match below {
+        // No part of it was a link. A link that has appeared since is not followed.
+        Some(_) => full,
+        None => real(&full),
+    };
     let named = real.strip_prefix(workspace).unwrap_or(&real);
     match steers(below.unwrap_or(path)) || steers(named) {
         true => Err("a restore must not write into `.git` or `.github`".to_owned()),
@@ -60,10 +64,12 @@ fn steers(path: &Path) -> bool {
     })
 }
 
-/// Returns the real path. The end of the path need not exist.
+/// Returns the real path. The end of the path need not exist. The last name is no link, and a link
+/// that has appeared since is not followed.
 fn real(path: &Path) -> PathBuf {
     let real = path
         .ancestors()
+        .skip(1)
         .find_map(|parent| Some(parent.canonicalize().ok()?.join(path.strip_prefix(parent).ok()?)));
     real.map_or_else(|| path.to_owned(), |real| real.components().collect())
 }
