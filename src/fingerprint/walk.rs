@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Patterns;
 use super::patterns::Usage;
 use crate::error::{Error, IoContext as _, Result};
+use crate::format::manifest::is_stage;
 use crate::stamp::Stamp;
 
 /// The reaction to an include that selects nothing; the input `if-no-files-found`.
@@ -89,6 +90,7 @@ impl Selection {
 /// - A selected path is not UTF-8.
 /// - A selected path is neither a file nor a directory.
 /// - A directory cannot be read.
+/// - A directory below the workspace's own entries is the stage of a restore.
 pub fn select(
     workspace: &Path,
     patterns: &Patterns,
@@ -230,6 +232,26 @@ impl Walker<'_> {
         real.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned)
     }
 
+    /// Visits a directory, unless it is the stage of a restore.
+    ///
+    /// A stage of the workspace itself belongs to a restore that runs, or whose remains every
+    /// command names. Below it, a directory of such a name could hide inputs.
+    fn enter(&mut self, real: PathBuf, trail: &mut Trail) -> Result<()> {
+        match trail.names.as_slice() {
+            [.., name] if !is_stage(name) => self.directory(real, trail),
+            [] | [_] => Ok(()),
+            names => Err(Error::bad_input(format!(
+                "`{}`: a restore is at work in `{}`, or was killed there",
+                self.input,
+                names.join("/")
+            ))
+            .hint(
+                "let the restore end, or restore to the same `destination` again; then, if it is \
+                 still there, remove that directory",
+            )),
+        }
+    }
+
     fn entry(&mut self, entry: &fs::DirEntry, trail: &mut Trail) -> Result<()> {
         let path: Vec<&str> = trail.names.iter().map(String::as_str).collect();
         let selected = self.patterns.selects(&path);
@@ -240,7 +262,7 @@ impl Walker<'_> {
         let real = entry.path();
         let kind = entry.file_type().on("cannot look at", &real)?;
         if kind.is_dir() {
-            return if below { self.directory(real, trail) } else { Ok(()) };
+            return if below { self.enter(real, trail) } else { Ok(()) };
         }
         let shown = path.join("/");
         let (found, behind) = if kind.is_symlink() {

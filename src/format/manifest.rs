@@ -297,6 +297,18 @@ pub fn is_reserved(path: &str) -> bool {
     path.split('/').any(|component| component.starts_with(RESERVED))
 }
 
+/// Returns the name of a stage of a restore, by a random number.
+pub fn stage_name(number: u128) -> String {
+    format!("{RESERVED}{number:032x}")
+}
+
+/// Returns whether a directory of this name is a stage of a restore.
+pub fn is_stage(name: &str) -> bool {
+    name.strip_prefix(RESERVED).is_some_and(|number| {
+        number.len() == 32 && number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 fn bad(reason: impl Into<String>) -> FormatError {
     FormatError::new("manifest", reason)
 }
