@@ -10,6 +10,7 @@ pub mod presence;
 pub mod selection;
 pub mod stage;
 pub mod throttle;
+pub mod treatment;
 pub mod tree;
 pub mod unchanged;
 pub mod upload;

@@ -84,7 +84,7 @@ impl Context {
     ) -> Result<Self> {
         // This comes before any hashing: a pattern such as `**` would take abandoned stages for
         // inputs.
-        stage::tidy(&settings.workspace);
+        tidy(&settings, report);
         // After a handover, the step of the plan has told them.
         if handover.is_none() {
             settings.doubts.iter().for_each(|doubt| report.warn(doubt));
@@ -210,6 +210,15 @@ fn with_credentials(settings: &Settings, own: Access) -> Result<Access> {
             Ok(Access { read_only: Some(why.to_owned()), ..own })
         }
         _ => Ok(own),
+    }
+}
+
+/// Removes the stages of killed restores. Warns where such a restore has left half a model.
+fn tidy(settings: &Settings, report: Report) {
+    let Settings { workspace, destination, .. } = settings;
+    let elsewhere = Some(destination).filter(|destination| *destination != workspace);
+    for doubt in [workspace].into_iter().chain(elsewhere).flat_map(|path| stage::tidy(path)) {
+        report.warn(&doubt);
     }
 }
 

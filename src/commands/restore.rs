@@ -6,11 +6,14 @@ use super::Context;
 use super::resolve::{self, Known, Resolution};
 use crate::decide::Reason;
 use crate::error::{Error, Result};
-use crate::format::{ManifestId, Pointer, Scope};
-use crate::outcome::{Ending, Outcome};
+use crate::format::{Manifest, ManifestId, Pointer, Scope};
+use crate::outcome::{Ending, Outcome, describe};
+use crate::settings::Target;
 use crate::settings::target::PointerSource;
-use crate::settings::{Settings, Target};
 use crate::transfer::download::{self, Restored};
+
+/// A message names at most this many files.
+const SHOWN: usize = 5;
 
 /// Restores the model that [`resolve::find`] finds, or the model of a refused save.
 ///
@@ -62,11 +65,7 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
         let why = format!("the scope `{scope}` has no refused model with the manifest {digest}");
         return resolve::missing(ctx, Known { fingerprint: None, inputs: None }.missing(why));
     };
-    bounds::check(ctx, scope, &manifest)?;
-    let Settings { destination, .. } = &ctx.settings;
-    let shelf = ctx.catalog.shelf(scope);
-    let restored =
-        download::restore(&shelf, manifest, destination, ctx.lock_wait(), &ctx.progress).await?;
+    let restored = put(ctx, scope, manifest).await?;
     let outcome = Outcome {
         explanation: format!("a save refused this model: {}", refused.reason),
         restored: Some(restored),
@@ -85,7 +84,24 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
 /// - The store or the file system fails.
 pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
     let manifest = ctx.catalog.manifest(pointer).await?;
-    bounds::check(ctx, &pointer.scope, &manifest)?;
-    let (shelf, destination) = (ctx.catalog.shelf(&pointer.scope), &ctx.settings.destination);
-    download::restore(&shelf, manifest, destination, ctx.lock_wait(), &ctx.progress).await
+    put(ctx, &pointer.scope, manifest).await
+}
+
+/// Puts a model of this scope in place.
+async fn put(ctx: &Context, scope: &Scope, manifest: Manifest) -> Result<Restored> {
+    bounds::check(ctx, scope, &manifest)?;
+    let held = download::open(&ctx.settings.destination, ctx.lock_wait()).await?;
+    held.doubts().for_each(|doubt| ctx.report.warn(&doubt));
+    bounds::check_place(ctx, scope, &held)?;
+    let shelf = ctx.catalog.shelf(scope);
+    let (restored, odd_modes) = download::restore(&shelf, manifest, held, &ctx.progress).await?;
+    if !odd_modes.is_empty() {
+        let paths: Vec<&str> = odd_modes.iter().map(String::as_str).collect();
+        ctx.report.warn(&format!(
+            "the file system lets nobody change these modes, so they are not those of the model: \
+             {}",
+            describe::paths(&paths, SHOWN)
+        ));
+    }
+    Ok(restored)
 }

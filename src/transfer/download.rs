@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use rustix::fs::OFlags;
 
 use super::addressed::Shelf;
-use super::stage::{self, Destination, Stage};
+use super::stage::{Destination, Stage};
+use super::treatment::{self, Content, Fixed, Plan, Treatment};
 use super::{throttle, unchanged};
-use crate::beneath::Beneath;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, File, Manifest};
@@ -33,7 +34,17 @@ pub struct Restored {
     pub unchanged_files: u64,
 }
 
-/// Makes the destination hold the model.
+/// Opens and locks the destination of a restore.
+///
+/// # Errors
+/// Any error of [`Destination::open`].
+pub async fn open(destination: &Path, lock_wait: LockWait) -> Result<Destination> {
+    let destination = destination.to_owned();
+    blocking(move || Destination::open(&destination, lock_wait)).await
+}
+
+/// Makes the destination hold the model. Also returns the paths whose modes stay wrong, because the
+/// file system permits no change.
 ///
 /// The old files stay as they were until every blob is verified.
 ///
@@ -43,79 +54,95 @@ pub struct Restored {
 pub async fn restore(
     shelf: &Shelf,
     manifest: Manifest,
-    destination: &Path,
-    lock_wait: LockWait,
+    held: Destination,
     progress: &Arc<Progress>,
-) -> Result<Restored> {
+) -> Result<(Restored, Vec<String>)> {
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
-    stage::check(destination, &manifest)?;
-    let (held, same) = {
-        let (manifest, blobs, destination, progress) =
-            (manifest.clone(), blobs.clone(), destination.to_owned(), progress.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut held = Destination::open(&destination, lock_wait)?;
-            let same = unchanged::files(&manifest, &blobs, held.directory(), &progress);
-            held.spread(to_write(&manifest, &same).map(|file| file.path.as_str()))?;
-            let links = manifest.links.iter().filter(|link| !held.has_link(link));
-            let dirs = manifest.dirs.iter().filter(|dir| !held.has_directory(dir));
-            let others: Vec<&str> =
-                links.map(|link| link.path.as_str()).chain(dirs.map(String::as_str)).collect();
-            held.spread(others)?;
-            Ok::<_, Error>((held, same))
-        })
-        .await
-        .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))??
+    let (held, plan) = {
+        let (manifest, blobs, progress) = (manifest.clone(), blobs.clone(), progress.clone());
+        blocking(move || prepare(held, &manifest, &blobs, &progress)).await?
     };
-    held.check_space(to_write(&manifest, &same).map(|file| (file.path.as_str(), file.size)))?;
-    let stage = Arc::new(Stage::create(held)?);
+    let Plan { treatments, odd_modes } = plan;
+    let treatments = Arc::new(treatments);
+    let writes = to_write(&manifest, &treatments).next().is_some()
+        || manifest.links.iter().any(|link| !held.has_link(link))
+        || manifest.dirs.iter().any(|dir| !held.has_directory(dir));
+    let stage = Arc::new(Stage::create(held, writes)?);
     tokio::task::block_in_place(|| {
-        to_write(&manifest, &same).try_for_each(|file| stage.allocate(file))
+        to_write(&manifest, &treatments).try_for_each(|file| stage.allocate(file))
     })?;
 
-    let wanted = needed(blobs, &same);
+    let wanted = needed(blobs, &treatments);
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
     let task = |blob: Blob| {
-        let (shelf, manifest, stage, progress) =
-            (shelf.clone(), manifest.clone(), stage.clone(), progress.clone());
+        let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
+        let target = Target { stage: stage.clone(), treatments: treatments.clone() };
         async move {
-            fetch(&shelf, &manifest, &blob, Some(&stage), &progress).await?;
+            fetch(&shelf, &manifest, &blob, Some(&target), &progress).await?;
             Ok(((), blob.size))
         }
     };
     throttle::for_each(streamed(wanted), task, |result| result).await?;
     progress.end();
 
-    let stage =
+    let mut stage =
         Arc::into_inner(stage).ok_or_else(|| Error::failed("the restore was interrupted"))?;
     tokio::task::block_in_place(|| {
-        stage.finish(&manifest, |index| !same[index])?;
-        stage.promote(manifest.directory())?;
-        let mut unchanged = manifest.files.iter().zip(&same).filter(|(_, same)| **same);
-        let directory = Beneath::open(destination).on("cannot open", destination)?;
-        unchanged.try_for_each(|(file, _)| {
-            stage::set_mode(&directory, &file.path, file.mode)
-                .on("cannot set the mode of", &destination.join(&file.path))
-        })
+        stage.finish(&manifest, |index| treatments[index].content == Content::Write)?;
+        let files = manifest.files.iter().zip(&*treatments);
+        stage.set_modes(files.filter(|(_, it)| it.sets_mode).map(|(file, _)| file))?;
+        stage.promote(&manifest)
     })?;
-    let unchanged_files = same.iter().filter(|same| **same).count() as u64;
-    Ok(Restored {
-        fetched_files: manifest.files.len() as u64 - unchanged_files,
-        fetched_bytes,
-        unchanged_files,
-    })
+    let fetched_files = to_write(&manifest, &treatments).count() as u64;
+    let unchanged_files = manifest.files.len() as u64 - fetched_files;
+    Ok((Restored { fetched_files, fetched_bytes, unchanged_files }, odd_modes))
 }
 
-/// Returns the files that are changed or missing.
-fn to_write<'a>(manifest: &'a Manifest, same: &'a [bool]) -> impl Iterator<Item = &'a File> {
-    manifest.files.iter().zip(same).filter(|(_, same)| !**same).map(|(file, _)| file)
+/// Compares what is in place, and checks that the rest can be written.
+fn prepare(
+    mut held: Destination,
+    manifest: &Manifest,
+    blobs: &[Blob],
+    progress: &Progress,
+) -> Result<(Destination, Plan)> {
+    held.check(manifest)?;
+    let found = unchanged::files(manifest, blobs, held.directory(), progress);
+    let plan = treatment::plan(&held, manifest, found)?;
+    held.spread(to_write(manifest, &plan.treatments).map(|file| file.path.as_str()))?;
+    let links = manifest.links.iter().filter(|link| !held.has_link(link));
+    let dirs = manifest.dirs.iter().filter(|dir| !held.has_directory(dir));
+    let others: Vec<&str> =
+        links.map(|link| link.path.as_str()).chain(dirs.map(String::as_str)).collect();
+    held.spread(others)?;
+    held.check_space(
+        to_write(manifest, &plan.treatments).map(|file| (file.path.as_str(), file.size)),
+    )?;
+    Ok((held, plan))
 }
 
-/// Returns the blobs that hold a part of a changed or missing file.
-fn needed(blobs: Vec<Blob>, same: &[bool]) -> Vec<Blob> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::failed("the restore was interrupted").caused_by(error))?
+}
+
+/// Returns the files for which a new file takes the place.
+fn to_write<'a>(
+    manifest: &'a Manifest,
+    treatments: &'a [Treatment],
+) -> impl Iterator<Item = &'a File> {
+    let files = manifest.files.iter().zip(treatments);
+    files.filter(|(_, it)| it.content == Content::Write).map(|(file, _)| file)
+}
+
+/// Returns the blobs that hold a part of a file that is written or compared.
+fn needed(blobs: Vec<Blob>, treatments: &[Treatment]) -> Vec<Blob> {
     let needed = |mut blob: Blob| {
-        blob.uses.retain(|used| !same[used.file]);
+        blob.uses.retain(|used| treatments[used.file].content != Content::Keep);
         (!blob.uses.is_empty()).then_some(blob)
     };
     blobs.into_iter().filter_map(needed).collect()
@@ -162,16 +189,23 @@ fn streamed(blobs: Vec<Blob>) -> Vec<(Blob, u64)> {
     blobs.into_iter().map(|blob| (blob, 0)).collect()
 }
 
-/// Reads a blob and compares its digest. With a stage, it also writes the blob's slices there.
+/// The files of a restore, and what it does with them.
+struct Target {
+    stage: Arc<Stage>,
+    treatments: Arc<Vec<Treatment>>,
+}
+
+/// Reads a blob and compares its digest. With a target, it also writes or compares the blob's
+/// slices there.
 async fn fetch(
     shelf: &Shelf,
     manifest: &Manifest,
     blob: &Blob,
-    stage: Option<&Stage>,
+    target: Option<&Target>,
     progress: &Progress,
 ) -> Result<()> {
     let [shared, second] = shelf.names(&layout::blob(&blob.id));
-    let from = |name| fetch_once(shelf, name, manifest, blob, stage, progress);
+    let from = |name| fetch_once(shelf, name, manifest, blob, target, progress);
     let attempt = || async {
         let first = match from(&shared).await {
             Err(Miss::OfObject(failure)) => failure,
@@ -207,7 +241,7 @@ async fn fetch_once(
     key: &Key,
     manifest: &Manifest,
     blob: &Blob,
-    stage: Option<&Stage>,
+    target: Option<&Target>,
     progress: &Progress,
 ) -> std::result::Result<(), Miss> {
     let damaged = |reason: String| {
@@ -234,7 +268,8 @@ async fn fetch_once(
     if let Some(found) = object.meta.size.filter(|found| *found != blob.size) {
         return Err(damaged(format!("it has {found} bytes instead of {}", blob.size)));
     }
-    let mut writer = stage.map(|stage| Writer { stage, manifest, blob, open: None });
+    let mut writer =
+        target.map(|target| Writer { target, manifest, blob, open: None, differs: None });
     let mut hasher = Hasher::default();
     let mut at = 0_u64;
     while let Some(piece) = object.body.next().await {
@@ -264,7 +299,10 @@ async fn fetch_once(
     if digest != *blob.id.digest() {
         return Err(damaged(format!("its content has the digest {digest}")));
     }
-    Ok(())
+    match writer.and_then(|writer| writer.difference()) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 /// Returns the error of a stored object that is there, but whose bytes cannot be used.
@@ -274,13 +312,15 @@ pub fn unusable(error: StoreError) -> Error {
     Error::integrity(error.to_string()).hint(hint)
 }
 
-/// Writes pieces of a blob to all files that use them.
+/// Writes pieces of a blob to all files that use them, or compares them.
 struct Writer<'a> {
-    stage: &'a Stage,
+    target: &'a Target,
     manifest: &'a Manifest,
     blob: &'a Blob,
     /// The last file written, kept open for the next piece.
     open: Option<(usize, std::fs::File)>,
+    /// A file in place that cannot be replaced and has other bytes.
+    differs: Option<(usize, Fixed)>,
 }
 
 impl Writer<'_> {
@@ -293,14 +333,32 @@ impl Writer<'_> {
                 continue;
             }
             let path = &self.manifest.files[used.file].path;
+            let bytes = &piece[(from - at) as usize..(to - at) as usize];
+            let offset = used.file_offset + (from - used.blob_offset);
+            if let Content::Compare(fixed) = self.target.treatments[used.file].content {
+                if !self.is_in_place(path, offset, bytes) {
+                    self.differs = Some((used.file, fixed));
+                }
+                continue;
+            }
             let file = match &self.open {
                 Some((index, file)) if *index == used.file => file,
-                _ => &self.open.insert((used.file, self.stage.open(path)?)).1,
+                _ => &self.open.insert((used.file, self.target.stage.open(path)?)).1,
             };
-            let bytes = &piece[(from - at) as usize..(to - at) as usize];
-            file.write_all_at(bytes, used.file_offset + (from - used.blob_offset))
-                .on("cannot write", Path::new(path))?;
+            file.write_all_at(bytes, offset).on("cannot write", Path::new(path))?;
         }
         Ok(())
+    }
+
+    fn is_in_place(&self, path: &str, offset: u64, bytes: &[u8]) -> bool {
+        let mut found = vec![0; bytes.len()];
+        let file = self.target.stage.destination().directory().file(path, OFlags::RDONLY);
+        file.and_then(|file| file.read_exact_at(&mut found, offset)).is_ok() && found == bytes
+    }
+
+    /// Returns the error about a file that should be replaced and cannot.
+    fn difference(&self) -> Option<Error> {
+        let (file, fixed) = self.differs?;
+        Some(fixed.error(self.target.stage.destination(), &self.manifest.files[file].path))
     }
 }

@@ -13,29 +13,36 @@ mod destination;
 mod journal;
 mod leftover;
 mod merge;
+mod modes;
 mod place;
 mod swap;
-mod vacant;
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fchmod, mkdirat, symlinkat};
 use rustix::io::Errno;
 
-pub use self::destination::{Destination, check, tidy};
+pub use self::destination::{Destination, tidy};
 use self::leftover::{NEW, OLD};
 use self::merge::{Failed, Ground};
-use self::place::{PREFIX, Place};
+use self::modes::Modes;
+pub use self::modes::check as check_mode;
+use self::place::Place;
 use self::swap::{Named, swap};
-pub use self::vacant::is_vacant;
 use crate::beneath::{Beneath, create, entries, remove};
 use crate::error::{Error, IoContext as _, Result};
-use crate::format::manifest::{self, Manifest, Mode};
+use crate::format::manifest::{self, Manifest};
 use crate::unfinished::Unfinished;
+
+/// The hint for a file system without write access.
+pub const READ_ONLY: &str = "mount it for writing, or give another `destination`";
+/// The reason why a mount point is not replaced.
+pub const MOUNT_POINT: &str = "it is a mount point";
 
 /// Hidden directories for a restore's files, each at a place of the destination. Its drop removes
 /// them with all files that are still in them.
@@ -47,29 +54,48 @@ pub struct Stage {
     new: Vec<Beneath>,
     /// Whether old files are still in the stage, because they could not be put back.
     stuck: bool,
+    /// The files whose modes this restore has set.
+    modes: Modes,
     _unfinished: Unfinished,
 }
 
 impl Stage {
-    /// Makes an empty stage at each place of the destination.
+    /// Makes an empty stage at each place of the destination, if anything will be written.
     ///
     /// # Errors
     /// - A place cannot be written.
     /// - The process is about to end.
-    pub fn create(destination: Destination) -> Result<Self> {
+    pub fn create(destination: Destination, writes: bool) -> Result<Self> {
         // Count the work before there is a directory to remove, so that no signal can miss it.
         let unfinished = Unfinished::begin().on("cannot restore into", &destination.path)?;
-        let name = format!("{PREFIX}{:032x}", rand::random::<u128>());
-        let new = Vec::new();
-        let mut stage = Self { name, destination, new, stuck: false, _unfinished: unfinished };
+        let name = manifest::stage_name(rand::random());
+        let mut stage = Self {
+            name,
+            destination,
+            new: Vec::new(),
+            stuck: false,
+            modes: Modes::default(),
+            _unfinished: unfinished,
+        };
+        if !writes {
+            return Ok(stage);
+        }
         for place in &stage.destination.places {
             let new = stage.begin(place).map_err(|error| {
-                Error::io("cannot write to", &stage.destination.path.join(&place.at), &error)
-                    .hint("give the user that runs this write permission there")
+                let full = stage.destination.path.join(&place.at);
+                Error::io("cannot write to", &full, &error).hint(match error.kind() {
+                    io::ErrorKind::ReadOnlyFilesystem => READ_ONLY,
+                    _ => "give the user that runs this write permission there",
+                })
             })?;
             stage.new.push(new);
         }
         Ok(stage)
+    }
+
+    /// Returns the destination.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Makes the stage of a place, and returns the directory for its new files.
@@ -184,12 +210,37 @@ impl Stage {
         Ok(())
     }
 
-    /// Puts the staged files in place. `directory` is the directory that holds the whole model, or
-    /// empty.
+    /// Sets the modes of files that were in place before the restore. No other bit stays: neither a
+    /// set-id bit, nor write access for a group. If the restore fails, the old modes come back.
+    ///
+    /// # Errors
+    /// - The file system refuses.
+    /// - Another process has replaced or linked a file.
+    pub fn set_modes<'a>(&mut self, files: impl Iterator<Item = &'a manifest::File>) -> Result<()> {
+        for file in files {
+            self.modes.set(self.destination.directory(), file).map_err(|error| {
+                Error::io("cannot set the mode of", &self.destination.path.join(&file.path), &error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the staged files in place.
     ///
     /// # Errors
     /// The file system refuses. Then all files are as before.
-    pub fn promote(mut self, directory: &str) -> Result<()> {
+    pub fn promote(mut self, manifest: &Manifest) -> Result<()> {
+        self.put_in_place(manifest.directory())?;
+        self.modes = Modes::default();
+        self.destination.settle(manifest);
+        Ok(())
+    }
+
+    /// Does so. `directory` is the directory that holds the whole model, or empty.
+    fn put_in_place(&mut self, directory: &str) -> Result<()> {
+        if self.new.is_empty() {
+            return Ok(());
+        }
         if self.new.len() == 1 && !directory.is_empty() && self.exchange(directory).is_ok() {
             return Ok(());
         }
@@ -200,7 +251,16 @@ impl Stage {
                 return Error::failed("cannot put the model in place");
             };
             let full = |path: &str| self.destination.path.join(path);
-            let told = Error::io("cannot put in place", &full(&path), &error);
+            let told = match error.kind() {
+                io::ErrorKind::ResourceBusy => {
+                    let full = full(&path);
+                    Error::failed(format!(
+                        "cannot put in place `{}`: {MOUNT_POINT}",
+                        full.display()
+                    ))
+                }
+                _ => Error::io("cannot put in place", &full(&path), &error),
+            };
             match stuck {
                 Some(stuck) => told.hint(format!(
                     "look at `{}`: it could not be put back",
@@ -233,9 +293,12 @@ impl Stage {
         if moves.len() > 1 {
             journal::note_moves(&main, &moves).map_err(failed)?;
         }
-        let result = merge::carry_out(&grounds, &moves).map_err(Some);
-        journal::forget_moves(&main);
-        result
+        let result = merge::carry_out(&grounds, &moves);
+        // Where old files are stuck, the next command can still complete the moves.
+        if !matches!(&result, Err(Failed { stuck: Some(_), .. })) {
+            journal::forget_moves(&main);
+        }
+        result.map_err(Some)
     }
 
     fn make_parent<'a>(
@@ -256,58 +319,44 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        self.modes.take_back(self.destination.directory());
         if self.stuck {
             return;
         }
-        // The main stage names the others, so it goes last.
-        for place in self.destination.places.iter().rev() {
-            if let Ok(name) = CString::new(self.name.as_str()) {
-                let _ = remove(&place.directory, &name);
-            }
+        let Ok(name) = CString::new(self.name.as_str()) else { return };
+        let mut places = self.destination.places.iter().take(self.new.len() + 1);
+        if let Some(main) = places.next() {
+            // The next command removes what stays.
+            let remove = |place: &Place| remove(&place.directory, &name);
+            let _ = leftover::in_order(places, main, remove);
         }
     }
 }
 
-/// Sets the mode of a file that was in place before the restore. No other bit stays:
-/// neither a set-id bit, nor write access for a group.
-///
-/// # Errors
-/// - The file system refuses.
-/// - Another process has replaced the file.
-pub fn set_mode(destination: &Beneath, path: &str, mode: Mode) -> io::Result<()> {
-    let found = destination.look(path)?.ok_or(io::ErrorKind::NotFound)?;
-    if found.is_file() && found.mode == mode.bits() {
-        return Ok(());
-    }
-    let mode = rustix::fs::Mode::from_raw_mode(mode.bits());
-    match destination.file(path, OFlags::RDONLY) {
-        // An empty file need not be readable. This way to it needs no right to read.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let file = destination.file(path, OFlags::PATH)?;
-            Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?)
-        }
-        file => Ok(fchmod(file?, mode)?),
-    }
+/// Returns whether a directory is a stage whose moves had begun, so that old and new files may lie
+/// beside it.
+pub fn has_begun(path: &Path) -> bool {
+    Beneath::open_real(path).is_ok_and(|stage| journal::has_begun(&stage))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::io::Write as _;
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::path::Path;
     use std::time::Duration;
 
+    use super::place::PREFIX;
     use super::*;
+    use crate::format::manifest::Mode;
     use crate::lock::LockWait;
 
     fn open(destination: &Path) -> Destination {
         let lock_wait = LockWait { limit: Duration::from_millis(50), tell: |_| {} };
-        Destination::open(destination, lock_wait).unwrap()
+        Destination::open(&destination.canonicalize().unwrap(), lock_wait).unwrap()
     }
 
     fn staged(destination: &Path, files: &[(&str, &str)]) -> Stage {
-        let stage = Stage::create(open(destination)).unwrap();
+        let stage = Stage::create(open(destination), true).unwrap();
         for (path, content) in files {
             let (path, size) = ((*path).to_owned(), content.len() as u64);
             let file = manifest::File { path, size, mode: Mode::Regular, parts: vec![] };
@@ -333,7 +382,7 @@ mod tests {
         fs::write(place.path().join("models/a"), "old").unwrap();
         fs::write(place.path().join("models/other"), "kept").unwrap();
         staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b"), ("c", "c")])
-            .promote("")
+            .put_in_place("")
             .unwrap();
         assert_eq!(names(place.path()), ["c", "models"]);
         assert_eq!(names(&place.path().join("models")), ["a", "other", "sub"]);
@@ -348,7 +397,7 @@ mod tests {
         fs::write(place.path().join("models/other"), "kept").unwrap();
         let before = fs::metadata(place.path().join("models")).unwrap().ino();
         staged(place.path(), &[("models/sub/a", "new"), ("models/b", "b")])
-            .promote("models")
+            .put_in_place("models")
             .unwrap();
         assert_ne!(fs::metadata(place.path().join("models")).unwrap().ino(), before);
         assert_eq!(names(place.path()), ["models"]);
@@ -366,29 +415,13 @@ mod tests {
         let _socket =
             std::os::unix::net::UnixListener::bind(place.path().join("models/socket")).unwrap();
         staged(place.path(), &[("models/a", "new"), ("models/sub/b", "b")])
-            .promote("models")
+            .put_in_place("models")
             .unwrap();
         assert_eq!(names(place.path()), ["models"]);
         assert_eq!(names(&place.path().join("models")), ["a", "extra", "socket", "sub"]);
         assert_eq!(names(&place.path().join("models/sub")), ["b", "extra"]);
         assert_eq!(fs::read_to_string(place.path().join("models/a")).unwrap(), "new");
         assert_eq!(fs::read_to_string(place.path().join("models/extra")).unwrap(), "old");
-    }
-
-    #[test]
-    fn a_mode_is_set_to_exactly_the_bits_of_the_manifest() {
-        let place = tempfile::tempdir().unwrap();
-        let base = Beneath::open(place.path()).unwrap();
-        let file = place.path().join("a");
-        fs::write(&file, "").unwrap();
-        for bits in [0o644, 0o755, 0o600, 0o666, 0o777, 0o4755, 0o2755, 0o6644, 0o1644, 0o700] {
-            for mode in [Mode::Regular, Mode::Executable] {
-                fs::set_permissions(&file, fs::Permissions::from_mode(bits)).unwrap();
-                set_mode(&base, "a", mode).unwrap();
-                let found = fs::metadata(&file).unwrap().mode() & 0o7777;
-                assert_eq!(found, mode.bits(), "{bits:o}");
-            }
-        }
     }
 
     #[test]
@@ -402,7 +435,7 @@ mod tests {
     fn an_abandoned_stage_is_removed_and_one_in_use_is_not() {
         let place = tempfile::tempdir().unwrap();
         let stage = staged(place.path(), &[("models/a", "new")]);
-        tidy(place.path());
+        tidy(&place.path().canonicalize().unwrap());
         assert!(stage.open("models/a").is_ok());
         drop(stage);
         // A kill or a commit may leave such a directory. The next restore removes it and follows no

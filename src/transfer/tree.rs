@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::stage;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fingerprint::patterns::Usage;
 use crate::fingerprint::{Patterns, lfs};
@@ -131,6 +132,8 @@ struct Scan<'a> {
     usage: Usage<'a>,
     /// The entries that cannot be saved: each path, and the reason.
     refused: Vec<(String, String)>,
+    /// The stages of killed restores that have left half a model.
+    halves: Vec<String>,
     /// Whether a credential file is among them.
     has_credentials: bool,
     /// Whether a link is among them.
@@ -148,6 +151,7 @@ impl<'a> Scan<'a> {
             tree: Tree::default(),
             usage: Usage::of(patterns),
             refused: Vec::new(),
+            halves: Vec::new(),
             has_credentials: false,
             has_links: false,
             crossed: Vec::new(),
@@ -164,6 +168,16 @@ impl<'a> Scan<'a> {
 
     /// Returns an error that names all entries that cannot be saved.
     fn refusal(&mut self) -> Option<Error> {
+        if let Some(stage) = self.halves.first() {
+            return Some(
+                Error::bad_input(format!(
+                    "`model-path`: a killed restore left old and new files together beside \
+                     `{stage}`"
+                ))
+                .hint("restore to the same `destination` again, or train again")
+                .hint(format!("if it is still there, remove `{stage}`")),
+            );
+        }
         self.refused.sort_unstable();
         let told = |(path, reason): &(String, String)| {
             format!("`{path}` cannot be saved: {reason}").replace('\n', "\\n")
@@ -249,11 +263,15 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let path = parts.join("/");
-        if parts.last().is_some_and(|name| is_left_out(name)) {
-            self.tree.left_out.extend(selected.then_some(path));
+        let full = entry.path();
+        if let Some(name) = parts.last().filter(|name| is_left_out(name)) {
+            if name.starts_with(RESERVED) && stage::has_begun(&full) {
+                self.halves.push(path);
+            } else {
+                self.tree.left_out.extend(selected.then_some(path));
+            }
             return Ok(());
         }
-        let full = entry.path();
         let kind = entry.file_type().on("cannot look at", &full)?;
         if kind.is_dir() {
             // Patterns that end with `/` take directories only.

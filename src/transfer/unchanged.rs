@@ -13,7 +13,20 @@ use crate::progress::Progress;
 
 const BUFFER: usize = 128 << 10;
 
-/// Returns, for each file of the manifest, whether its bytes are in place.
+/// What is in the place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InPlace {
+    /// Nothing, as far as this process can see.
+    Nothing,
+    /// Anything but a regular file of the right size.
+    Other,
+    /// A regular file of the right size, whose bytes are not known to be right.
+    Sized,
+    /// The right bytes.
+    Same,
+}
+
+/// Returns what is in the place of each file of the manifest.
 ///
 /// The manifest has no digest of a single file in a pack. So such a file is recognised only
 /// together with the rest of its pack. A file that cannot be read counts as changed.
@@ -22,11 +35,12 @@ pub fn files(
     blobs: &[Blob],
     destination: &Beneath,
     progress: &Progress,
-) -> Vec<bool> {
-    let candidates: Vec<bool> =
-        manifest.files.iter().map(|file| has_size(destination, &file.path, file.size)).collect();
+) -> Vec<InPlace> {
+    let candidates: Vec<InPlace> =
+        manifest.files.iter().map(|file| look(destination, &file.path, file.size)).collect();
+    let is_candidate = |used: &Use| candidates[used.file] == InPlace::Sized;
     let concerned: Vec<&Blob> =
-        blobs.iter().filter(|blob| blob.uses.iter().any(|used| candidates[used.file])).collect();
+        blobs.iter().filter(|blob| blob.uses.iter().any(is_candidate)).collect();
     progress.begin("comparing", Blob::total(concerned.iter().copied()));
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from).min(concerned.len());
@@ -51,26 +65,31 @@ pub fn files(
     candidates
         .into_iter()
         .zip(manifest.files.iter().zip(covered))
-        .map(|(candidate, (file, covered))| candidate && covered == file.size)
+        .map(|(candidate, (file, covered))| match candidate {
+            InPlace::Sized if covered == file.size => InPlace::Same,
+            other => other,
+        })
         .collect()
 }
 
-fn has_size(destination: &Beneath, path: &str, size: u64) -> bool {
-    destination
-        .look(path)
-        .is_ok_and(|found| found.is_some_and(|found| found.is_file() && found.size == size))
+fn look(destination: &Beneath, path: &str, size: u64) -> InPlace {
+    match destination.look(path) {
+        Ok(Some(found)) if found.is_file() && found.size == size => InPlace::Sized,
+        Ok(Some(_)) => InPlace::Other,
+        Ok(None) | Err(_) => InPlace::Nothing,
+    }
 }
 
 /// Returns the uses of the blob whose local bytes have the blob's digest.
 fn matching_uses(
     manifest: &Manifest,
     blob: &Blob,
-    candidates: &[bool],
+    candidates: &[InPlace],
     destination: &Beneath,
     buffer: &mut [u8],
 ) -> Vec<Use> {
-    let mut uses: Vec<Use> =
-        blob.uses.iter().copied().filter(|used| candidates[used.file]).collect();
+    let is_candidate = |used: &Use| candidates[used.file] == InPlace::Sized;
+    let mut uses: Vec<Use> = blob.uses.iter().copied().filter(is_candidate).collect();
     uses.sort_by_key(|used| used.blob_offset);
     // A use of the whole blob needs no other file, so each is compared by itself.
     let (whole, slices): (Vec<Use>, Vec<Use>) =

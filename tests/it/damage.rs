@@ -1,6 +1,7 @@
 //! Damaged objects of the store: a restore notices and names them, and changes nothing.
 
 mod destination;
+mod halves;
 mod hostile;
 mod registers;
 

@@ -2,6 +2,7 @@
 //!
 //! Each test has a mount namespace of its own, so that nothing is mounted for other tests.
 
+mod fixed;
 mod kills;
 mod links;
 mod locks;
@@ -77,6 +78,18 @@ impl Mounted {
     fn run(&self, verb: &str, more: &[&str]) -> Run {
         let arguments = Sandbox::arguments(verb, more);
         Run::of(self.command(&arguments).output().unwrap())
+    }
+
+    /// Runs a verb as another user. Returns `None` if that user may not run the binary.
+    fn run_as_other(&self, verb: &str) -> Option<Run> {
+        let other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        let arguments = Sandbox::arguments(verb, &[]);
+        let run = Run::of(self.command_by(&other, &arguments).output().unwrap());
+        if run.stderr.contains("setpriv: failed to execute") {
+            println!("skipped: the other user may not run the binary");
+            return None;
+        }
+        Some(run)
     }
 
     fn shell(&self, script: &str) {
@@ -223,13 +236,7 @@ fn a_volume_in_an_abandoned_stage_is_not_emptied() {
 fn a_model_without_rights_of_root_goes_to_a_volume_too() {
     let script = "mount -t tmpfs -o mode=777 none models/vol\nchmod 755 .. && chmod -R a+rwX ..";
     let Some(mounted) = Mounted::new(stored(), script) else { return };
-    let other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    let arguments = Sandbox::arguments("restore", &[]);
-    let run = Run::of(mounted.command_by(&other, &arguments).output().unwrap());
-    if run.stderr.contains("setpriv: failed to execute") {
-        println!("skipped: the other user may not run the binary");
-        return;
-    }
+    let Some(run) = mounted.run_as_other("restore") else { return };
     assert_eq!(run.json()["restored"], true, "{}", run.stderr);
     assert_eq!(mounted.read("models/vol/d"), "new");
     mounted.is_tidy();

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::format::{Manifest, Scope};
 use crate::outcome::describe;
 use crate::settings::{Settings, Verb};
-use crate::transfer::{selection, stage};
+use crate::transfer::selection;
+use crate::transfer::stage::Destination;
 
 /// A message names at most this many files.
 const SHOWN: usize = 5;
@@ -25,8 +26,8 @@ const SHOWN: usize = 5;
 pub(super) fn check(ctx: &Context, scope: &Scope, manifest: &Manifest) -> Result<()> {
     let Settings { model_path, destination, workspace, sources, .. } = &ctx.settings;
     if !model_path.has_includes() {
-        let is_apart = destination != workspace && stage::is_vacant(destination);
-        return match *scope == Scope::Trusted || is_apart {
+        // [`check_place`] looks at a destination of its own.
+        return match *scope == Scope::Trusted || destination != workspace {
             true => Ok(()),
             false => Err(unlimited(scope)),
         };
@@ -53,6 +54,19 @@ pub(super) fn check(ctx: &Context, scope: &Scope, manifest: &Manifest) -> Result
     match inputs.is_empty() {
         true => Ok(()),
         false => Err(refused(scope, "files that this step takes for inputs", &inputs)),
+    }
+}
+
+/// Checks the locked destination before anything is written there.
+///
+/// # Errors
+/// Exit code 2: the scope is untrusted, and neither `model-path` nor the destination limits the
+/// files.
+pub(super) fn check_place(ctx: &Context, scope: &Scope, held: &Destination) -> Result<()> {
+    let is_limited = *scope == Scope::Trusted || ctx.settings.model_path.has_includes();
+    match is_limited || held.is_vacant()? {
+        true => Ok(()),
+        false => Err(unlimited(scope)),
     }
 }
 

@@ -1,18 +1,17 @@
 //! The destination of a restore: only one restore at a time writes there, and no path is in its
 //! way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatvfs;
+use rustix::io::Errno;
 
-use super::leftover;
-pub(super) use super::place::PREFIX;
-use super::place::{self, Place};
-use crate::beneath::{Beneath, entries};
+use super::leftover::{self, Model};
+use super::place::{self, PREFIX, Place};
+use crate::beneath::{Beneath, Found, entries};
 use crate::error::{Error, IoContext as _, Result};
 use crate::format::manifest::{self, Link, Manifest};
 use crate::lock::LockWait;
@@ -25,6 +24,8 @@ pub struct Destination {
     pub(super) owner: Owner,
     /// The destination itself, and then the mounts below it to which files go.
     pub(super) places: Vec<Place>,
+    /// The names of the stages that stay, because they belong to half a model.
+    halves: Vec<String>,
     lock_wait: LockWait,
 }
 
@@ -32,22 +33,48 @@ impl Destination {
     /// Makes the directory if it is missing, and waits for other restores into it. Then removes
     /// abandoned stages.
     ///
+    /// The path was found without links. All later work is in the directory that this opens, so no
+    /// link that appears afterwards is followed.
+    ///
     /// # Errors
-    /// - The path is not a directory.
+    /// - The path is not a directory, or a part of it has become a link.
     /// - The directory cannot be made or locked.
     /// - Another process holds the lock for too long.
     pub fn open(path: &Path, lock_wait: LockWait) -> Result<Self> {
-        let owner = Owner::of(path);
-        if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
-            return Err(Error::bad_input(format!(
-                "the destination `{}` is not a directory",
-                path.display()
-            )));
-        }
-        owner.make_directories(path).on("cannot make the directory", path)?;
-        let directory = Beneath::open(path).on("cannot open", path)?;
+        let (directory, owner) = Beneath::make_real(path).map_err(|error| refused(path, &error))?;
         let main = hold("", directory, path, &lock_wait)?;
-        Ok(Self { path: path.to_owned(), owner, places: vec![main], lock_wait })
+        let halves = sweep(&main, &[]);
+        Ok(Self { path: path.to_owned(), owner, places: vec![main], halves, lock_wait })
+    }
+
+    /// Returns the whole path of an entry, for messages.
+    pub fn full(&self, path: &str) -> PathBuf {
+        self.path.join(path)
+    }
+
+    /// Returns a sentence for each killed restore that has left half a model here.
+    pub fn doubts(&self) -> impl Iterator<Item = String> {
+        self.halves.iter().map(|name| doubt(&self.path, name))
+    }
+
+    /// Returns whether the directory has no entries, except for stages.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn is_vacant(&self) -> Result<bool> {
+        let names = entries(self.directory()).on("cannot read the directory", &self.path)?;
+        Ok(names.iter().all(|name| {
+            let found = stage_name(name).and_then(|name| self.directory().look(name).ok()?);
+            found.is_some_and(|found| found.is_dir())
+        }))
+    }
+
+    /// Removes the stages of earlier restores that this model has overtaken.
+    pub(super) fn settle(&self, manifest: &Manifest) {
+        for name in &self.halves {
+            // A stage that stays does no harm, and the next command tells of it.
+            let _ = leftover::forget(&self.places[0], name, manifest);
+        }
     }
 
     /// Returns the open directory.
@@ -116,7 +143,10 @@ impl Destination {
             return Ok(index);
         }
         let opened = self.directory().within(directory).on("cannot open", full)?;
-        self.places.push(hold(directory, opened, full, &self.lock_wait)?);
+        let place = hold(directory, opened, full, &self.lock_wait)?;
+        // A volume may hold a part of a stage of the destination.
+        sweep(&place, &self.halves);
+        self.places.push(place);
         Ok(self.places.len() - 1)
     }
 
@@ -159,10 +189,24 @@ fn too_little(needed: u64, free: u64, path: &Path) -> Error {
     .hint("free some space, or give a `destination` on a larger disk")
 }
 
-/// Locks a place, and removes abandoned stages there.
+fn refused(path: &Path, error: &io::Error) -> Error {
+    match Errno::from_io_error(error) {
+        Some(Errno::LOOP) => Error::failed(format!(
+            "a part of `{}` is a link, and a restore follows no links",
+            path.display()
+        ))
+        .hint("give the real path as `destination`"),
+        Some(Errno::NOTDIR) => {
+            Error::bad_input(format!("the destination `{}` is not a directory", path.display()))
+        }
+        _ => Error::io("cannot make the directory", path, error),
+    }
+}
+
+/// Locks a place.
 fn hold(at: &str, directory: Beneath, full: &Path, lock_wait: &LockWait) -> Result<Place> {
     let told = format!("`{}`", full.display());
-    let place = Place::lock(at, directory, &told, lock_wait).map_err(|error| {
+    Place::lock(at, directory, &told, lock_wait).map_err(|error| {
         let failed = Error::io("cannot lock", full, &error);
         match error.kind() {
             io::ErrorKind::TimedOut => {
@@ -170,97 +214,127 @@ fn hold(at: &str, directory: Beneath, full: &Path, lock_wait: &LockWait) -> Resu
             }
             _ => failed,
         }
-    })?;
-    sweep(&place);
-    Ok(place)
+    })
 }
 
-/// Removes abandoned stages, unless a restore holds the lock of the directory.
-pub fn tidy(path: &Path) {
-    if let Ok(directory) = Beneath::open(path)
-        && let Ok(place) = Place::try_lock("", directory)
-    {
-        sweep(&place);
-    }
+/// Completes or removes abandoned stages, unless a restore holds the lock of the directory. Returns
+/// a sentence for each killed restore that has left half a model there.
+///
+/// The path was found without links.
+pub fn tidy(path: &Path) -> Vec<String> {
+    let Ok(place) = Beneath::open_real(path).and_then(|directory| Place::try_lock("", directory))
+    else {
+        return Vec::new();
+    };
+    sweep(&place, &[]).iter().map(|name| doubt(path, name)).collect()
 }
 
-fn sweep(place: &Place) {
+fn doubt(path: &Path, name: &str) -> String {
+    format!(
+        "a killed restore left old and new files together in `{}`; restore again, and then remove \
+         `{}` if it is still there",
+        path.display(),
+        path.join(name).display()
+    )
+}
+
+/// Completes or removes abandoned stages, except for `kept`. Returns the names of the stages that
+/// stay because they belong to half a model.
+fn sweep(place: &Place, kept: &[String]) -> Vec<String> {
+    let mut halves = Vec::new();
     for name in entries(&place.directory).unwrap_or_default() {
-        if let Some(text) = stage_name(&name)
-            && place.directory.look(text).is_ok_and(|found| found.is_some_and(|it| it.is_dir()))
+        let Some(text) = stage_name(&name).filter(|name| !kept.iter().any(|it| it == name)) else {
+            continue;
+        };
+        let found = place.directory.look(text);
+        if found.is_ok_and(|found| found.is_some_and(|it| it.is_dir()))
+            // Another stage that stays does no harm.
+            && leftover::clear(place, text).is_ok_and(|model| model == Model::Half)
         {
-            // A stage that stays does no harm.
-            let _ = leftover::clear(place, text);
+            halves.push(text.to_owned());
         }
     }
+    halves
 }
 
 fn stage_name(name: &CStr) -> Option<&str> {
     name.to_str().ok().filter(|name| name.starts_with(PREFIX))
 }
 
-/// Checks before the transfer that no link leads away and that nothing is in the model's way.
-///
-/// # Errors
-/// Returns an error about the first path that breaks this rule.
-pub fn check(destination: &Path, manifest: &Manifest) -> Result<()> {
-    let in_the_way = |path: &Path, wanted: &str| {
-        Err(Error::failed(format!(
-            "`{}` is in the way: the model has {wanted} there",
-            path.display()
-        ))
-        .hint("remove it, or give another `destination`"))
-    };
-    let mut checked = std::collections::HashSet::new();
-    for path in manifest.paths() {
-        if manifest::is_reserved(path) {
-            return Err(Error::integrity(format!("the manifest has the reserved path `{path}`")));
-        }
-        for (at, _) in path.match_indices('/') {
-            let parent = &path[..at];
-            if !checked.insert(parent) {
-                continue;
+impl Destination {
+    /// Checks before the transfer that no link leads away and that nothing is in the model's way.
+    ///
+    /// # Errors
+    /// Returns an error about the first path that breaks this rule.
+    pub fn check(&self, manifest: &Manifest) -> Result<()> {
+        let mut checked = HashSet::new();
+        for path in manifest.paths() {
+            if manifest::is_reserved(path) {
+                let what = format!("the manifest has the reserved path `{path}`");
+                return Err(Error::integrity(what));
             }
-            let full = destination.join(parent);
-            match fs::symlink_metadata(&full) {
-                Ok(found) if found.is_dir() => {}
-                Ok(found) if found.is_symlink() => {
-                    return Err(Error::failed(format!(
-                        "`{}` is a link, and a restore follows no links",
-                        full.display()
-                    ))
-                    .hint("remove the link, or give another `destination`"));
+            for (at, _) in path.match_indices('/') {
+                let parent = &path[..at];
+                if !checked.insert(parent) {
+                    continue;
                 }
-                Ok(_) => return in_the_way(&full, "a directory"),
-                Err(_) => break,
+                match self.found(parent)? {
+                    Some(found) if found.is_dir() => {}
+                    Some(found) if found.is_link() => {
+                        return Err(Error::failed(format!(
+                            "`{}` is a link, and a restore follows no links",
+                            self.path.join(parent).display()
+                        ))
+                        .hint("remove the link, or give another `destination`"));
+                    }
+                    Some(_) => return Err(self.in_the_way(parent, "a directory")),
+                    None => break,
+                }
             }
         }
-    }
-    let is_dir = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.is_dir());
-    for path in manifest
-        .files
-        .iter()
-        .map(|file| &file.path)
-        .chain(manifest.links.iter().map(|link| &link.path))
-    {
-        let full = destination.join(path);
-        if is_dir(&full) == Some(true) {
-            return in_the_way(&full, "a file");
+        let links = manifest.links.iter().map(|link| &link.path);
+        for path in manifest.files.iter().map(|file| &file.path).chain(links) {
+            if self.found(path)?.is_some_and(|found| found.is_dir()) {
+                return Err(self.in_the_way(path, "a file"));
+            }
         }
-    }
-    for path in &manifest.dirs {
-        let full = destination.join(path);
-        if is_dir(&full) == Some(false) {
-            return in_the_way(&full, "a directory");
+        for path in &manifest.dirs {
+            if self.found(path)?.is_some_and(|found| !found.is_dir()) {
+                return Err(self.in_the_way(path, "a directory"));
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Returns what is at a path.
+    fn found(&self, path: &str) -> Result<Option<Found>> {
+        self.directory().look(path).on("cannot look at", &self.path.join(path))
+    }
+
+    fn in_the_way(&self, path: &str, wanted: &str) -> Error {
+        Error::failed(format!(
+            "`{}` is in the way: the model has {wanted} there",
+            self.path.join(path).display()
+        ))
+        .hint("remove it, or give another `destination`")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Duration;
+
     use super::*;
     use crate::format::manifest::Mode;
+
+    fn open(path: &Path) -> Result<Destination> {
+        Destination::open(path, LockWait { limit: Duration::ZERO, tell: |_| {} })
+    }
+
+    fn real(place: &tempfile::TempDir) -> PathBuf {
+        place.path().canonicalize().unwrap()
+    }
 
     fn manifest(path: &str, is_dir: bool) -> Manifest {
         use crate::format::manifest::File;
@@ -277,6 +351,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
         fs::write(place.path().join("file"), "").unwrap();
         fs::create_dir(place.path().join("dir")).unwrap();
+        let held = open(&real(&place)).unwrap();
         for (path, is_dir, needle) in [
             ("link/passwd", false, "is a link"),
             ("file/x", false, "is in the way"),
@@ -284,13 +359,70 @@ mod tests {
             ("file", true, "is in the way"),
             (".ml-cache-tmp-x/y", false, "reserved"),
         ] {
-            let error = check(place.path(), &manifest(path, is_dir)).unwrap_err();
+            let error = held.check(&manifest(path, is_dir)).unwrap_err();
             assert!(error.to_string().contains(needle), "{path}: {error}");
         }
         for (path, is_dir) in
             [("dir/new", false), ("file", false), ("link", false), ("dir", true), ("new/x", false)]
         {
-            check(place.path(), &manifest(path, is_dir)).unwrap();
+            held.check(&manifest(path, is_dir)).unwrap();
         }
+    }
+
+    #[test]
+    fn only_a_directory_without_entries_is_vacant() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| real(&place).join(name);
+        fs::create_dir_all(at("empty")).unwrap();
+        fs::create_dir_all(at("killed").join(format!("{PREFIX}x/models"))).unwrap();
+        fs::create_dir_all(at("full/sub")).unwrap();
+        fs::create_dir_all(at("odd")).unwrap();
+        fs::write(at("odd").join(format!("{PREFIX}x")), "").unwrap();
+        for (name, wanted) in [
+            ("new", true),
+            ("new/deeper", true),
+            ("empty", true),
+            ("killed", true),
+            ("full", false),
+            ("odd", false),
+        ] {
+            assert_eq!(open(&at(name)).unwrap().is_vacant().unwrap(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_the_directory_that_was_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| real(&place).join(name);
+        fs::create_dir_all(at("outside/models")).unwrap();
+        fs::write(at("outside/models/a"), "").unwrap();
+        let held = open(&at("out")).unwrap();
+        fs::rename(at("out"), at("moved")).unwrap();
+        std::os::unix::fs::symlink("outside", at("out")).unwrap();
+        assert!(held.is_vacant().unwrap());
+        assert!(held.directory().look("models/a").unwrap().is_none());
+        held.check(&manifest("models/a", true)).unwrap();
+    }
+
+    #[test]
+    fn no_link_on_the_way_to_the_destination_is_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| real(&place).join(name);
+        fs::create_dir_all(at("outside/full")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("outside", at("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        for (name, told) in [
+            ("link", "is a link"),
+            ("link/full", "is a link"),
+            ("link/new", "is a link"),
+            ("dangling", "is a link"),
+            ("file", "is not a directory"),
+            ("file/new", "is not a directory"),
+        ] {
+            let error = open(&at(name)).unwrap_err();
+            assert!(error.to_string().contains(told), "{name}: {error}");
+        }
+        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 1);
     }
 }

@@ -22,8 +22,8 @@ pub(super) struct Ground<'a> {
 /// A file, link or new directory that moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Move {
-    ground: usize,
-    path: String,
+    pub(super) ground: usize,
+    pub(super) path: String,
     /// The inode that moves.
     inode: u64,
     /// The inode that it replaces.
@@ -139,6 +139,29 @@ pub(super) fn can_go_on(grounds: &[Ground<'_>], moves: &[Move], since: (i64, u32
     })
 }
 
+/// Returns whether some files have moved and others have not. Where that cannot be told, they have.
+pub(super) fn is_between(grounds: &[Ground<'_>], moves: &[Move]) -> bool {
+    let mut states = moves.iter().enumerate().map(|(number, step)| {
+        let ground = grounds.get(step.ground).ok_or(io::ErrorKind::NotFound)?;
+        has_moved(ground, number, step)
+    });
+    match states.next() {
+        None => false,
+        Some(Err(_)) => true,
+        Some(Ok(first)) => states.any(|state| !state.is_ok_and(|state| state == first)),
+    }
+}
+
+/// Returns whether the old file is no longer in place.
+fn has_moved(ground: &Ground<'_>, number: usize, step: &Move) -> io::Result<bool> {
+    let (from, name) = ground.new.parent(&step.path)?;
+    if look_at(&from, name)?.is_none() {
+        return Ok(true);
+    }
+    let target = ground.target.look(&step.path)?;
+    Ok(target.is_none() && look_at(&ground.old, &number.to_string())?.is_some())
+}
+
 fn is_as_left(
     ground: &Ground<'_>,
     number: usize,
@@ -252,6 +275,9 @@ mod tests {
                 renameat(&to, name, &grounds[0].old, done.to_string()).unwrap();
             }
             assert!(can_go_on(&grounds, &moves, NOW), "{done}");
+            let is_away = linked && moves.get(done).is_some_and(|next| next.replaces.is_some());
+            let moved = done + usize::from(is_away);
+            assert_eq!(is_between(&grounds, &moves), (1..moves.len()).contains(&moved), "{done}");
             carry_out(&grounds, &moves).unwrap();
             assert_eq!(contents(place.path()), NEW, "{done}");
         }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use crate::beneath::{Beneath, Mount};
 use crate::format::manifest;
-use crate::lock::{LockWait, Sort};
+use crate::lock::{self, LockWait, Sort};
 
 /// The beginning of every stage's name.
 pub(super) const PREFIX: &str = manifest::RESERVED;
@@ -34,19 +34,28 @@ impl Place {
         told: &str,
         lock_wait: &LockWait,
     ) -> io::Result<Self> {
-        let lock = readable(&directory)?;
-        match lock_wait.lock(&lock, Sort::Alone, told) {
+        let held = readable(&directory)?;
+        match lock_wait.lock(&held, Sort::Alone, told) {
             // Some network file systems have no locks. There, nothing keeps two restores apart.
-            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
-            _ => Self::with(at, directory, lock),
+            Err(error) if !lock::are_missing(&error) => Err(error),
+            _ => Self::with(at, directory, held),
         }
     }
 
     /// Does the same, but waits for no other process.
     pub(super) fn try_lock(at: &str, directory: Beneath) -> io::Result<Self> {
-        let lock = readable(&directory)?;
-        lock.try_lock().map_err(io::Error::from)?;
-        Self::with(at, directory, lock)
+        let held = readable(&directory)?;
+        held.try_lock().map_err(io::Error::from)?;
+        Self::with(at, directory, held)
+    }
+
+    /// Does the same for a place of a restore whose main place is locked already.
+    pub(super) fn try_lock_other(at: &str, directory: Beneath) -> io::Result<Self> {
+        let held = readable(&directory)?;
+        match held.try_lock().map_err(io::Error::from) {
+            Err(error) if !lock::are_missing(&error) => Err(error),
+            _ => Self::with(at, directory, held),
+        }
     }
 
     fn with(at: &str, directory: Beneath, lock: File) -> io::Result<Self> {

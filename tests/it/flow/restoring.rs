@@ -79,6 +79,29 @@ fn a_changed_mode_alone_is_mended_without_fetching() {
 }
 
 #[test]
+fn a_changed_mode_of_a_file_in_a_cache_is_mended_by_a_new_file() {
+    let sandbox = Sandbox::trained();
+    let before = snapshot(&sandbox.path("models"));
+    let cached = sandbox.work().parent().unwrap().join("cached");
+    fs::hard_link(sandbox.path("models/model.bin"), &cached).unwrap();
+    fs::set_permissions(&cached, fs::Permissions::from_mode(0o444)).unwrap();
+    for fetched in [1, 0] {
+        let mended = sandbox.run("restore", &[]);
+        assert_eq!(mended.json()["restored"], true);
+        let told = format!("fetched {fetched} file");
+        assert!(mended.stderr.contains(&told), "{}", mended.stderr);
+        assert_same(&snapshot(&sandbox.path("models")), &before, "afterwards");
+        let bits = fs::metadata(&cached).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(bits, 0o444, "the mode in the cache");
+    }
+    // The same link with the right mode is an unchanged file.
+    fs::remove_file(&cached).unwrap();
+    fs::hard_link(sandbox.path("models/model.bin"), &cached).unwrap();
+    let again = sandbox.run("restore", &[]);
+    assert!(again.stderr.contains("fetched 0 files"), "{}", again.stderr);
+}
+
+#[test]
 fn a_restore_keeps_files_that_are_not_the_models() {
     let sandbox = Sandbox::trained();
     sandbox.forget_model();

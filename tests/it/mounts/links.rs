@@ -1,7 +1,7 @@
 //! Links that another process leaves or exchanges while a command runs.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -90,6 +90,48 @@ fn a_race_for_directories_of_the_stage_writes_nothing_outside() {
     let count = count.load(Ordering::Relaxed);
     println!("{count} exchanges");
     assert!(count >= ROUNDS / 10, "only {count} exchanges");
+    assert_same(&snapshot(&victim), &before, "after the race");
+}
+
+#[test]
+fn a_race_for_the_destination_writes_nothing_outside() {
+    let sandbox = Sandbox::with_project();
+    for n in 0..20 {
+        sandbox.write(&format!("models/{n}"), format!("content of {n}"));
+    }
+    assert_eq!(sandbox.run("save", &[]).json()["saved"], true);
+    let place = tempfile::tempdir_in(sandbox.work().parent().unwrap()).unwrap();
+    let victim = place.path().join("victim");
+    fs::create_dir_all(victim.join("models")).unwrap();
+    for n in 0..20 {
+        // The first file differs only in its mode.
+        let content = if n == 0 { "content of 0" } else { "precious" };
+        fs::write(victim.join("models").join(n.to_string()), content).unwrap();
+    }
+    let odd = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(victim.join("models/0"), odd).unwrap();
+    let before = snapshot(&victim);
+    let trap = place.path().join("trap");
+    symlink(&victim, &trap).unwrap();
+    fs::create_dir(sandbox.path("out")).unwrap();
+    let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let exchanged = exchange(&sandbox.path("out"), &trap);
+                count.fetch_add(usize::from(exchanged), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let mut restored = 0;
+        for _ in 0..100 {
+            let run = sandbox.run("restore", &["--destination", "out"]);
+            restored += usize::from(run.code == 0);
+        }
+        done.store(true, Ordering::Relaxed);
+        println!("{restored} of 100 restores, {} exchanges", count.load(Ordering::Relaxed));
+    });
+    assert!(count.load(Ordering::Relaxed) >= 100);
     assert_same(&snapshot(&victim), &before, "after the race");
 }
 
