@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use rustix::fs::{Access, AtFlags, FileType, OFlags, access};
+use rustix::fs::{Access, AtFlags, OFlags, access};
 
 use self::place::{Odd, Place};
 use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
+use crate::beneath::{entries, look, look_at};
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
 use crate::lock::{self, LockWait, Sort};
@@ -149,7 +150,7 @@ impl LocalStore {
         match condition {
             Condition::None => {}
             // Whatever has the name, it need not be readable.
-            Condition::Absent if place::kind(&parent, name).map_err(failed)?.is_some() => {
+            Condition::Absent if look_at(&parent, name).map_err(failed)?.is_some() => {
                 return refused(StoreErrorKind::Exists, "it exists already");
             }
             Condition::Absent => {}
@@ -254,7 +255,7 @@ impl Store for LocalStore {
 
 /// Returns the path of the directory above an object, and the object's name there.
 fn parent_of(key: &Key) -> (&str, &str) {
-    key.as_str().rsplit_once('/').unwrap_or((".", key.as_str()))
+    key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()))
 }
 
 /// Checks that this process may make the missing directory of a store.
@@ -314,9 +315,10 @@ fn sweep(place: &Place) -> io::Result<()> {
     if held.try_lock().is_err() {
         return Ok(());
     }
-    for name in place::names(&incoming)?.iter().filter(|name| Temporary::is_name(name)) {
-        if place::kind(&incoming, name)? == Some(FileType::RegularFile) {
-            rustix::fs::unlinkat(&incoming, name, AtFlags::empty())?;
+    let names = entries(&incoming)?;
+    for name in names.iter().filter(|name| name.to_str().is_ok_and(Temporary::is_name)) {
+        if look(&incoming, name)?.is_some_and(|found| found.is_file()) {
+            rustix::fs::unlinkat(&incoming, name.as_c_str(), AtFlags::empty())?;
         }
     }
     Ok(())

@@ -1,17 +1,17 @@
 //! The directory of a store, and the paths below it.
 //!
-//! Another user may write in the directory. So each step below it goes from an open directory to a
-//! name, and follows no link. The directory itself may be reached through links, as its user wants.
+//! Another user may write in the directory, so [`Beneath`] opens all that is below it.
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::beneath::{Beneath, entries};
 use crate::ownership::Owner;
 use crate::store::layout;
 
@@ -48,13 +48,12 @@ impl From<Odd> for io::Error {
 
 /// The open directory of a store.
 #[derive(Debug)]
-pub(super) struct Place(OwnedFd);
+pub(super) struct Place(Beneath);
 
 impl Place {
     /// Opens the directory. It need not be a store.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(rustix::fs::open(root, flags, Mode::empty())?))
+        Ok(Self(Beneath::open(root)?))
     }
 
     /// Returns whether the directory bears the mark of a store, or has the layout of a store that
@@ -67,7 +66,7 @@ impl Place {
             return Ok(false);
         }
         // Other programs also call a directory `v1`.
-        let found = names(&enter(&self.0, layout::ROOT)?)?;
+        let found = names(&self.directory(layout::ROOT)?)?;
         Ok(found.is_empty() || found.iter().any(|name| layout::PARTS.contains(&name.as_str())))
     }
 
@@ -79,7 +78,7 @@ impl Place {
         if self.kind(layout::ROOT)? == Some(FileType::Symlink) {
             return Err(Odd::Link(layout::ROOT.to_owned()).into());
         }
-        for name in names(&self.0)? {
+        for name in names(&self.directory("")?)? {
             if !HARMLESS.contains(&name.as_str()) && !self.is_empty(&name, own)? {
                 // Another process may have made the store meanwhile.
                 return if self.is_store()? { Ok(()) } else { Err(Odd::NotAStore.into()) };
@@ -94,7 +93,7 @@ impl Place {
         if self.is_store()? {
             return Ok(());
         }
-        match create(&self.0, MARK) {
+        match create(&self.directory("")?, MARK) {
             Ok(mut file) => {
                 owner.adopt_file(&file)?;
                 file.write_all(b"This directory is a store of ml-cache.\n")
@@ -108,31 +107,17 @@ impl Place {
 
     /// Opens the directory at a path.
     pub(super) fn directory(&self, path: &str) -> io::Result<OwnedFd> {
-        let mut current = enter(&self.0, ".")?;
-        for name in path.split('/') {
-            current = enter(&current, name)?;
-        }
-        Ok(current)
+        self.0.directory(path).map_err(|error| self.told(path, error))
     }
 
     /// Opens the directory at a path. Makes the missing directories, and gives them to the owner.
     pub(super) fn make(&self, path: &str, owner: &Owner) -> io::Result<OwnedFd> {
-        let mut current = enter(&self.0, ".")?;
-        for name in path.split('/') {
-            current = match enter(&current, name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    make(&current, name, owner)?
-                }
-                entered => entered?,
-            };
-        }
-        Ok(current)
+        self.0.make(path, owner).map_err(|error| self.told(path, error))
     }
 
     /// Opens a regular file for reading, and the directory above it.
-    pub(super) fn file(&self, path: &str) -> io::Result<(OwnedFd, File)> {
-        let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let directory = self.directory(above)?;
+    pub(super) fn file(&self, path: &str) -> io::Result<(Arc<OwnedFd>, File)> {
+        let (directory, name) = self.0.parent(path).map_err(|error| self.told(path, error))?;
         match open(&directory, name, OFlags::RDONLY) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Odd::Forbidden.into())
@@ -143,19 +128,31 @@ impl Place {
 
     /// Checks that this process may make files at a path, or directories on the way there.
     pub(super) fn check_writable(&self, path: &str) -> io::Result<()> {
-        let mut current = enter(&self.0, ".")?;
-        for name in path.split('/') {
-            match enter(&current, name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                entered => current = entered?,
+        let nearest = match self.directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_empty() => {
+                return self.check_writable(path.rsplit_once('/').map_or("", |(above, _)| above));
             }
-        }
+            opened => opened?,
+        };
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
-        Ok(rustix::fs::accessat(&current, ".", wanted, AtFlags::empty())?)
+        Ok(rustix::fs::accessat(&nearest, ".", wanted, AtFlags::empty())?)
+    }
+
+    /// Names the link of a path that cannot be opened, if there is a link.
+    fn told(&self, path: &str, error: io::Error) -> io::Error {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let is_link = |path: &&str| self.kind(path).is_ok_and(|it| it == Some(FileType::Symlink));
+        match Errno::from_io_error(&error) {
+            Some(Errno::LOOP | Errno::NOTDIR) => match ends.map(|end| &path[..end]).find(is_link) {
+                Some(link) => Odd::Link(link.to_owned()).into(),
+                None => error,
+            },
+            _ => error,
+        }
     }
 
     fn kind(&self, name: &str) -> io::Result<Option<FileType>> {
-        kind(&self.0, name)
+        Ok(self.0.look(name)?.map(|found| found.kind))
     }
 
     /// Returns whether the name is one of ours, and a directory without entries.
@@ -163,7 +160,7 @@ impl Place {
         if !own.contains(&name) || self.kind(name)? != Some(FileType::Directory) {
             return Ok(false);
         }
-        Ok(names(&enter(&self.0, name)?)?.is_empty())
+        Ok(names(&self.directory(name)?)?.is_empty())
     }
 }
 
@@ -193,46 +190,6 @@ pub(super) fn readable(directory: &OwnedFd) -> io::Result<File> {
 }
 
 /// Returns the names in a directory. A name that is not UTF-8 has U+FFFD in it.
-pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in Dir::new(OwnedFd::from(readable(directory)?))? {
-        let entry = entry?;
-        let name: &CStr = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name.to_string_lossy().into_owned());
-        }
-    }
-    Ok(names)
-}
-
-/// Returns the kind of an entry. A link is a link, wherever it leads.
-pub(super) fn kind(directory: &OwnedFd, name: &str) -> io::Result<Option<FileType>> {
-    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => Ok(Some(FileType::from_raw_mode(found.st_mode))),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn enter(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::LOOP | Errno::NOTDIR) if kind(directory, name)? == Some(FileType::Symlink) => {
-            Err(Odd::Link(name.to_owned()).into())
-        }
-        entered => Ok(entered?),
-    }
-}
-
-fn make(directory: &OwnedFd, name: &str, owner: &Owner) -> io::Result<OwnedFd> {
-    match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) => {
-            let made = enter(directory, name)?;
-            owner.adopt_file(&readable(&made)?)?;
-            Ok(made)
-        }
-        // Another process made the directory first.
-        Err(Errno::EXIST) => enter(directory, name),
-        Err(error) => Err(error.into()),
-    }
+fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    Ok(entries(directory)?.iter().map(|name| name.to_string_lossy().into_owned()).collect())
 }
