@@ -9,6 +9,7 @@
 mod errors;
 mod http;
 mod identity;
+mod profile;
 mod retry;
 mod web_page;
 
@@ -69,6 +70,8 @@ pub struct S3Store {
     prefix: String,
     description: String,
     found: Found,
+    /// Whether requests are signed.
+    signs: bool,
     /// The proxy for requests to the store, without credentials.
     proxy: Option<String>,
     encryption: Option<Encryption>,
@@ -111,7 +114,8 @@ impl S3Store {
             // S3-compatible services usually sign with this region.
             builder = builder.region(Region::from_static("us-east-1"));
         }
-        if shared.credentials_provider().is_none() {
+        let signs = shared.credentials_provider().is_some();
+        if !signs {
             builder = builder.allow_no_auth();
             found.set("none: the requests are not signed");
         }
@@ -124,6 +128,7 @@ impl S3Store {
             bucket: bucket.to_owned(),
             prefix,
             found,
+            signs,
             proxy,
             encryption: options.encryption.clone(),
             endpoint,
@@ -143,7 +148,14 @@ impl S3Store {
         if let (StoreErrorKind::Unreachable, Some(proxy)) = (error.kind, &self.proxy) {
             error.reason = format!("{} (through the proxy {proxy})", error.reason);
         }
-        error
+        match error.kind {
+            StoreErrorKind::Denied if !self.signs => error.hint(
+                "use credentials, or let everybody read there: deploy/README.md has the statement \
+                 of a bucket policy; without `s3:ListBucket` in it, S3 answers 403 for a missing \
+                 object",
+            ),
+            _ => error,
+        }
     }
 
     fn full_key(&self, key: &Key) -> String {

@@ -27,6 +27,7 @@ mod memory;
 mod mounts;
 mod occupied;
 mod patterns;
+mod profiles;
 mod races;
 mod release;
 mod reusable_workflow;

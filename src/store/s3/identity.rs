@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
-use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_config::{BehaviorVersion, SdkConfig, ecs, imds};
@@ -14,6 +13,9 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_s3::config::SharedHttpClient;
 
 use super::super::location::Lack;
+use super::errors::root_cause;
+use super::profile::ProfileSource;
+use crate::error::Error;
 use crate::sanitize;
 
 /// The name of the source that first gave credentials.
@@ -92,19 +94,46 @@ pub(super) fn usual(
     if let Some(timeouts) = shared.timeout_config() {
         conf = conf.with_timeout_config(timeouts.clone());
     }
-    let profile = ProfileFileCredentialsProvider::builder().configure(&conf).build();
+    let profile = ProfileSource::new(&conf);
     let token = WebIdentityTokenCredentialsProvider::builder().configure(&conf).build();
     let container = ecs::EcsCredentialsProvider::builder().configure(&conf).build();
     let machine = imds::credentials::ImdsCredentialsProvider::builder().configure(&conf).build();
     let chain = CredentialsProviderChain::first_try("Environment", keys(found))
         .or_else("Profile", found.named("a profile of the AWS configuration", profile))
-        .or_else("WebIdentityToken", found.named("the token in AWS_WEB_IDENTITY_TOKEN_FILE", token))
+        .or_else("WebIdentityToken", found.named(TOKEN, TokenSource(token)))
         .or_else("EcsContainer", found.named("the container's identity", container))
         .or_else(
             "Ec2InstanceMetadata",
             found.named("the machine's identity (instance metadata)", machine),
         );
     SharedCredentialsProvider::new(chain)
+}
+
+const TOKEN: &str = "the token in AWS_WEB_IDENTITY_TOKEN_FILE";
+
+/// The source for a token in a file, with errors that name it.
+#[derive(Debug)]
+struct TokenSource(WebIdentityTokenCredentialsProvider);
+
+impl ProvideCredentials for TokenSource {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.0.provide_credentials().await.map_err(|error| match error {
+                CredentialsError::CredentialsNotLoaded(_) => error,
+                error => CredentialsError::provider_error(
+                    Error::failed(format!("{TOKEN} gives no credentials: {}", root_cause(&error)))
+                        .hint(
+                            "check AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, and put the file \
+                             inside the container, such as into the workspace; or set \
+                             `role-to-assume`",
+                        ),
+                ),
+            })
+        })
+    }
 }
 
 /// A source that has no credentials and says why.

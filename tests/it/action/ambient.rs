@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use hyper::Method;
 use serde_json::json;
 
 use super::identity::{self, ROLE};
@@ -10,7 +11,7 @@ use super::runner::{Runner, State, Step};
 
 use crate::support::double::Double;
 use crate::support::listener::{Listener, Manner};
-use crate::support::s3::Server;
+use crate::support::s3::{Fault, Server};
 
 const PHASES: [&str; 4] = ["main", "plan", "restore", "save"];
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
@@ -238,6 +239,11 @@ fn without_credentials_requests_are_unsigned_and_only_read() {
     for request in requests {
         assert!(["GET", "HEAD"].contains(&request.method.as_str()), "{request:?}");
         assert_eq!(request.header("authorization"), None);
+    }
+    // S3 answers so for a missing object too, if not everybody may list.
+    server.fault(Method::GET, "/v1/", 1.., Fault::Busy(403, 0));
+    for phase in ["plan", "restore"] {
+        runner.step(phase).fails(1, &["403", "let everybody read there"]);
     }
 }
 
