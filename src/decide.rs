@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, awaits, or reads a clock.
 
+pub mod bounds;
 pub mod changes;
 pub mod commit;
 pub mod force;

@@ -13,6 +13,7 @@ pub mod head;
 pub mod ids;
 pub mod inputs;
 pub mod manifest;
+pub mod metrics;
 pub mod name;
 pub mod pointer;
 pub mod refused;

@@ -5,11 +5,13 @@
 //! for programs, or both.
 
 pub mod describe;
+pub mod metrics;
 
 use serde_json::{Value, json};
 
 use crate::decide::{Change, Reason};
 use crate::format::inputs::InputDigests;
+use crate::format::metrics::Metric;
 use crate::format::{
     Fingerprint, InputEntry, InputsDocument, ModelName, Namespace, Pointer, Scope,
 };
@@ -52,6 +54,8 @@ pub struct Outcome {
     pub restored: Option<Restored>,
     /// The blobs that a save sent.
     pub sent: Option<Sent>,
+    /// The metrics of the trusted model with which a save compared; `None` if there is none.
+    pub beside: Option<Vec<Metric>>,
     /// The artifact of this run that holds the pointer.
     pub artifact: Option<Uploaded>,
     /// The source of the credentials; `None` if no request needed any.
@@ -209,6 +213,9 @@ impl Fact {
     }
 }
 
+/// A row shows at most so many metrics.
+const METRICS: usize = 8;
+
 /// All facts that users see, in their order.
 ///
 /// No output names a bucket, an endpoint or an account. The runner silently drops a job output that
@@ -287,6 +294,16 @@ pub const FACTS: &[Fact] = &[
         let pointer = it.pointer.as_ref()?;
         (is_spared && seconds > 0).then(|| describe::said(pointer, format!("{seconds} s")))
     }),
+    output("metrics", "Metrics of the model, as a JSON object.", "", |it| {
+        let metrics = it.pointer.as_ref().map(|it| &it.metrics).filter(|it| !it.is_empty());
+        metrics.map_or(Value::Null, |all| {
+            all.iter().map(|it| (it.name.clone(), json!(it.value.as_f64()))).collect()
+        })
+    })
+    .shown_as("Metrics", |it| {
+        let line = metrics::line(it, METRICS)?;
+        Some(describe::said(it.pointer.as_ref()?, line))
+    }),
     row("Compared with", |it| it.baseline.as_ref().map(made_by)),
     output(
         "pointer",
@@ -358,6 +375,7 @@ impl Outcome {
             pointer: None,
             restored: None,
             sent: None,
+            beside: None,
             artifact: None,
             credentials: None,
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::decide::ReadScopes;
+use crate::decide::bounds::Bound;
 use crate::decide::force::ForceRules;
 use crate::fingerprint::patterns::trim;
 use crate::fingerprint::{Patterns, Rules, Sources};
@@ -105,6 +106,10 @@ pub struct Settings {
     pub force: ForceRules,
     /// The age after which a model must be trained again; `None` for no limit.
     pub max_age: Option<SignedDuration>,
+    /// The file of the model's metrics, relative to the workspace.
+    pub metrics: Option<String>,
+    /// The demands on the metrics.
+    pub min_metrics: Vec<Bound>,
     /// How long a save repeats a request that the store does not serve.
     pub save_patience: Duration,
     /// Whether a push may take over the model of a merged pull request.

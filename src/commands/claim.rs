@@ -318,6 +318,7 @@ pub(super) async fn generation_of(
         producer: None,
         forced: None,
         promotion: None,
+        metrics: Vec::new(),
         previous: Vec::new(),
         ..own
     };

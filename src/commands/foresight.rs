@@ -190,6 +190,15 @@ fn look(ctx: &Context, inputs: &InputsDocument, links: &Links) -> Found {
             found.compare_store(&ctx.settings.workspace, objects, &links.directories, &lists);
         }
     }
+    if let Some(path) = &ctx.settings.metrics {
+        let taking = lists.iter().find(|list| list.patterns.selects(&split(path)));
+        found.certain.extend(taking.map(|list| {
+            format!(
+                "`{path}` of `metrics`: `{}` selects the file that the training writes",
+                list.input
+            )
+        }));
+    }
     for list in &lists {
         found.outputs_of_dvc(&ctx.settings.workspace, list, &lists);
         let caches = list.entries.iter().map(|entry| entry.path.as_str());

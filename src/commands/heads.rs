@@ -68,6 +68,23 @@ impl Context {
         self.catalog.latest(&self.older_heads().await?, None, reads).await
     }
 
+    /// Returns the latest trusted model of the same name; `None` if there is none, or if this run
+    /// may not read it.
+    ///
+    /// # Errors
+    /// - The store cannot be read.
+    /// - A head or a pointer is damaged.
+    pub async fn latest_trusted(&self) -> Result<Option<Pointer>> {
+        let reads = &self.access.reads;
+        let heads = [self.own_head(), (Scope::Trusted, HeadName::Default)];
+        let trusted: Vec<_> =
+            heads.into_iter().filter(|(scope, _)| *scope == Scope::Trusted).collect();
+        match self.catalog.latest(&trusted, None, reads).await? {
+            Some(pointer) => Ok(Some(pointer)),
+            None => self.catalog.latest(&self.older_heads().await?, None, reads).await,
+        }
+    }
+
     /// Names the refs whose latest model this command means, for a message.
     pub fn refs_meant(&self) -> String {
         if let Target::Latest { git_ref: Some(name) } = &self.settings.target {

@@ -13,7 +13,7 @@ use crate::decide::promote::{
     without_rivals, workflow_files,
 };
 use crate::error::{Error, Result};
-use crate::format::pointer::{Promotion, schema_for};
+use crate::format::pointer::Promotion;
 use crate::format::{Digest, Fingerprint, InputsDocument, Pointer, Scope, artifact};
 use crate::github::rest::{PullRequest, Rest, Run};
 use crate::settings::Settings;
@@ -301,7 +301,6 @@ async fn take_over(
         by: run.producer(),
     };
     let promoted = Pointer {
-        schema: schema_for(pointer.forced.as_ref(), Some(&promotion)),
         generation: 1,
         // This run computes these values itself, because the pull request's pointer is foreign.
         inputs: ctx.catalog.keep_inputs(&Scope::Trusted, document).await?,
@@ -309,7 +308,8 @@ async fn take_over(
         previous: Vec::new(),
         nonce: nonce(),
         ..pointer.with_numbers_of(&manifest)
-    };
+    }
+    .with_schema();
     if ctx.catalog.write_pointer(&promoted, Condition::Absent).await? == Written::Done {
         return Ok(promoted);
     }

@@ -7,15 +7,18 @@ mod commit;
 mod drift;
 mod files;
 mod kept;
+mod metrics;
 
 use self::kept::Refusal;
+use self::metrics::Compared;
+use jiff::Timestamp;
+
 use super::handover::{Handover, Seen, Stored};
 use super::{Context, foresight, stand_ins};
 use crate::catalog::{nonce, now, seconds_since};
 use crate::decide::Reason;
 use crate::error::Result;
 use crate::fingerprint::Observed;
-use crate::format::pointer::schema_for;
 use crate::format::refused::Why;
 use crate::format::{Fingerprint, InputsDocument, Manifest, Pointer, artifact};
 use crate::github::artifact::Uploaded as Published;
@@ -105,10 +108,12 @@ async fn save(
     };
     let unusable = handover.is_some_and(is_unusable);
 
+    let compared = compare(ctx, began, fingerprint).await?;
     let tree = files::scan(ctx, began).await?;
     foresight::check_shared(ctx, &document, &links)?;
     let (uploaded, model_stand_ins) = send(ctx, tree, fingerprint).await?;
     let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
+    let draft = Pointer { metrics: compared.metrics, ..draft }.with_schema();
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
     ctx.move_head(&pointer).await;
@@ -131,11 +136,24 @@ async fn save(
         sent: Some(Sent { blobs: uploaded.sent_blobs, bytes: uploaded.sent_bytes }),
         artifact: publish(ctx, &pointer, saved).await,
         pointer: Some(pointer),
+        beside: compared.trusted,
         stand_ins: outcome.stand_ins + model_stand_ins,
         ..outcome
     };
     ctx.report.tell(&outcome);
     Ok(outcome)
+}
+
+/// Reads the metrics of the model, and refuses a model that is below `min-metrics`.
+async fn compare(
+    ctx: &Context,
+    began: Option<Timestamp>,
+    fingerprint: Fingerprint,
+) -> Result<Compared, Refusal> {
+    let compared = metrics::read(ctx, began).await;
+    compared
+        .and_then(|compared| metrics::judge(ctx, &compared).map(|()| compared))
+        .map_err(|error| Refusal::of(error, Why::Metrics, Some(fingerprint)))
 }
 
 /// Sends the files of the model. Returns the number of Git LFS stand-ins among them, too.
@@ -201,7 +219,7 @@ async fn keep(
     let inputs = ctx.catalog.keep_inputs(&ctx.access.own, document).await?;
     let forced = ctx.policy.force.clone();
     Ok(Pointer {
-        schema: schema_for(forced.as_ref(), None),
+        schema: String::new(),
         namespace: ctx.settings.namespace.clone(),
         model: ctx.settings.model.clone(),
         scope: ctx.access.own.clone(),
@@ -216,6 +234,7 @@ async fn keep(
         producer: ctx.run.as_ref().map(RunContext::producer),
         forced,
         promotion: None,
+        metrics: Vec::new(),
         previous: Vec::new(),
         nonce: nonce(),
     })

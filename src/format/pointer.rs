@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::metrics::{self, Metric};
 use super::{
     Digest, Fingerprint, FormatError, InputsId, Manifest, ManifestId, ModelName, Namespace, Nonce,
     Scope, from_json, strict, to_json,
@@ -12,6 +13,10 @@ use super::{
 pub const SCHEMA_V1: &str = "ml-cache/pointer/v1";
 /// The schema name of version 2, which adds [`Pointer::forced`] and [`Pointer::promotion`].
 pub const SCHEMA_V2: &str = "ml-cache/pointer/v2";
+/// The schema name of version 3, which adds [`Pointer::metrics`].
+pub const SCHEMA_V3: &str = "ml-cache/pointer/v3";
+/// All versions, the oldest first.
+const SCHEMAS: [&str; 3] = [SCHEMA_V1, SCHEMA_V2, SCHEMA_V3];
 /// The largest size of a pointer, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
 /// The largest number of earlier generations in a pointer.
@@ -23,7 +28,7 @@ pub const MAX_PREVIOUS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pointer {
-    /// [`SCHEMA_V1`] or [`SCHEMA_V2`], as [`schema_for`] chooses.
+    /// [`SCHEMA_V1`], [`SCHEMA_V2`] or [`SCHEMA_V3`], as [`Pointer::with_schema`] chooses.
     pub schema: String,
     /// The namespace that the model belongs to.
     pub namespace: Namespace,
@@ -55,6 +60,9 @@ pub struct Pointer {
     /// The proof by which the default branch took the model over; `None` if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
+    /// The figures of the model, in ascending order of their names, at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Metric>,
     /// Earlier generations, newest first, at most [`MAX_PREVIOUS`].
     pub previous: Vec<Previous>,
     /// New for every write. After a lost answer, a writer recognises its own write by it.
@@ -166,17 +174,24 @@ pub struct Previous {
     pub manifest: ManifestId,
 }
 
-/// Returns the oldest schema that has the needed fields, because readers of version 1 refuse
-/// version 2.
-pub fn schema_for(forced: Option<&Forced>, promotion: Option<&Promotion>) -> String {
-    if forced.is_none() && promotion.is_none() {
-        SCHEMA_V1.to_owned()
-    } else {
-        SCHEMA_V2.to_owned()
-    }
-}
-
 impl Pointer {
+    /// Returns the pointer with the oldest schema that has the needed fields, because readers
+    /// refuse a version that they do not know.
+    #[must_use]
+    pub fn with_schema(self) -> Self {
+        Self { schema: self.needed().to_owned(), ..self }
+    }
+
+    fn needed(&self) -> &'static str {
+        if !self.metrics.is_empty() {
+            SCHEMA_V3
+        } else if self.forced.is_some() || self.promotion.is_some() {
+            SCHEMA_V2
+        } else {
+            SCHEMA_V1
+        }
+    }
+
     /// Returns the pointer with the number of files and bytes that its manifest has.
     #[must_use]
     pub fn with_numbers_of(self, manifest: &Manifest) -> Self {
@@ -191,14 +206,13 @@ impl Pointer {
     /// - The fields break a rule of the format.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let pointer: Self =
-            from_json("pointer", bytes, MAX_BYTES, &[SCHEMA_V1, SCHEMA_V2], |pointer: &Self| {
-                &pointer.schema
-            })?;
+            from_json("pointer", bytes, MAX_BYTES, &SCHEMAS, |pointer: &Self| &pointer.schema)?;
         strict("pointer", bytes, &pointer)?;
-        if pointer.schema == SCHEMA_V1 && (pointer.forced.is_some() || pointer.promotion.is_some())
-        {
-            return Err(bad("its schema is version 1, but it has fields of version 2"));
+        let version = |schema: &str| SCHEMAS.iter().position(|known| *known == schema);
+        if version(pointer.needed()) > version(&pointer.schema) {
+            return Err(bad("it has fields of a later version than its schema"));
         }
+        metrics::check("pointer", &pointer.metrics)?;
         if pointer.generation == 0 {
             return Err(bad("its generation is 0, but the first generation is 1"));
         }
@@ -264,6 +278,7 @@ mod tests {
 
     const GOLDEN: &[u8] = include_bytes!("../../tests/it/golden/v1/pointer.json");
     const GOLDEN_V2: &[u8] = include_bytes!("../../tests/it/golden/v2/pointer.json");
+    const GOLDEN_V3: &[u8] = include_bytes!("../../tests/it/golden/v3/pointer.json");
 
     #[test]
     fn the_golden_pointer_is_read_and_written_back_byte_for_byte() {
@@ -281,12 +296,34 @@ mod tests {
             "the label `retrain` (run started by octocat)"
         );
         assert_eq!(pointer.promotion.as_ref().unwrap().pull_request, 7);
-        assert_eq!(schema_for(pointer.forced.as_ref(), None), SCHEMA_V2);
-        assert_eq!(schema_for(None, pointer.promotion.as_ref()), SCHEMA_V2);
-        assert_eq!(schema_for(None, None), SCHEMA_V1);
+        let forced = Pointer { promotion: None, ..pointer.clone() };
+        let promoted = Pointer { forced: None, ..pointer.clone() };
+        let neither = Pointer { forced: None, promotion: None, ..pointer };
+        let schemas = [forced, promoted, neither].map(|pointer| pointer.with_schema().schema);
+        assert_eq!(schemas, [SCHEMA_V2, SCHEMA_V2, SCHEMA_V1]);
         // No format has the fields of version 2 under the name of version 1.
         let mixed = String::from_utf8(GOLDEN_V2.to_vec()).unwrap().replace(SCHEMA_V2, SCHEMA_V1);
         assert!(Pointer::parse(mixed.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn version_3_has_the_metrics_of_the_model() {
+        let pointer = Pointer::parse(GOLDEN_V3).unwrap();
+        assert_eq!(pointer.to_bytes().unwrap(), GOLDEN_V3);
+        let told: Vec<String> =
+            pointer.metrics.iter().map(|it| format!("{} {}", it.name, it.value)).collect();
+        assert_eq!(told, ["auc 0.9312", "test.log loss 1e-7"]);
+        assert_eq!(pointer.clone().with_schema().schema, SCHEMA_V3);
+        let good = String::from_utf8(GOLDEN_V3.to_vec()).unwrap();
+        for (from, to) in [
+            ("pointer/v3", "pointer/v2"),
+            ("pointer/v3", "pointer/v1"),
+            ("\"0.9312\"", "0.9312"),
+            ("\"0.9312\"", "\"NaN\""),
+            ("\"auc\"", "\"zzz\""),
+        ] {
+            assert!(Pointer::parse(good.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+        }
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub enum Why {
     LfsStandIns,
     /// The stored documents of the same inputs are damaged.
     StoreDamaged,
+    /// The metrics of the model do not suffice, or cannot be read.
+    Metrics,
 }
 
 impl std::fmt::Display for Why {
@@ -70,6 +72,7 @@ impl std::fmt::Display for Why {
             Self::InputsChanged => "its inputs changed after the plan",
             Self::InputsUnreadable => "its inputs could not be read after the training",
             Self::StoreDamaged => "the stored documents of its inputs were damaged",
+            Self::Metrics => "its metrics do not suffice, or could not be read",
             Self::LfsStandIns => "Git LFS stand-ins lay in place of content",
         })
     }

@@ -4,6 +4,8 @@ use indicatif::HumanBytes;
 
 use super::{Outcome, Sent};
 use crate::decide::Change;
+use crate::decide::bounds::{Bound, Verdict};
+use crate::format::metrics::Metric;
 use crate::format::pointer::Promotion;
 use crate::format::{Pointer, Scope};
 
@@ -58,6 +60,22 @@ pub(super) fn said(pointer: &Pointer, text: String) -> String {
     match pointer.scope {
         Scope::Trusted => text,
         _ => format!("according to its pointer, {text}"),
+    }
+}
+
+/// Returns a broken bound with the metric's value.
+pub fn broken(bound: &Bound, verdict: Verdict, metrics: &[Metric]) -> String {
+    let found = metrics.iter().find(|metric| metric.name == bound.metric);
+    match (found, verdict) {
+        (Some(metric), Verdict::Broken(limit)) => {
+            // The sum of two decimals has digits that nobody wrote.
+            let limit = (limit * 1e9).round() / 1e9;
+            format!("`{bound}`: {} is {}, and the limit is {limit}", metric.name, metric.value)
+        }
+        _ => {
+            let names: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+            format!("`{bound}`: there is no such metric; there are {}", paths(&names, 8))
+        }
     }
 }
 

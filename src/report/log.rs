@@ -2,6 +2,7 @@
 
 use super::Report;
 use crate::outcome::describe::{self, files_and_bytes};
+use crate::outcome::metrics;
 use crate::outcome::{Ending, Outcome};
 use crate::report::outputs;
 
@@ -47,6 +48,9 @@ impl Report {
                     "saved {files} as generation {generation} in the scope `{scope}` ({sent} \
                      uploaded)"
                 ));
+                if let Some(metrics) = metrics::line(outcome, SHOWN_CHANGES) {
+                    line(format!("metrics: {metrics}"));
+                }
             }
             Ending::Kept | Ending::Trained { saved: false } => {
                 line(format!("{} (manifest {})", outcome.explanation, manifest(outcome)));

@@ -1,6 +1,7 @@
 //! The view of an outcome in the job summary, as Markdown.
 
 use crate::outcome::Outcome;
+use crate::outcome::metrics::{self, Row};
 use crate::sanitize::markdown;
 
 /// The summary lists at most this many changed inputs.
@@ -22,6 +23,9 @@ pub fn render(outcome: &Outcome) -> String {
     ));
     for (name, value) in outcome.rows() {
         text.push_str(&format!("| {name} | {} |\n", prose(&value)));
+    }
+    if outcome.beside.is_some() {
+        text.push_str(&compared(outcome));
     }
     if !outcome.changes.is_empty() {
         let noun = if outcome.changes.len() == 1 { "input" } else { "inputs" };
@@ -50,6 +54,18 @@ pub fn render(outcome: &Outcome) -> String {
         text.push_str("\n</details>\n");
     }
     text.push('\n');
+    text
+}
+
+/// Returns the table of the metrics, beside those of the trusted model.
+fn compared(outcome: &Outcome) -> String {
+    let mut text = String::from(
+        "\n| Metric | This model | Trusted model | Difference |\n| :--- | ---: | ---: | ---: |\n",
+    );
+    for Row { name, value, trusted, difference } in metrics::rows(outcome) {
+        let name = markdown(&name);
+        text.push_str(&format!("| {name} | {value} | {trusted} | {difference} |\n"));
+    }
     text
 }
 

@@ -1,7 +1,7 @@
 //! Reads each input by itself and collects the faults.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use super::table::OMITTED;
 use super::target::{Asked, PointerInput, PointerSource};
 use super::{INPUTS, RawInputs, Verb, mounts};
+use crate::decide::bounds::Bound;
 use crate::decide::force::ForceRules;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -598,6 +599,38 @@ impl Reader<'_> {
         let is_positive = |age: &SignedDuration| age.is_positive();
         let accepted = "durations such as `30d`, `12h` or `1w 2d`";
         self.duration("max-age", "it is not a positive duration", accepted, is_positive)
+    }
+
+    /// Reads `metrics`: a file within the workspace.
+    pub(super) fn metrics(&mut self) -> Option<String> {
+        let path = self.value("metrics")?;
+        let is_within = Path::new(&path).components().all(|it| matches!(it, Component::Normal(_)));
+        if !is_within {
+            let accepted = "a file relative to the workspace, such as `metrics.json`";
+            self.fault("metrics", &path, "it does not lie within the workspace", accepted);
+        }
+        Some(path)
+    }
+
+    /// Reads `min-metrics`: a demand on each line.
+    pub(super) fn min_metrics(&mut self) -> Vec<Bound> {
+        const ACCEPTED: &str = "lines such as `auc >= 0.9`, `loss < 1e-3` or \
+                                `auc >= trusted - 0.005`";
+        let lines = self.lines("min-metrics");
+        let mut bounds = Vec::new();
+        for line in &lines {
+            match line.parse() {
+                Ok(bound) => bounds.push(bound),
+                Err(()) => self.fault("min-metrics", line, "it is no demand", ACCEPTED),
+            }
+        }
+        if let (Some(line), None, false) =
+            (lines.first(), self.raw.get("metrics"), self.has_fault("min-metrics"))
+        {
+            let reason = "the input `metrics` names no file";
+            self.fault("min-metrics", line, reason, "demands beside `metrics: metrics.json`");
+        }
+        bounds
     }
 
     pub(super) fn lock_timeout(&mut self) -> Option<Duration> {

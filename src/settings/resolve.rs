@@ -50,6 +50,7 @@ pub fn resolve(
     let force = reader.force();
     let max_age = reader.max_age();
     let save_patience = reader.save_patience();
+    let (metrics, min_metrics) = (reader.metrics(), reader.min_metrics());
     let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);
     let read_scopes = reader.choice("read-scopes", READ_SCOPES);
     let fail_on_miss = reader.boolean("fail-on-miss");
@@ -88,6 +89,8 @@ pub fn resolve(
         artifact_retention_days,
         force,
         max_age,
+        metrics,
+        min_metrics,
         save_patience: save_patience.unwrap_or_default(),
         promote: promote.unwrap_or(false),
         read_scopes: read_scopes.unwrap_or_default(),

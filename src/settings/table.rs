@@ -272,6 +272,19 @@ pub const INPUTS: &[Input] = &[
         "Train again when the model is older than this duration, such as `7d` or `12h`.",
     ),
     text(
+        "metrics",
+        "",
+        SAVERS,
+        "JSON file of numbers that the training writes, such as `metrics.json`; a save stores them \
+         with the model, and shows them beside those of the latest trusted model.",
+    ),
+    list(
+        "min-metrics",
+        SAVERS,
+        "Demands on the metrics, each on its own line, such as `auc >= 0.9` or `auc >= trusted - \
+         0.005`; a model that breaks one is not stored.",
+    ),
+    text(
         "save-patience",
         "10m",
         &[Run, Save, Auto],

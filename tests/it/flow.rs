@@ -3,6 +3,7 @@
 mod changing;
 mod foresight;
 mod many;
+mod metrics;
 mod reasons;
 mod refused;
 mod restoring;

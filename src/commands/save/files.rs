@@ -19,7 +19,7 @@ const ATTEMPTS: u32 = 3;
 /// The pause before the second reading. The next pause is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Some file systems keep times in steps of two seconds.
-const COARSE: Duration = Duration::from_secs(2);
+pub(super) const COARSE: Duration = Duration::from_secs(2);
 /// Names of files that are empty on purpose.
 const MARKERS: &[&str] =
     &["__init__.py", "py.typed", ".gitkeep", ".gitignore", ".keep", ".nomedia", "_SUCCESS"];
