@@ -18,8 +18,7 @@ pub const DIRECTORIES: &[&str] = &[
     ".ssh",
 ];
 
-/// The ends of files that hold credentials, in whole components. A `*` stands for any part of a
-/// name.
+/// The ends of files that hold credentials, in whole components.
 pub const FILES: &[&str] = &[
     ".boto",
     ".cache/huggingface/stored_tokens",
@@ -36,8 +35,6 @@ pub const FILES: &[&str] = &[
     ".dockercfg",
     ".dvc/config.local",
     ".env",
-    ".env-*",
-    ".env.*",
     ".envrc",
     ".gem/credentials",
     ".git-credentials",
@@ -52,7 +49,6 @@ pub const FILES: &[&str] = &[
     ".my.cnf",
     ".mylogin.cnf",
     ".netrc",
-    ".netrc.*",
     ".npmrc",
     ".passwd-s3fs",
     ".pgpass",
@@ -70,9 +66,6 @@ pub const FILES: &[&str] = &[
     "_netrc",
     "application_default_credentials.json",
     "clearml.conf",
-    "client_secret*.json",
-    "gha-creds-*.json",
-    "git-credentials-*.config",
     "id_dsa",
     "id_ecdsa",
     "id_ecdsa_sk",
@@ -82,6 +75,16 @@ pub const FILES: &[&str] = &[
     "kaggle.json",
     "pip.conf",
     "rclone.conf",
+];
+
+/// The names of files that hold credentials. A `*` stands for any part of a name.
+pub const NAMES: &[&str] = &[
+    ".env-*",
+    ".env.*",
+    ".netrc.*",
+    "client_secret*.json",
+    "gha-creds-*.json",
+    "git-credentials-*.config",
 ];
 
 /// Templates, which have names like credential files and hold no credentials.
@@ -99,20 +102,40 @@ pub const TEMPLATES: &[&str] = &[
 ];
 
 /// Returns whether the path is the path of a known credential file, in any capitals.
+///
+/// A save asks this of every file, so it makes no text but the small letters.
 pub fn is_known(path: &str) -> bool {
-    let path = format!("/{}", path.to_ascii_lowercase());
-    let is_below = |directory: &&str| path.contains(&format!("/{directory}/"));
-    let has_end = |file: &&str| ends_with(&path, file);
-    DIRECTORIES.iter().any(is_below)
-        || (FILES.iter().any(has_end) && !TEMPLATES.iter().any(has_end))
+    let path = path.to_ascii_lowercase();
+    let has_end = |end: &&str| ends_with(&path, end);
+    lies_in_directory(&path)
+        || (FILES.iter().any(has_end) || has_name(&path)) && !TEMPLATES.iter().any(has_end)
 }
 
-/// Returns whether the path, which begins with `/`, ends with these components.
+/// Returns whether one of the directories is above the path.
+fn lies_in_directory(path: &str) -> bool {
+    let is_in = |rest: &str, directory: &str| {
+        rest.strip_prefix(directory).is_some_and(|below| below.starts_with('/'))
+    };
+    let starts = std::iter::once(0).chain(path.match_indices('/').map(|(at, _)| at + 1));
+    starts
+        .map(|start| &path[start..])
+        .any(|rest| DIRECTORIES.iter().any(|directory| is_in(rest, directory)))
+}
+
+/// Returns whether the path ends with these components.
 fn ends_with(path: &str, end: &str) -> bool {
-    let starts = |start: &str| path.strip_suffix(start).is_some_and(|rest| rest.ends_with('/'));
-    let Some((before, after)) = end.split_once('*') else { return starts(end) };
+    path.strip_suffix(end).is_some_and(|above| above.is_empty() || above.ends_with('/'))
+}
+
+/// Returns whether the last component fits one of the names.
+fn has_name(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+    let fits = |(before, after): (&str, &str)| {
+        name.len() >= before.len() + after.len()
+            && name.starts_with(before)
+            && name.ends_with(after)
+    };
+    NAMES.iter().filter_map(|pattern| pattern.split_once('*')).any(fits)
 }
 
 #[cfg(test)]
@@ -141,6 +164,9 @@ mod tests {
             ".env-prod",
             ".snowflake/connections.toml",
             "client_secret_1.apps.googleusercontent.com.json",
+            "a/.Config/GH/hosts.yml",
+            ".aws/.env.example",
+            "home/.m2/settings.xml",
         ] {
             assert!(is_known(path), "{path}");
         }
@@ -154,6 +180,11 @@ mod tests {
             "x.env",
             "aws/credentials",
             "my.aws/x",
+            "my/.aws.d/x",
+            "my.config/gh/x",
+            "my.m2/settings.xml",
+            ".m2/settings.xml/x",
+            "gha-creds-.json.bak",
             ".aws",
             "config.json",
             "docker/config.json",

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use ml_cache::transfer::tree::credentials::{DIRECTORIES, FILES, TEMPLATES};
+use ml_cache::transfer::tree::credentials::{DIRECTORIES, FILES, NAMES, TEMPLATES};
 
 use super::Sandbox;
 use crate::support::cli::Run;
@@ -89,7 +89,7 @@ fn the_documented_list_is_the_list() {
         .collect();
     let directories: Vec<String> = DIRECTORIES.iter().map(|name| format!("{name}/")).collect();
     let known: Vec<&str> =
-        directories.iter().map(String::as_str).chain([FILES, TEMPLATES].concat()).collect();
+        directories.iter().map(String::as_str).chain([FILES, NAMES, TEMPLATES].concat()).collect();
     let mut differing: Vec<&&str> = known.iter().filter(|name| !named.contains(name)).collect();
     differing.extend(named.iter().filter(|name| !known.contains(name)));
     assert!(differing.is_empty(), "{differing:?} stand in one list only");
