@@ -83,18 +83,16 @@ fn entry(
     progress: &Progress,
 ) -> Result<(InputEntry, bool)> {
     let full = workspace.join(path);
-    let stamp =
-        |file: &File| file.metadata().on("cannot look at", &full).map(|found| Stamp::of(&found));
     let mut earlier = None;
     for _ in 0..READS {
-        let Some(mut file) = regular_file::open(&full).on("cannot open", &full)? else {
+        let Some((mut file, before)) = regular_file::open(&full).on("cannot open", &full)? else {
             earlier = None;
             continue;
         };
-        let before = stamp(&file)?;
         let read = entry_once(&mut file, &full, path, buffer, progress)?;
+        let after = file.metadata().on("cannot look at", &full)?;
         // Times may go on changing where the content does not.
-        if stamp(&file)? == before || earlier.as_ref() == Some(&read) {
+        if Stamp::of(&after) == Stamp::of(&before) || earlier.as_ref() == Some(&read) {
             return Ok(read);
         }
         earlier = Some(read);

@@ -58,7 +58,9 @@ pub fn is_stand_in(path: &Path) -> Result<bool> {
         return Ok(false);
     }
     // The path may lead to another file by now.
-    let Some(file) = regular_file::open(path).on("cannot open", path)? else { return Ok(false) };
+    let Some((file, _)) = regular_file::open(path).on("cannot open", path)? else {
+        return Ok(false);
+    };
     let mut bytes = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut bytes).on("cannot read", path)?;
     Ok(parse(&bytes).is_some())
