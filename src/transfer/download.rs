@@ -107,8 +107,8 @@ fn prepare(
     blobs: &[Blob],
     progress: &Progress,
 ) -> Result<(Destination, Plan)> {
-    held.check(manifest)?;
-    let found = unchanged::files(manifest, blobs, held.directory(), progress);
+    let sized = held.check(manifest)?;
+    let found = unchanged::files(manifest, blobs, sized, held.directory(), progress);
     let plan = treatment::plan(&held, manifest, found)?;
     held.spread(to_write(manifest, &plan.treatments).map(|file| file.path.as_str()))?;
     let links = manifest.links.iter().filter(|link| !held.has_link(link));

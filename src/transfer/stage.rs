@@ -131,9 +131,9 @@ impl Stage {
     /// - Another process has put something else in the file's place.
     pub fn open(&self, path: &str) -> Result<File> {
         let (new, rest) = self.at(path);
-        let opened = new.file(rest, OFlags::WRONLY).and_then(|file| {
+        let opened = new.file_with_metadata(rest, OFlags::WRONLY).and_then(|(file, found)| {
             // A second name would be a name outside of the stage.
-            match file.metadata()?.nlink() {
+            match found.nlink() {
                 0 | 1 => Ok(file),
                 _ => Err(io::Error::other("another process has linked the file")),
             }
@@ -148,22 +148,22 @@ impl Stage {
     /// - The disk is full.
     /// - The file system refuses.
     pub fn allocate(&self, file: &manifest::File) -> Result<()> {
-        let full = || self.destination.path.join(&file.path);
+        let full = self.destination.path.join(&file.path);
         let (new, rest) = self.at(&file.path);
-        let (parent, name) = self.make_parent(new, rest).on("cannot write", &full())?;
-        let made = create(&*parent, name).on("cannot write", &full())?;
+        let (parent, name) = self.make_parent(new, rest).on("cannot write", &full)?;
+        let made = create(&*parent, name).on("cannot write", &full)?;
         let mode = rustix::fs::Mode::from_raw_mode(file.mode.bits());
-        fchmod(&made, mode).map_err(io::Error::from).on("cannot set the mode of", &full())?;
-        self.destination.owner.adopt_file(&made).on("cannot set the owner of", &full())?;
+        fchmod(&made, mode).map_err(io::Error::from).on("cannot set the mode of", &full)?;
+        self.destination.owner.adopt_file(&made).on("cannot set the owner of", &full)?;
         if file.size == 0 {
             return Ok(());
         }
         match fallocate(&made, FallocateFlags::empty(), 0, file.size) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                made.set_len(file.size).on("cannot write", &full())
+                made.set_len(file.size).on("cannot write", &full)
             }
-            Err(error) => Err(io::Error::from(error)).on("cannot reserve space for", &full()),
+            Err(error) => Err(io::Error::from(error)).on("cannot reserve space for", &full),
         }
     }
 

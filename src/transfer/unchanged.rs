@@ -6,7 +6,7 @@ use std::thread;
 
 use rustix::fs::OFlags;
 
-use crate::beneath::Beneath;
+use crate::beneath::{Beneath, Found};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, Manifest, Use};
 use crate::progress::Progress;
@@ -26,18 +26,28 @@ pub enum InPlace {
     Same,
 }
 
-/// Returns what is in the place of each file of the manifest.
+impl InPlace {
+    /// Judges by a look at the place of a file of this size.
+    pub fn of(found: Option<Found>, size: u64) -> Self {
+        match found {
+            Some(found) if found.is_file() && found.size == size => Self::Sized,
+            Some(_) => Self::Other,
+            None => Self::Nothing,
+        }
+    }
+}
+
+/// Returns what is in the place of each file of the manifest, after a first look at the sizes.
 ///
 /// The manifest has no digest of a single file in a pack. So such a file is recognised only
 /// together with the rest of its pack. A file that cannot be read counts as changed.
 pub fn files(
     manifest: &Manifest,
     blobs: &[Blob],
+    candidates: Vec<InPlace>,
     destination: &Beneath,
     progress: &Progress,
 ) -> Vec<InPlace> {
-    let candidates: Vec<InPlace> =
-        manifest.files.iter().map(|file| look(destination, &file.path, file.size)).collect();
     let is_candidate = |used: &Use| candidates[used.file] == InPlace::Sized;
     let concerned: Vec<&Blob> =
         blobs.iter().filter(|blob| blob.uses.iter().any(is_candidate)).collect();
@@ -70,14 +80,6 @@ pub fn files(
             other => other,
         })
         .collect()
-}
-
-fn look(destination: &Beneath, path: &str, size: u64) -> InPlace {
-    match destination.look(path) {
-        Ok(Some(found)) if found.is_file() && found.size == size => InPlace::Sized,
-        Ok(Some(_)) => InPlace::Other,
-        Ok(None) | Err(_) => InPlace::Nothing,
-    }
 }
 
 /// Returns the uses of the blob whose local bytes have the blob's digest.

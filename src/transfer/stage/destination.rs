@@ -1,7 +1,7 @@
 //! The destination of a restore: only one restore at a time writes there, and no path is in its
 //! way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,10 @@ use super::leftover::{self, Model};
 use super::place::{self, PREFIX, Place};
 use crate::beneath::{Beneath, Found, entries};
 use crate::error::{Error, IoContext as _, Result};
-use crate::format::manifest::{self, Link, Manifest};
+use crate::format::manifest::{Link, Manifest};
 use crate::lock::LockWait;
 use crate::ownership::Owner;
+use crate::transfer::unchanged::InPlace;
 
 /// The right to restore into a directory. One process at a time holds it.
 #[derive(Debug)]
@@ -263,51 +264,93 @@ fn stage_name(name: &CStr) -> Option<&str> {
 
 impl Destination {
     /// Checks before the transfer that no link leads away and that nothing is in the model's way.
+    /// Returns what is in the place of each file, as far as its size tells.
     ///
     /// # Errors
     /// Returns an error about the first path that breaks this rule.
-    pub fn check(&self, manifest: &Manifest) -> Result<()> {
-        let mut checked = HashSet::new();
-        for path in manifest.paths() {
-            if manifest::is_reserved(path) {
-                let what = format!("the manifest has the reserved path `{path}`");
-                return Err(Error::integrity(what));
-            }
-            for (at, _) in path.match_indices('/') {
-                let parent = &path[..at];
-                if !checked.insert(parent) {
-                    continue;
-                }
-                match self.found(parent)? {
-                    Some(found) if found.is_dir() => {}
-                    Some(found) if found.is_link() => {
-                        return Err(Error::failed(format!(
-                            "`{}` is a link, and a restore follows no links",
-                            self.path.join(parent).display()
-                        ))
-                        .hint("remove the link, or give another `destination`"));
-                    }
-                    Some(_) => return Err(self.in_the_way(parent, "a directory")),
-                    None => break,
-                }
-            }
+    pub fn check(&self, manifest: &Manifest) -> Result<Vec<InPlace>> {
+        if let Some(path) = manifest.reserved() {
+            return Err(Error::integrity(format!("the manifest has the reserved path `{path}`")));
         }
-        let links = manifest.links.iter().map(|link| &link.path);
-        for path in manifest.files.iter().map(|file| &file.path).chain(links) {
-            if self.found(path)?.is_some_and(|found| found.is_dir()) {
-                return Err(self.in_the_way(path, "a file"));
-            }
+        let mut known = HashMap::new();
+        let mut in_place = Vec::with_capacity(manifest.files.len());
+        for file in &manifest.files {
+            let found = self.unless_directory(&file.path, &mut known)?;
+            in_place.push(InPlace::of(found, file.size));
+        }
+        for link in &manifest.links {
+            self.unless_directory(&link.path, &mut known)?;
         }
         for path in &manifest.dirs {
-            if self.found(path)?.is_some_and(|found| !found.is_dir()) {
+            if self.found(path, &mut known)?.is_some_and(|found| !found.is_dir()) {
                 return Err(self.in_the_way(path, "a directory"));
             }
         }
-        Ok(())
+        Ok(in_place)
     }
 
-    /// Returns what is at a path.
-    fn found(&self, path: &str) -> Result<Option<Found>> {
+    /// Returns what is in the place of a file or a link; a directory is in the way.
+    fn unless_directory<'a>(
+        &self,
+        path: &'a str,
+        known: &mut HashMap<&'a str, bool>,
+    ) -> Result<Option<Found>> {
+        match self.found(path, known)? {
+            Some(found) if found.is_dir() => Err(self.in_the_way(path, "a file")),
+            found => Ok(found),
+        }
+    }
+
+    /// Returns what is at a path. `known` says of directories whether they exist, so that nothing
+    /// is looked up in a missing directory.
+    fn found<'a>(
+        &self,
+        path: &'a str,
+        known: &mut HashMap<&'a str, bool>,
+    ) -> Result<Option<Found>> {
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let exists = match known.get(above) {
+            Some(exists) => *exists,
+            None => {
+                let exists = self.exists(above, known)?;
+                known.insert(above, exists);
+                exists
+            }
+        };
+        if exists { self.look(path) } else { Ok(None) }
+    }
+
+    /// Returns whether a directory exists, and all directories above it. None of them is a link.
+    fn exists<'a>(&self, directory: &'a str, known: &mut HashMap<&'a str, bool>) -> Result<bool> {
+        let ends = directory.match_indices('/').map(|(at, _)| at).chain([directory.len()]);
+        for above in ends.map(|end| &directory[..end]) {
+            let exists = match known.get(above) {
+                Some(exists) => *exists,
+                None => self.is_directory(above)?,
+            };
+            known.insert(above, exists);
+            if !exists {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns whether there is a directory; anything else is in the way.
+    fn is_directory(&self, path: &str) -> Result<bool> {
+        match self.look(path)? {
+            None => Ok(false),
+            Some(found) if found.is_dir() => Ok(true),
+            Some(found) if found.is_link() => Err(Error::failed(format!(
+                "`{}` is a link, and a restore follows no links",
+                self.path.join(path).display()
+            ))
+            .hint("remove the link, or give another `destination`")),
+            Some(_) => Err(self.in_the_way(path, "a directory")),
+        }
+    }
+
+    fn look(&self, path: &str) -> Result<Option<Found>> {
         self.directory().look(path).on("cannot look at", &self.path.join(path))
     }
 
@@ -367,6 +410,35 @@ mod tests {
         {
             held.check(&manifest(path, is_dir)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_check_tells_which_files_have_their_size() {
+        use crate::format::manifest::File;
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("dir/sub")).unwrap();
+        fs::write(place.path().join("dir/empty"), "").unwrap();
+        fs::write(place.path().join("dir/full"), "content").unwrap();
+        std::os::unix::fs::symlink("empty", place.path().join("dir/link")).unwrap();
+        let files = [
+            ("dir/empty", InPlace::Sized),
+            ("dir/full", InPlace::Other),
+            ("dir/link", InPlace::Other),
+            ("dir/missing", InPlace::Nothing),
+            ("dir/sub/deep/er/missing", InPlace::Nothing),
+            ("dir/sub/deep/missing", InPlace::Nothing),
+            ("missing", InPlace::Nothing),
+        ];
+        let file = |path: &str| File {
+            path: path.to_owned(),
+            size: 0,
+            mode: Mode::Regular,
+            parts: vec![],
+        };
+        let listed = files.iter().map(|(path, _)| file(path)).collect();
+        let manifest = Manifest::new(listed, vec![], vec![]).unwrap();
+        let found = open(&real(&place)).unwrap().check(&manifest).unwrap();
+        assert_eq!(found, files.map(|(_, in_place)| in_place));
     }
 
     #[test]
