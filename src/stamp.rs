@@ -27,14 +27,21 @@ pub struct Stamp {
 impl Stamp {
     /// Returns the stamp of a file, a directory or a link.
     pub fn of(found: &Metadata) -> Self {
-        let nanos = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000) + rest;
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: nanos(found.mtime(), found.mtime_nsec()),
-            changed: nanos(found.ctime(), found.ctime_nsec()),
-        }
+        let modified = (found.mtime(), found.mtime_nsec());
+        let changed = (found.ctime(), found.ctime_nsec());
+        Self::new(found.dev(), found.ino(), found.size(), modified, changed)
+    }
+
+    /// Returns the stamp of these marks. Each time is given as seconds and nanoseconds.
+    pub fn new(
+        device: u64,
+        inode: u64,
+        size: u64,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    ) -> Self {
+        let nanos = |(seconds, rest): (i64, i64)| seconds.saturating_mul(1_000_000_000) + rest;
+        Self { device, inode, size, modified: nanos(modified), changed: nanos(changed) }
     }
 
     /// Returns whether both stamps belong to one file of one length.

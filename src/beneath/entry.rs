@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statat, statx};
 use rustix::io::Errno;
 
+use crate::stamp::Stamp;
+
 /// A mount. Two bind mounts of the same file system differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mount {
@@ -57,6 +59,13 @@ impl Found {
     /// Returns whether this is a symbolic link.
     pub fn is_link(&self) -> bool {
         self.kind == FileType::Symlink
+    }
+
+    /// Returns the marks by which a change shows.
+    pub fn stamp(&self) -> Stamp {
+        let time = |(seconds, nanos): (i64, u32)| (seconds, i64::from(nanos));
+        let (modified, changed) = (time(self.modified), time(self.changed));
+        Stamp::new(self.device, self.inode, self.size, modified, changed)
     }
 
     /// Returns whether both are the same file, under whatever name.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use super::*;
+use crate::stamp::Stamp;
 
 /// Both ways to a path, whichever the kernel offers.
 fn both(path: &Path) -> [Beneath; 2] {
@@ -66,6 +67,18 @@ fn directories_are_made_but_not_through_links() {
         assert!(place.path().join("in/x/y/z").is_dir());
         assert!(beneath.make("link/z", &owner).is_err());
         assert!(!place.path().join("out/z").exists());
+    }
+}
+
+#[test]
+fn both_kinds_of_looks_make_the_same_stamp() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("file"), "content").unwrap();
+    symlink("file", place.path().join("link")).unwrap();
+    let beneath = Beneath::open(place.path()).unwrap();
+    for path in ["", "file", "link"] {
+        let wanted = Stamp::of(&fs::symlink_metadata(place.path().join(path)).unwrap());
+        assert_eq!(beneath.look(path).unwrap().unwrap().stamp(), wanted, "{path}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::stage;
+use crate::beneath::Beneath;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fingerprint::patterns::Usage;
 use crate::fingerprint::{Patterns, lfs};
@@ -47,9 +48,9 @@ pub struct TreeFile {
 impl Tree {
     /// Returns whether no file, link or directory changed since it was listed.
     pub fn is_unchanged(&self, workspace: &Path) -> bool {
+        let Ok(base) = Beneath::open(workspace) else { return false };
         let is = |path: &str, stamp: &Stamp| {
-            fs::symlink_metadata(workspace.join(path))
-                .is_ok_and(|found| Stamp::of(&found) == *stamp)
+            base.look(path).is_ok_and(|found| found.is_some_and(|found| found.stamp() == *stamp))
         };
         // A link never changes: a program replaces it, and so changes its directory.
         self.directories.iter().all(|(path, stamp)| is(path, stamp))
