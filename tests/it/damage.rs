@@ -3,6 +3,7 @@
 mod destination;
 mod halves;
 mod hostile;
+mod owners;
 mod registers;
 
 use std::fs;

@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, RenameFlags, Uid, chownat, fchmod, fchown, linkat, mkdirat, readlinkat,
-    renameat_with, symlinkat,
+    AtFlags, Gid, Mode, RenameFlags, Uid, fchmod, fchown, fgetxattr, fgetxattr_query, flistxattr,
+    flistxattr_query, linkat, mkdirat, renameat_with,
 };
+use rustix::io::Errno;
 
 use crate::beneath::{Found, enter, entries, look};
 
@@ -32,6 +33,7 @@ impl Named<'_> {
 /// `old` stays as it was in these cases:
 /// - The file system cannot exchange directories or link files.
 /// - `old` holds a special file, such as a socket.
+/// - This process cannot make a directory like `old` or like a directory in it.
 /// - Something is mounted at or below `old`. The mount would move with the directory.
 pub(super) fn swap(new: Named<'_>, old: Named<'_>) -> io::Result<()> {
     let (ours, theirs) = (new.enter()?, old.enter()?);
@@ -61,16 +63,9 @@ fn itself(directory: impl AsFd) -> io::Result<Found> {
     look(directory, c".")?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// Gives `new` every file of `old` that it lacks. Its directories get the modes and owners of
-/// `old`.
+/// Gives `new` every file of `old` that it lacks, and makes its directories like those of `old`.
 fn complete(new: &OwnedFd, old: &OwnedFd, found: &Found) -> io::Result<()> {
-    let owner = rustix::process::geteuid()
-        .is_root()
-        .then(|| (Some(Uid::from_raw(found.uid)), Some(Gid::from_raw(found.gid))));
-    if let Some((user, group)) = owner {
-        fchown(new, user, group)?;
-    }
-    fchmod(new, Mode::from_raw_mode(found.mode))?;
+    imitate(new, old, found)?;
     for name in entries(old)? {
         let Some(theirs) = look(old, &name)? else { continue };
         if theirs.mount != found.mount {
@@ -94,18 +89,46 @@ fn complete(new: &OwnedFd, old: &OwnedFd, found: &Found) -> io::Result<()> {
             complete(&enter(new, &name)?, &below, &entered)?;
         } else if ours.is_some() {
             // The new file replaces the old file.
-        } else if theirs.is_link() {
-            symlinkat(readlinkat(old, &name, Vec::new())?, new, &name)?;
-            if let Some((user, group)) = owner {
-                chownat(new, &name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
-            }
-        } else if theirs.is_file() {
+        } else if theirs.is_file() || theirs.is_link() {
             linkat(old, &name, new, &name, AtFlags::empty())?;
         } else {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
         }
     }
     Ok(())
+}
+
+/// Gives a directory the owner, the mode and the attributes of another.
+///
+/// # Errors
+/// They still differ, such as where the group or an access list is not this user's to give.
+fn imitate(new: &OwnedFd, old: &OwnedFd, found: &Found) -> io::Result<()> {
+    fchown(new, Some(Uid::from_raw(found.uid)), Some(Gid::from_raw(found.gid)))?;
+    fchmod(new, Mode::from_raw_mode(found.mode))?;
+    // The kernel may drop a bit of the mode without an error.
+    if itself(new)?.mode != found.mode || attributes(new)? != attributes(old)? {
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+    }
+    Ok(())
+}
+
+/// Returns the extended attributes of a directory, such as its access lists: names and values.
+fn attributes(directory: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let length = match flistxattr_query(directory) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) | Ok(0) => return Ok(Vec::new()),
+        length => length?,
+    };
+    let mut names = vec![0; length];
+    let length = flistxattr(directory, names.as_mut_slice())?;
+    let mut attributes = Vec::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; fgetxattr_query(directory, name)?];
+        let length = fgetxattr(directory, name, value.as_mut_slice())?;
+        value.truncate(length);
+        attributes.push((name.to_owned(), value));
+    }
+    attributes.sort_unstable();
+    Ok(attributes)
 }
 
 /// Moves files that exist only in `from` to `to`.
@@ -203,5 +226,51 @@ mod tests {
         assert_eq!((read("late"), read("sub/late")), ("from".to_owned(), "from".to_owned()));
         assert_eq!(read("sub/present"), "to");
         assert!(to.join("file-there").is_dir());
+    }
+
+    #[test]
+    fn other_files_and_links_keep_their_identity() {
+        let place = tempfile::tempdir().unwrap();
+        let (new, old) = (place.path().join("new"), place.path().join("old"));
+        fs::create_dir(&new).unwrap();
+        fs::create_dir(&old).unwrap();
+        fs::write(new.join("a"), "new").unwrap();
+        fs::write(old.join("kept"), "old").unwrap();
+        symlink("kept", old.join("link")).unwrap();
+        let inodes =
+            || ["kept", "link"].map(|name| fs::symlink_metadata(old.join(name)).unwrap().ino());
+        let before = inodes();
+        swap(&new, &old).unwrap();
+        assert_eq!(inodes(), before);
+    }
+
+    #[test]
+    fn a_directory_with_an_access_list_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (new, old) = (place.path().join("new"), place.path().join("old"));
+        fs::create_dir_all(new.join("sub")).unwrap();
+        fs::create_dir_all(old.join("sub")).unwrap();
+        fs::write(new.join("sub/a"), "new").unwrap();
+        fs::write(old.join("sub/a"), "old").unwrap();
+        // Version 2: the user, user 65534, the group, the mask and others, each `rwx`.
+        let mut list = vec![2, 0, 0, 0];
+        for (tag, id) in
+            [(1_u16, u32::MAX), (2, 65534), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)]
+        {
+            list.extend(tag.to_le_bytes());
+            list.extend([7, 0]);
+            list.extend(id.to_le_bytes());
+        }
+        let name = "system.posix_acl_default";
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(old.join("sub"), name, &list, flags).is_err() {
+            println!("skipped: the file system has no access lists");
+            return;
+        }
+        assert!(swap(&new, &old).is_err());
+        assert_eq!(fs::read_to_string(old.join("sub/a")).unwrap(), "old");
+        rustix::fs::setxattr(new.join("sub"), name, &list, flags).unwrap();
+        swap(&new, &old).unwrap();
+        assert_eq!(fs::read_to_string(old.join("sub/a")).unwrap(), "new");
     }
 }

@@ -10,7 +10,7 @@ use crate::support::cli::{Run, assert_same, snapshot};
 
 const STAGE: &str = ".ml-cache-tmp-0123456789abcdef0123456789abcdef";
 const TOLD: &str = "a killed restore left old and new files together";
-const OTHER: u32 = 65534;
+pub(super) const OTHER: u32 = 65534;
 
 /// Makes a directory as a restore leaves it that is killed after the first of two moves.
 fn half(base: &Path) {
@@ -45,7 +45,7 @@ fn mark(base: &Path) {
 }
 
 /// Gives everything below a path to a user.
-fn give(path: &Path, user: u32) {
+pub(super) fn give(path: &Path, user: u32) {
     let given = Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(path).status();
     assert!(given.unwrap().success());
 }
@@ -66,7 +66,7 @@ fn with_half() -> Option<Sandbox> {
 }
 
 /// Runs a verb as another user, who owns the workspace.
-fn as_other(sandbox: &Sandbox, verb: &str) -> Option<Run> {
+pub(super) fn as_other(sandbox: &Sandbox, verb: &str) -> Option<Run> {
     let own = sandbox.command(Sandbox::arguments(verb, &[]));
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
