@@ -3,10 +3,10 @@
 //! A container runs as root, but its files in a user's directory must belong to the user. Otherwise
 //! the next checkout on the same machine fails (actions/runner issue 434).
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown, lchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Uid, chownat};
@@ -47,17 +47,6 @@ impl Owner {
         rustix::process::geteuid().as_raw() == uid || self.0.is_some_and(|(own, _)| own == uid)
     }
 
-    /// Gives a file, link or directory to the owner. A link itself changes hands, not its target.
-    ///
-    /// # Errors
-    /// The file system refuses.
-    pub fn adopt(&self, path: &Path) -> io::Result<()> {
-        match self.0 {
-            Some((uid, gid)) => lchown(path, Some(uid), Some(gid)),
-            None => Ok(()),
-        }
-    }
-
     /// Gives an open file to the owner.
     ///
     /// # Errors
@@ -87,25 +76,5 @@ impl Owner {
         let Some((uid, gid)) = self.0 else { return Ok(()) };
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         Ok(chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-
-    /// Makes a directory, and any missing directories above it, and gives them to the owner.
-    ///
-    /// # Errors
-    /// - The file system refuses.
-    /// - The path exists and is not a directory.
-    pub fn make_directories(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent() {
-            self.make_directories(parent)?;
-        }
-        match DirBuilder::new().mode(0o755).create(path) {
-            Ok(()) => self.adopt(path),
-            // Another process made the directory first.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }

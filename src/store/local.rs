@@ -20,12 +20,13 @@ use futures::StreamExt as _;
 use rustix::fs::{Access, AtFlags, OFlags, access};
 
 use self::place::{Odd, Place};
-use super::{Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version};
+use super::{
+    Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version, layout,
+};
 use crate::beneath::{entries, look, look_at};
 use crate::error::{Error, Result as MainResult, describe_io};
 use crate::format::{Digest, Hasher};
 use crate::lock::{self, LockWait, Sort};
-use crate::ownership::Owner;
 use crate::shell::quoted;
 use crate::unfinished::Unfinished;
 
@@ -36,7 +37,7 @@ const INCOMING: &str = "incoming";
 /// The directory of lock files, below the root.
 const LOCKS: &str = "locks";
 /// The directories of an empty store.
-const OWN: &[&str] = &[INCOMING, LOCKS];
+const OWN: &[&str] = &[INCOMING, LOCKS, layout::ROOT];
 /// Temporary files have random names between this beginning and this end.
 const TEMPORARY: (&str, &str) = ("ml-cache-", ".part");
 /// The largest object, in bytes, whose version is the digest of its content. Every register is
@@ -51,7 +52,6 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 pub struct LocalStore {
     root: PathBuf,
     description: String,
-    owner: Owner,
     lock_wait: LockWait,
 }
 
@@ -76,14 +76,13 @@ impl LocalStore {
         Ok(Self {
             root: root.to_owned(),
             description: format!("file://{}", root.display()),
-            owner: Owner::of(root),
             lock_wait,
         })
     }
 
     fn lock(&self, place: &Place, key: &Key) -> io::Result<File> {
         let name = hex::encode(&Digest::of(key.as_str().as_bytes()).as_bytes()[..1]);
-        let directory = place.make(LOCKS, &self.owner)?;
+        let directory = place.make(LOCKS)?;
         let file = match place::create(&directory, &name) {
             // Another user may have put a hard link to any file there, so it keeps its owner.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -91,7 +90,7 @@ impl LocalStore {
             }
             created => {
                 let created = created?;
-                self.owner.adopt_file(&created)?;
+                place.owner().adopt_file(&created)?;
                 created
             }
         };
@@ -130,15 +129,14 @@ impl LocalStore {
                 "the bytes do not match their digest",
             ));
         }
-        self.owner.make_directories(&self.root).map_err(failed)?;
-        let place = Place::open(&self.root).map_err(failed)?;
-        place.claim(OWN, &self.owner).map_err(failed)?;
-        let incoming = place.make(INCOMING, &self.owner).map_err(failed)?;
+        let place = Place::make_root(&self.root).map_err(failed)?;
+        place.claim(OWN).map_err(failed)?;
+        let incoming = place.make(INCOMING).map_err(failed)?;
         let _held = self.hold(&incoming).map_err(failed)?;
         let (above, name) = parent_of(key);
-        let parent = place.make(above, &self.owner).map_err(failed)?;
+        let parent = place.make(above).map_err(failed)?;
         let mut new = Temporary::new(incoming).map_err(failed)?;
-        self.owner.adopt_file(&new.file).map_err(failed)?;
+        place.owner().adopt_file(&new.file).map_err(failed)?;
         new.file.write_all(&payload.bytes).map_err(failed)?;
         new.file.sync_data().map_err(failed)?;
 
@@ -184,7 +182,7 @@ impl LocalStore {
         let found = file.metadata().map_err(failed)?;
         let version = version_of(&file, &found).map_err(failed)?;
         let above = rustix::fs::fstat(&above).map_err(|error| failed(error.into()))?;
-        let is_ours = |uid, mode| self.owner.is(uid) && mode & WRITABLE_BY_OTHERS == 0;
+        let is_ours = |uid, mode| place.owner().is(uid) && mode & WRITABLE_BY_OTHERS == 0;
         // Who may write in the directory may put a file there under another name.
         let ours = is_ours(found.uid(), found.mode()) && is_ours(above.st_uid, above.st_mode);
         Ok((file, Meta { size: Some(found.size()), version, digest: None, archived: false, ours }))

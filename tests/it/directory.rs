@@ -59,7 +59,9 @@ fn a_directory_with_other_files_keeps_them_and_becomes_no_store() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "mine").unwrap();
         }
-        fs::create_dir_all(sandbox.store_dir().join("incoming")).unwrap();
+        for name in ["incoming", "v1"] {
+            fs::create_dir_all(sandbox.store_dir().join(name)).unwrap();
+        }
         fs::write(sandbox.store_dir().join("incoming").join(left_over()), "mine").unwrap();
         let before = snapshot(&sandbox.store_dir());
         let runs = sandbox.every_verb();
@@ -75,7 +77,7 @@ fn a_directory_with_other_files_keeps_them_and_becomes_no_store() {
 
 #[test]
 fn empty_directories_and_stores_of_every_version_are_used() {
-    let prepare: [fn(&Path); 6] = [
+    let prepare: [fn(&Path); 7] = [
         |_| {},
         |store| fs::create_dir(store).unwrap(),
         |store| fs::create_dir_all(store.join("lost+found")).unwrap(),
@@ -83,8 +85,9 @@ fn empty_directories_and_stores_of_every_version_are_used() {
             fs::create_dir(store).unwrap();
             fs::write(store.join(".gitignore"), "*").unwrap();
         },
-        // The beginning of a store, as earlier versions made it.
+        // The beginnings of a store, as earlier versions made it.
         |store| fs::create_dir_all(store.join("incoming")).unwrap(),
+        |store| fs::create_dir_all(store.join("v1")).unwrap(),
         |store| {
             fs::create_dir_all(store.join("v1/blobs")).unwrap();
             fs::write(store.join("README"), "mine").unwrap();

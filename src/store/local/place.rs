@@ -46,14 +46,38 @@ impl From<Odd> for io::Error {
     }
 }
 
-/// The open directory of a store.
+/// The open directory of a store, and the owner of its new files.
 #[derive(Debug)]
-pub(super) struct Place(Beneath);
+pub(super) struct Place {
+    directory: Beneath,
+    owner: Owner,
+}
 
 impl Place {
     /// Opens the directory. It need not be a store.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self(Beneath::open(root)?))
+        let directory = Beneath::open(root)?;
+        let owner = Owner::of_open(&directory)?;
+        Ok(Self { directory, owner })
+    }
+
+    /// Does the same, and makes the missing directories. No link that appears in their place
+    /// meanwhile is followed.
+    pub(super) fn make_root(root: &Path) -> io::Result<Self> {
+        match Self::open(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        let real =
+            |above: &Path| Some(above.canonicalize().ok()?.join(root.strip_prefix(above).ok()?));
+        let real = root.ancestors().find_map(real).ok_or(io::ErrorKind::NotFound)?;
+        let (directory, owner) = Beneath::make_real(&real)?;
+        Ok(Self { directory, owner })
+    }
+
+    /// Returns the owner of new files.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// Returns whether the directory bears the mark of a store, or has the layout of a store that
@@ -67,7 +91,7 @@ impl Place {
         }
         // Other programs also call a directory `v1`.
         let found = names(&self.directory(layout::ROOT)?)?;
-        Ok(found.is_empty() || found.iter().any(|name| layout::PARTS.contains(&name.as_str())))
+        Ok(found.iter().any(|name| layout::PARTS.contains(&name.as_str())))
     }
 
     /// Checks that the directory is a store or may become one.
@@ -88,14 +112,14 @@ impl Place {
     }
 
     /// Makes a store of an empty directory. The directories `own` may be there, without files.
-    pub(super) fn claim(&self, own: &[&str], owner: &Owner) -> io::Result<()> {
+    pub(super) fn claim(&self, own: &[&str]) -> io::Result<()> {
         self.check(own)?;
         if self.is_store()? {
             return Ok(());
         }
         match create(&self.directory("")?, MARK) {
             Ok(mut file) => {
-                owner.adopt_file(&file)?;
+                self.owner.adopt_file(&file)?;
                 file.write_all(b"This directory is a store of ml-cache.\n")
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_store()? => {
@@ -107,17 +131,18 @@ impl Place {
 
     /// Opens the directory at a path.
     pub(super) fn directory(&self, path: &str) -> io::Result<OwnedFd> {
-        self.0.directory(path).map_err(|error| self.told(path, error))
+        self.directory.directory(path).map_err(|error| self.told(path, error))
     }
 
     /// Opens the directory at a path. Makes the missing directories, and gives them to the owner.
-    pub(super) fn make(&self, path: &str, owner: &Owner) -> io::Result<OwnedFd> {
-        self.0.make(path, owner).map_err(|error| self.told(path, error))
+    pub(super) fn make(&self, path: &str) -> io::Result<OwnedFd> {
+        self.directory.make(path, &self.owner).map_err(|error| self.told(path, error))
     }
 
     /// Opens a regular file for reading, and the directory above it.
     pub(super) fn file(&self, path: &str) -> io::Result<(Arc<OwnedFd>, File)> {
-        let (directory, name) = self.0.parent(path).map_err(|error| self.told(path, error))?;
+        let (directory, name) =
+            self.directory.parent(path).map_err(|error| self.told(path, error))?;
         match open(&directory, name, OFlags::RDONLY) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Odd::Forbidden.into())
@@ -152,7 +177,7 @@ impl Place {
     }
 
     fn kind(&self, name: &str) -> io::Result<Option<FileType>> {
-        Ok(self.0.look(name)?.map(|found| found.kind))
+        Ok(self.directory.look(name)?.map(|found| found.kind))
     }
 
     /// Returns whether the name is one of ours, and a directory without entries.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -82,4 +82,50 @@ fn a_race_for_the_locks_touches_nothing_outside() {
 #[test]
 fn a_race_for_the_objects_touches_nothing_outside() {
     races("v1");
+}
+
+/// The owner of a new directory is the owner of the directory above it.
+#[test]
+fn a_race_for_a_new_store_gives_no_other_file_away() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root gives files away");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (top, victim) = (place.path().join("top"), place.path().join("victim"));
+    fs::create_dir(&top).unwrap();
+    chown(&top, Some(65534), Some(65534)).unwrap();
+    fs::write(&victim, "precious").unwrap();
+    let first = top.join("a");
+    let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let make = async |round: usize| {
+        let location = Location::Directory(first.join("store"));
+        let store = store::open(&location, &S3Options::default(), None, PATIENCE).await.unwrap();
+        let bytes = round.to_string().into_bytes();
+        let key = layout::blob(&BlobId::of(&bytes));
+        let _ = store.put(&key, Payload::new(bytes), Condition::Absent).await;
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let old = top.join(format!("old{}", count.load(Ordering::Relaxed)));
+                if fs::rename(&first, &old).is_ok() {
+                    // A second name of a file takes the place of the new directory for a moment.
+                    let _ = fs::hard_link(&victim, &first);
+                    std::thread::sleep(Duration::from_micros(100));
+                    let _ = fs::remove_file(&first);
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for round in 0..ROUNDS {
+                make(round).await;
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(count.load(Ordering::Relaxed) > 0, "no directory was made in any round");
+    assert_eq!(fs::metadata(&victim).unwrap().uid(), 0, "a file outside has changed hands");
 }
