@@ -31,7 +31,10 @@ pub fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
 /// - The file cannot be read.
 pub fn read(what: &str, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let action = format!("cannot read the {what}");
-    let refuse = |why: String| Error::bad_input(format!("`{}` {why}", path.display()));
+    let refuse = |why: String| {
+        Error::bad_input(format!("`{}` {why}", path.display()))
+            .hint(format!("give the path of a file that holds the {what}"))
+    };
     let Some((file, _)) = open(path).on(&action, path)? else {
         return Err(refuse(format!("is not a regular file, so it cannot hold the {what}")));
     };

@@ -298,14 +298,16 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// Returns an error about the object under the key.
+    /// Returns an error about the object under the key. Another hint can replace its hint.
     pub fn new(
         kind: StoreErrorKind,
         action: &'static str,
         key: &Key,
         reason: impl Into<String>,
     ) -> Self {
-        Self { kind, action, key: key.to_string(), reason: reason.into(), hint: None }
+        let hint = (kind == StoreErrorKind::Unusable)
+            .then(|| "remove that object from the store, and train again".to_owned());
+        Self { kind, action, key: key.to_string(), reason: reason.into(), hint }
     }
 
     /// Adds the remedy.

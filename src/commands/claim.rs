@@ -259,7 +259,9 @@ async fn pointer_of_run(
 /// generation.
 pub(super) async fn confirm(ctx: &Context, bytes: &[u8]) -> Result<Pointer> {
     let refuse = |why: String| Error::failed(format!("cannot use the pointer: {why}"));
-    let claimed = Pointer::parse(bytes).map_err(|error| refuse(error.to_string()))?;
+    let claimed = Pointer::parse(bytes).map_err(|error| {
+        refuse(error.to_string()).hint("give the pointer as the save of the model printed it")
+    })?;
     let settings = &ctx.settings;
     let fingerprint = settings.fingerprint.unwrap_or(claimed.fingerprint);
     claimed

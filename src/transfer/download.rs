@@ -307,9 +307,8 @@ async fn fetch_once(
 
 /// Returns the error of a stored object that is there, but whose bytes cannot be used.
 pub fn unusable(error: StoreError) -> Error {
-    let hint = error.hint.clone();
-    let hint = hint.unwrap_or_else(|| "remove that object from the store, and train again".into());
-    Error::integrity(error.to_string()).hint(hint)
+    let told = Error::integrity(error.to_string());
+    error.hint.into_iter().fold(told, Error::hint)
 }
 
 /// Writes pieces of a blob to all files that use them, or compares them.

@@ -127,7 +127,7 @@ fn a_store_whose_object_is_a_directory() {
         .find(|path| path.to_string_lossy().contains("/pointers/"));
     fs::remove_file(pointer.as_ref().unwrap()).unwrap();
     fs::create_dir(pointer.unwrap()).unwrap();
-    sandbox.no_verb_works(1, &["/pointers/", "it is not a regular file"]);
+    sandbox.no_verb_works(1, &["/pointers/", "it is not a regular file", "hint: remove that"]);
 }
 
 /// These values get into host names and headers. No library may panic because of them.
