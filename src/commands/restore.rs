@@ -98,8 +98,7 @@ async fn put(ctx: &Context, scope: &Scope, manifest: Manifest) -> Result<Restore
     if !odd_modes.is_empty() {
         let paths: Vec<&str> = odd_modes.iter().map(String::as_str).collect();
         ctx.report.warn(&format!(
-            "the file system lets nobody change these modes, so they are not those of the model: \
-             {}",
+            "cannot change these modes, so they are not those of the model: {}",
             describe::paths(&paths, SHOWN)
         ));
     }

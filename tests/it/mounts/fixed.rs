@@ -27,7 +27,7 @@ fn right_files_on_a_read_only_volume_are_left_alone() {
             for name in ["a", "b", "sub/c", "vol/d", "link"] {
                 assert_eq!(mounted.read(&format!("models/{name}")), "new", "{name}");
             }
-            let told = "lets nobody change these modes";
+            let told = "cannot change these modes";
             assert_eq!(run.stderr.contains(told), mode == "444", "{}", run.stderr);
             mounted.is_tidy();
         }
