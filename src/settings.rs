@@ -3,6 +3,7 @@
 //! One table is the source of the flags, the action's inputs and their documentation.
 
 mod destination;
+pub mod file;
 pub mod host_paths;
 mod mounts;
 mod names;
@@ -26,40 +27,75 @@ use crate::format::{Fingerprint, ModelName, Namespace, artifact};
 use crate::github::oidc::Role;
 use crate::store::{Location, S3Options};
 
+pub use names::advice;
 pub use resolve::resolve;
 pub use table::{INPUTS, Input, Verb};
 pub use target::Target;
 
 /// Raw input values by name. An empty value counts as no value, except for `role-to-assume`.
 #[derive(Clone, Debug, Default)]
-pub struct RawInputs(BTreeMap<String, String>);
+pub struct RawInputs {
+    values: BTreeMap<String, String>,
+    /// The places of the values that come from the configuration file.
+    places: BTreeMap<String, Vec<Placed>>,
+}
+
+/// A value, or a line of a value, that comes from the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Placed {
+    /// The text in the value of the input.
+    text: String,
+    /// The text as the file has it.
+    written: String,
+    /// The key.
+    key: String,
+    /// The file and the line.
+    line: String,
+    column: usize,
+}
 
 impl RawInputs {
     /// Returns the trimmed value; `None` if the value is missing or blank.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
+        self.values.get(name).map(|value| trim(value)).filter(|value| !value.is_empty())
     }
 
     /// Returns whether the input is given but blank.
     pub fn is_given_empty(&self, name: &str) -> bool {
-        self.0.contains_key(name) && self.get(name).is_none()
+        self.values.contains_key(name) && self.get(name).is_none()
     }
 
     /// Sets a value. An empty value says that the user gave the input, and gave it no value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.0.insert(name.to_owned(), value.into());
+        self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets a value of the configuration file.
+    fn place(&mut self, name: &str, lines: Vec<Placed>) {
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        self.values.insert(name.to_owned(), texts.join("\n"));
+        self.places.insert(name.to_owned(), lines);
+    }
+
+    /// Returns the place in the configuration file from which a value comes, or a line of it.
+    fn place_of(&self, name: &str, value: &str) -> Option<&Placed> {
+        let lines = self.places.get(name)?;
+        let is_meant = |line: &&Placed| line.text == value;
+        // The name of an extra key stands before its value.
+        let starts = |line: &&Placed| line.text.starts_with(&format!("{value}="));
+        lines.iter().find(is_meant).or_else(|| lines.iter().find(starts)).or(lines.first())
     }
 
     /// Removes the inputs that no action has, and returns their names.
     pub fn take_unknown(&mut self) -> Vec<String> {
         let unknown: Vec<String> = names::unknown(self).map(str::to_owned).collect();
-        self.0.retain(|name, _| !unknown.contains(name));
+        self.values.retain(|name, _| !unknown.contains(name));
         unknown
     }
 
     /// Returns the names of all given inputs, sorted. Some may have no value, or be unknown.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.values.keys().map(String::as_str)
     }
 }
 
@@ -125,6 +161,10 @@ pub struct Settings {
     pub trusted_refs: Vec<String>,
     /// Doubts about the inputs, as sentences for the log.
     pub doubts: Vec<String>,
+    /// Where each value comes from, for the log; `None` without a configuration file.
+    pub origins: Option<String>,
+    /// The directory in which `run` starts the training; by default the workspace.
+    pub working_directory: PathBuf,
 }
 
 impl Settings {

@@ -85,9 +85,12 @@ impl Context {
         // This comes before any hashing: a pattern such as `**` would take abandoned stages for
         // inputs.
         tidy(&settings, report);
-        // After a handover, the step of the plan has told them.
+        // After a handover, the step of the plan has told all this.
         if handover.is_none() {
             settings.doubts.iter().for_each(|doubt| report.warn(doubt));
+            if let Some(origins) = &settings.origins {
+                report.info(&format!("{}: settings: {origins}", settings.model));
+            }
         }
         let own = scope::access(run.as_ref(), &settings.trusted_refs, settings.read_scopes);
         let own = with_credentials(&settings, own)?;

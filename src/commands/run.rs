@@ -62,7 +62,7 @@ async fn train(
     let shown = program.to_string_lossy();
     ctx.report.info(&format!("{}: training with `{shown}`", ctx.settings.model));
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(&ctx.settings.workspace).kill_on_drop(true);
+    command.args(arguments).current_dir(&ctx.settings.working_directory).kill_on_drop(true);
     if quiet_stdout {
         command.stdout(Stdio::from(io::stderr()));
     }
@@ -74,7 +74,8 @@ async fn train(
     }
     let mut child = command.spawn().map_err(|error| {
         Error::failed(format!("cannot run `{shown}`: {}", describe_io(&error))).hint(
-            "check the training command after `--`; it runs in the workspace, without a shell",
+            "check the training command after `--`; it runs in the workspace or the model's \
+             `working-directory`, without a shell",
         )
     })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);

@@ -14,10 +14,9 @@ impl Reader<'_> {
             // An action has its inputs from variables, and every job can set such a variable.
             let variable = given.strip_prefix("INPUT_").map(str::to_lowercase);
             let name = variable.as_deref().unwrap_or(&given);
-            let near = nearest(name, self.verb);
-            let accepted = near.map_or("the inputs in docs/reference.md".to_owned(), |near| {
-                format!("did you mean `{near}`?")
-            });
+            let near = || nearest(name, self.verb).map(|near| format!("did you mean `{near}`?"));
+            let accepted = advice(name).map(str::to_owned).or_else(near);
+            let accepted = accepted.unwrap_or("the inputs in docs/reference.md".to_owned());
             if variable.is_none() {
                 self.fault(name, "", "there is no such input", &accepted);
                 continue;
@@ -88,6 +87,69 @@ impl Reader<'_> {
     }
 }
 
+/// Inputs of other actions and tools, and the advice to a user who expects them here.
+const EXPECTED: &[(&[&str], &str)] = &[
+    (&["aws-region", "s3-region"], "here it is called `region`"),
+    (&["fail-on-cache-miss"], "here it is called `fail-on-miss`"),
+    (
+        &["lookup-only"],
+        "it is not needed, because the actions `plan/` and `resolve/` look without fetching",
+    ),
+    (
+        &["restore-keys"],
+        "it is not needed, because only a model of exactly these inputs is restored, from the \
+         run's own scope or else from the trusted models",
+    ),
+    (&["path", "paths"], "here it is called `model-path`"),
+    (
+        &["key", "cache-key", "primary-key"],
+        "it is not needed, because the content of `data-paths` and `training-paths` and the \
+         values of `extra-key` are the key",
+    ),
+    (
+        &["enablecrossosarchive", "upload-chunk-size"],
+        "it is not needed, because every system stores the same blobs",
+    ),
+    (&["save-always"], "it is not needed, because a job that fails has no model to save"),
+    (
+        &["bucket", "bucket-name", "s3-bucket", "aws-bucket", "prefix", "s3-prefix"],
+        "here it is a part of `store`, as in `s3://bucket/prefix`",
+    ),
+    (&["endpoint", "s3-endpoint", "aws-endpoint-url"], "here it is called `endpoint-url`"),
+    (
+        &["role", "role-arn", "aws-role", "aws-role-arn", "aws-role-to-assume"],
+        "here it is called `role-to-assume`",
+    ),
+    (
+        &["role-session-name", "role-duration-seconds", "audience"],
+        "it is not needed, because the action names and renews the role's session itself",
+    ),
+    (
+        &["aws-access-key-id", "aws-secret-access-key", "aws-session-token"],
+        "here it is a variable: set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and \
+         AWS_SESSION_TOKEN in `env`",
+    ),
+    (&["token", "repo-token", "gh-token"], "here it is called `github-token`"),
+    (
+        &["name", "model-name"],
+        "here the model is called by `model`, its artifact by `artifact-name`",
+    ),
+    (&["retention-days"], "here it is called `artifact-retention-days`"),
+    (&["force"], "here it is called `force-retrain`"),
+    (
+        &["working-directory"],
+        "here it is a key of the model in `ml-cache.yml`; the paths of inputs are relative to the \
+         workspace",
+    ),
+    (&["config-file", "configuration"], "here it is called `config`"),
+];
+
+/// Returns the advice to a user who expects an input of another action or tool.
+pub fn advice(name: &str) -> Option<&'static str> {
+    let name = name.replace('_', "-").to_lowercase();
+    EXPECTED.iter().find(|(names, _)| names.contains(&name.as_str())).map(|(_, advice)| *advice)
+}
+
 /// Returns the names of the inputs that no action has.
 pub(super) fn unknown(raw: &RawInputs) -> impl Iterator<Item = &str> {
     raw.names().filter(is_unknown)
@@ -127,26 +189,37 @@ fn check_ref(entry: &str) -> Result<(), &'static str> {
 /// Returns the input of the verb whose name is nearest to a misspelled name; `None` if all names
 /// are far from it.
 fn nearest(name: &str, verb: Verb) -> Option<&'static str> {
-    let name = name.replace('_', "-");
-    let distance = |input: &&super::Input| edits(&name, input.name);
-    let near = INPUTS.iter().filter(|input| input.applies_to(verb)).min_by_key(distance)?;
-    (distance(&near) <= near.name.len() / 3).then_some(near.name)
+    let inputs = INPUTS.iter().filter(|input| input.applies_to(verb));
+    nearest_of(name, inputs.map(|input| input.name))
 }
 
-/// Counts the edits of single characters that make one text of the other (Levenshtein).
+/// Returns the known name that is nearest to a misspelled name; `None` if all are far from it.
+pub(super) fn nearest_of<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A long name is near to none, and takes long to compare.
+    let name: String = name.chars().take(100).collect();
+    let name = name.replace('_', "-").to_lowercase();
+    let near = known.map(|known| (edits(&name, known), known));
+    Some(near.filter(|(distance, known)| *distance <= known.len().div_ceil(3)).min()?.1)
+}
+
+/// Counts the edits that make one text of the other: of single characters, and swaps of neighbours
+/// (optimal string alignment).
 fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, left) in from.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = index + 1;
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows = vec![(0..=to.len()).collect::<Vec<usize>>()];
+    for (index, left) in from.iter().enumerate() {
+        let mut row = vec![index + 1];
         for (at, right) in to.iter().enumerate() {
-            let replaced = before + usize::from(left != *right);
-            before = row[at + 1];
-            row[at + 1] = replaced.min(before + 1).min(row[at] + 1);
+            let replaced = rows[index][at] + usize::from(left != right);
+            let mut least = replaced.min(rows[index][at + 1] + 1).min(row[at] + 1);
+            if index > 0 && at > 0 && from[index - 1] == *right && *left == to[at - 1] {
+                least = least.min(rows[index - 1][at - 1] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[to.len()]
+    rows[from.len()][to.len()]
 }
 
 #[cfg(test)]
@@ -198,6 +271,35 @@ mod tests {
     }
 
     #[test]
+    fn inputs_of_other_actions_are_answered() {
+        for (name, wanted) in [
+            ("aws-region", "`region`"),
+            ("AWS_REGION", "`region`"),
+            ("fail-on-cache-miss", "`fail-on-miss`"),
+            ("lookup-only", "`plan/` and `resolve/`"),
+            ("restore-keys", "not needed, because"),
+            ("path", "`model-path`"),
+            ("key", "`extra-key`"),
+            ("enableCrossOsArchive", "not needed, because"),
+        ] {
+            assert!(advice(name).unwrap().contains(wanted), "{name}");
+        }
+        for (names, advice) in EXPECTED {
+            let is_input = |name: &&str| INPUTS.iter().any(|input| input.name == *name);
+            assert!(!names.iter().any(is_input), "{names:?}");
+            assert!(advice.starts_with("here ") || advice.contains("is not needed, because"));
+            // A name in code letters must exist.
+            let inputs: Vec<&str> = advice.split('`').skip(1).step_by(2).collect();
+            let is_known = |name: &&str| {
+                INPUTS.iter().any(|input| input.name == *name) || name.contains(['/', '.', '_'])
+            };
+            let unknown: Vec<&&str> =
+                inputs.iter().filter(|name| !is_known(name) && **name != "env").collect();
+            assert!(unknown.is_empty(), "{unknown:?}");
+        }
+    }
+
+    #[test]
     fn the_nearest_name_is_offered() {
         for (wrong, near) in [
             ("data-path", Some("data-paths")),
@@ -205,6 +307,8 @@ mod tests {
             ("trainingpaths", Some("training-paths")),
             ("extra-keys", Some("extra-key")),
             ("force-retrian", Some("force-retrain")),
+            ("stroe", Some("store")),
+            ("maxAge", Some("max-age")),
             ("s3-acl", None),
         ] {
             assert_eq!(nearest(wrong, Verb::Auto), near, "{wrong}");

@@ -23,39 +23,74 @@ use crate::workflow::{RunContext, short_ref};
 pub(super) struct Reader<'a> {
     pub(super) verb: Verb,
     pub(super) raw: &'a RawInputs,
-    faults: Vec<String>,
+    faults: Vec<Fault>,
+}
+
+/// The reason why a setting cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The input, or the empty text for other parts of the configuration file.
+    pub(super) name: String,
+    /// Whether the user gave no value.
+    pub(super) is_missing: bool,
+    pub(super) text: String,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(verb: Verb, raw: &'a RawInputs) -> Self {
-        let mut reader = Self { verb, raw, faults: Vec::new() };
+        let mut reader = Self::bare(verb, raw);
         reader.unknown();
         reader
+    }
+
+    /// Returns a reader that accepts every name.
+    pub(super) fn bare(verb: Verb, raw: &'a RawInputs) -> Self {
+        Self { verb, raw, faults: Vec::new() }
     }
 }
 
 impl Reader<'_> {
-    /// Returns all faults as one error; `None` if there is no fault.
-    pub(super) fn into_faults(self) -> Option<Error> {
-        let message = match self.faults.as_slice() {
+    /// Returns all faults as one error; `None` if there is no fault. The faults of the
+    /// configuration file go first.
+    ///
+    /// A value that the file has not given may be missing because of a fault in the file.
+    pub(super) fn into_faults(self, file: Vec<Fault>) -> Option<Error> {
+        const MOST: usize = 50;
+        let is_told =
+            |fault: &Fault| !file.contains(fault) && (file.is_empty() || !fault.is_missing);
+        let own: Vec<Fault> = self.faults.into_iter().filter(is_told).collect();
+        let (of_inputs, of_file) = (file.is_empty(), !file.is_empty());
+        let texts: Vec<String> = file.into_iter().chain(own).map(|fault| fault.text).collect();
+        let message = match texts.as_slice() {
             [] => return None,
             [one] => one.clone(),
-            many => format!("{} inputs cannot be used:\n  {}", many.len(), many.join("\n  ")),
+            many => {
+                let what = if of_inputs { "inputs" } else { "settings" };
+                let mut lines = many[..many.len().min(MOST)].join("\n  ");
+                if many.len() > MOST {
+                    lines.push_str(&format!("\n  and {} more", many.len() - MOST));
+                }
+                format!("{} {what} cannot be used:\n  {lines}", many.len())
+            }
         };
-        let hint = "see `ml-cache VERB --help` or docs/reference.md for every input";
-        Some(Error::bad_input(message).hint(hint))
+        let error = Error::bad_input(message)
+            .hint("see `ml-cache VERB --help` or docs/reference.md for every input");
+        Some(match of_file {
+            true => error.hint("see docs/configuration.md for every key of the file"),
+            false => error,
+        })
     }
 
-    /// Returns the workspace as the user spells it, and its real path. Absolute patterns may have
-    /// the user's spelling.
-    pub(super) fn workspace(&mut self, workspace: &Path) -> (PathBuf, PathBuf) {
-        let given = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
-        let real = given.canonicalize().unwrap_or_else(|_| given.clone());
+    /// Returns all faults.
+    pub(super) fn faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    pub(super) fn check_workspace(&mut self, real: &Path) {
         if !real.is_dir() {
             let (shown, accepted) = (real.display().to_string(), "a directory that exists");
             self.fault("workspace", &shown, "it is not a directory", accepted);
         }
-        (given, real)
     }
 
     /// Reads the sources of the fingerprint.
@@ -211,13 +246,25 @@ impl Reader<'_> {
             artifact_name: artifact_name.cloned(),
         }
     }
+
     pub(super) fn fault(&mut self, name: &str, value: &str, reason: &str, accepted: &str) {
+        let (subject, value) = match self.raw.place_of(name, value) {
+            Some(place) => (
+                format!("{}:{}: `{}`", place.line, place.column, place.key),
+                place.written.as_str(),
+            ),
+            None => (format!("input `{name}`"), value),
+        };
         let shown = sanitize::short(&without_credentials(name, &sanitize::line(value)), 200);
-        self.faults.push(format!("input `{name}`: `{shown}`: {reason}; accepted: {accepted}"));
+        self.faults.push(Fault {
+            name: name.to_owned(),
+            is_missing: value.is_empty() && INPUTS.iter().any(|input| input.name == name),
+            text: format!("{subject}: `{shown}`: {reason}; accepted: {accepted}"),
+        });
     }
 
     pub(super) fn has_fault(&self, name: &str) -> bool {
-        self.faults.iter().any(|fault| fault.starts_with(&format!("input `{name}`")))
+        self.faults.iter().any(|fault| fault.name == name)
     }
 
     /// Returns the value, or the default of the verb; `None` if there is neither.
@@ -670,6 +717,14 @@ impl Reader<'_> {
         }
         duration
     }
+}
+
+/// Returns the workspace as the user spells it, and its real path. Absolute patterns may have the
+/// user's spelling.
+pub(super) fn workspace(workspace: &Path) -> (PathBuf, PathBuf) {
+    let given = std::path::absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
+    let real = given.canonicalize().unwrap_or_else(|_| given.clone());
+    (given, real)
 }
 
 /// Returns whether the address of the service contains the bucket, in its host or its path.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::reader::Reader;
+use super::file::{self, Around};
+use super::reader::{self, Reader};
 use super::{OnError, RawInputs, Secret, Settings, StandIns, Verb};
 use crate::decide::ReadScopes;
 use crate::environment::Environment;
@@ -21,7 +22,8 @@ const STAND_INS: &[(&str, StandIns)] = &[("refuse", StandIns::Refuse), ("allow",
 /// Makes the settings of a verb from its inputs.
 ///
 /// # Errors
-/// - Inputs cannot be used. One message names each of them, its value and the accepted forms.
+/// - Inputs or the configuration file cannot be used. One message names each fault, its place and
+///   the accepted forms.
 /// - A role has no region.
 /// - The environment has AWS credentials that no request can carry.
 // Over 70 lines: it has a line for each input, to be read from top to bottom.
@@ -32,8 +34,12 @@ pub fn resolve(
     run: Option<&RunContext>,
     workspace: &Path,
 ) -> Result<Settings> {
+    let (given, workspace) = reader::workspace(workspace);
+    let around = Around { verb, run, given: &given, workspace: &workspace };
+    let mut file = file::load(raw, around);
+    let raw = &file.raw;
     let mut reader = Reader::new(verb, raw);
-    let (given, workspace) = reader.workspace(workspace);
+    reader.check_workspace(&workspace);
     let store = reader.store(environment, run, &workspace);
     let sources = reader.sources(&given);
     let model_path = reader.model_path(&given);
@@ -57,9 +63,9 @@ pub fn resolve(
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
     let trusted_refs = reader.trusted_refs();
-    let doubts = reader.doubts(run, namespace.as_ref(), &sources);
+    file.doubts.extend(reader.doubts(run, namespace.as_ref(), &sources));
     let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
-    if let Some(faults) = reader.into_faults() {
+    if let Some(faults) = reader.into_faults(std::mem::take(&mut file.faults)) {
         return Err(faults);
     }
     let (Some(store), Some(namespace), Some(model)) = (store, namespace, model) else {
@@ -70,7 +76,6 @@ pub fn resolve(
     let role = role.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment));
     Ok(Settings {
         store,
-        workspace,
         role: role.transpose()?,
         s3,
         namespace,
@@ -97,7 +102,10 @@ pub fn resolve(
         on_error: on_error.unwrap_or(OnError::Fail),
         fail_on_miss: fail_on_miss.unwrap_or(false),
         trusted_refs,
-        doubts,
+        origins: file.origins(verb, environment),
+        working_directory: workspace.join(&file.working_directory),
+        workspace,
+        doubts: file.doubts,
     })
 }
 

@@ -141,7 +141,20 @@ const fn boolean(
 
 /// Every input, in the order of the documentation.
 pub const INPUTS: &[Input] = &[
-    text("model", "", ALL, "Name of the model; several models can share a namespace."),
+    text(
+        "model",
+        "",
+        ALL,
+        "Name of the model; several models can share a namespace. A configuration file with a \
+         single model names it, too.",
+    ),
+    text(
+        "config",
+        "",
+        ALL,
+        "Path of the configuration file below the workspace; by default `ml-cache.yml`, if there \
+         is such a file; `none` reads no file.",
+    ),
     text(
         "store",
         "",

@@ -263,3 +263,82 @@ fn a_name_of_an_adopted_pointer_is_given_to_no_save() {
         assert_eq!(found.is_ok(), is_good, "{name:?}: {found:?}");
     }
 }
+
+#[test]
+fn the_role_of_the_scope_is_assumed() {
+    use crate::workflow::PullRequest;
+    const FILE: &str = "store: s3://bucket\nregion: eu-central-1\nroles:\n  \
+                        trusted: arn:aws:iam::1:role/trusted\n  \
+                        untrusted: arn:aws:iam::1:role/untrusted\n  \
+                        deploy: arn:aws:iam::1:role/deploy\n";
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join(".git")).unwrap();
+    std::fs::write(place.path().join(".git/HEAD"), "a".repeat(40)).unwrap();
+    let write = |text: &str| std::fs::write(place.path().join("ml-cache.yml"), text).unwrap();
+    write(FILE);
+    let run = |event: &str, git_ref: &str| RunContext {
+        repository: "org/repo".into(),
+        event: event.into(),
+        git_ref: git_ref.into(),
+        sha: "a".repeat(40),
+        default_branch: Some("main".into()),
+        ..RunContext::default()
+    };
+    let role = |verb, run: Option<&RunContext>, values: &[(&str, &str)]| {
+        let all = [GOOD, values].concat();
+        let settings = resolve(verb, &raw(&all), &Environment::default(), run, place.path());
+        settings.unwrap().role.map(|role| role.name().to_owned())
+    };
+    let (main, branch) = (run("push", "refs/heads/main"), run("push", "refs/heads/x"));
+    let tag = run("release", "refs/tags/v1");
+    let request = RunContext {
+        pull_request: Some(PullRequest { number: 7, same_repository: true, ..Default::default() }),
+        ..run("pull_request", "refs/pull/7/merge")
+    };
+    for (verb, run, wanted) in [
+        (Verb::Plan, &main, "trusted"),
+        (Verb::Save, &main, "trusted"),
+        (Verb::Restore, &main, "deploy"),
+        (Verb::Resolve, &tag, "deploy"),
+        (Verb::Plan, &tag, "untrusted"),
+        (Verb::Auto, &branch, "untrusted"),
+        (Verb::Restore, &branch, "untrusted"),
+        (Verb::Restore, &request, "untrusted"),
+    ] {
+        assert_eq!(role(verb, Some(run), &[]).as_deref(), Some(wanted), "{verb:?} {run:?}");
+    }
+    let own = [("role-to-assume", "arn:aws:iam::1:role/own")];
+    assert_eq!(role(Verb::Plan, Some(&main), &own).as_deref(), Some("own"));
+    let omitted = [("role-to-assume", "omitted")];
+    assert_eq!(role(Verb::Plan, Some(&main), &omitted).as_deref(), Some("trusted"));
+    for values in
+        [[("role-to-assume", "")], [("credentials", "ambient")], [("credentials", "none")]]
+    {
+        assert_eq!(role(Verb::Plan, Some(&main), &values), None, "{values:?}");
+    }
+    assert_eq!(role(Verb::Plan, None, &[]), None, "a laptop has no token for a role");
+    let refs = format!("{FILE}trusted-refs: x\n");
+    write(&refs);
+    assert_eq!(role(Verb::Plan, Some(&branch), &[]).as_deref(), Some("trusted"));
+    let lines: Vec<&str> = FILE.lines().collect();
+    write(&lines[..5].join("\n"));
+    assert_eq!(role(Verb::Restore, Some(&main), &[]).as_deref(), Some("trusted"));
+}
+
+#[test]
+fn another_repository_s_model_is_no_model_of_the_file() {
+    let place = tempfile::tempdir().unwrap();
+    let file = "store: file:///x\nnamespace: own/shared\nmodels:\n  m: { path: weights/ }\n";
+    std::fs::write(place.path().join("ml-cache.yml"), file).unwrap();
+    let resolve = |values: &[(&str, &str)]| {
+        let settings =
+            resolve(Verb::Restore, &raw(values), &Environment::default(), None, place.path());
+        let settings = settings.unwrap();
+        (settings.namespace.to_string(), settings.model_path.has_includes())
+    };
+    assert_eq!(resolve(&[("model", "m")]), ("own/shared".to_owned(), true));
+    for model in ["m", "theirs"] {
+        let theirs = resolve(&[("model", model), ("repository", "acme/theirs")]);
+        assert_eq!(theirs, ("acme/theirs".to_owned(), false), "{model}");
+    }
+}

@@ -3,6 +3,7 @@
 mod ambient;
 mod artifacts;
 mod bounds;
+mod configuration;
 mod elsewhere;
 mod force;
 mod foreign_pointers;

@@ -11,7 +11,10 @@ use std::path::Path;
 use ml_cache::action::Phase;
 use ml_cache::error::EXIT_CODES;
 use ml_cache::report::outputs;
+use ml_cache::settings::file::keys::{FILE, Kind, MODEL, ROLES};
 use ml_cache::settings::{INPUTS, Input, Verb};
+
+use crate::configuration::schema;
 
 /// An action file, and the facts that the tables do not hold.
 struct Action {
@@ -86,21 +89,14 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn is_required(input: &Input, verb: Verb) -> bool {
-    matches!(input.name, "model" | "store") || (input.name == "model-path" && verb.saves())
-}
-
-/// Returns an input of an action file. Without a default, the input is required.
-fn action_input(name: &str, help: &str, default: Option<&str>) -> String {
-    let mut text = format!(
-        "  {name}:\n    description: {}\n    required: {}\n",
+/// Returns an input of an action file. No input is required, because the configuration file can
+/// give every value.
+fn action_input(name: &str, help: &str, default: &str) -> String {
+    format!(
+        "  {name}:\n    description: {}\n    required: false\n    default: {}\n",
         quoted(help),
-        default.is_none()
-    );
-    if let Some(default) = default {
-        let _ = writeln!(text, "    default: {}", quoted(default));
-    }
-    text
+        quoted(default)
+    )
 }
 
 fn action_file(action: &Action) -> String {
@@ -111,16 +107,15 @@ fn action_file(action: &Action) -> String {
         quoted(action.description)
     );
     for input in INPUTS.iter().filter(|input| input.applies_to(action.verb)) {
-        let required = is_required(input, action.verb);
         // Only an expression can name the job's own token.
         let default = match input.name {
             "github-token" => "${{ github.token }}",
             _ => input.default_for(action.verb),
         };
-        text.push_str(&action_input(input.name, input.help, (!required).then_some(default)));
+        text.push_str(&action_input(input.name, input.help, default));
     }
     let [name, help, default] = HOST_PATHS;
-    text.push_str(&action_input(name, help, Some(default)));
+    text.push_str(&action_input(name, help, default));
     text.push_str("\noutputs:\n");
     for output in outputs::all() {
         let _ = writeln!(text, "  {}:\n    description: {}", output.name, quoted(output.help));
@@ -140,8 +135,9 @@ fn action_file(action: &Action) -> String {
 
 fn default_in_words(input: &Input) -> String {
     match (input.name, input.default) {
-        ("model" | "model-path", _) => "required".to_owned(),
-        ("store", _) => "required (or `ML_CACHE_STORE`)".to_owned(),
+        ("model" | "model-path", _) => "required (or in `ml-cache.yml`)".to_owned(),
+        ("store", _) => "required (or in `ml-cache.yml`, or `ML_CACHE_STORE`)".to_owned(),
+        ("config", _) => "`ml-cache.yml`".to_owned(),
         ("destination", _) => "workspace".to_owned(),
         ("namespace", _) => "repository".to_owned(),
         ("github-token", _) => {
@@ -181,6 +177,7 @@ fn reference() -> String {
             all(commands.join(", "), commands.len() == Verb::COMMANDS.len()),
         );
     }
+    text.push_str(&keys());
     text.push_str(
         "\n## Outputs\n\n\
         Every output is always set.\nA value that a step does not know, because it failed or asked \
@@ -202,6 +199,35 @@ fn reference() -> String {
     text
 }
 
+/// Returns the section about the keys of the configuration file.
+fn keys() -> String {
+    let mut text = "\n## Keys of the configuration file\n\n\
+        [The configuration file](configuration.md) has these keys.\nA key without an input exists \
+        only there.\n\n\
+        | key | meaning | value | input |\n| --- | --- | --- | --- |\n"
+        .to_owned();
+    let tables = [("", FILE), ("roles.", ROLES), ("models.NAME.", MODEL)];
+    for (prefix, key) in
+        tables.iter().flat_map(|(prefix, keys)| keys.iter().map(move |key| (prefix, key)))
+    {
+        let value = match key.kind {
+            Kind::Text => "text",
+            Kind::Boolean => "`true` or `false`",
+            Kind::List => "text, or list of texts",
+            Kind::Table => "map of names to values",
+            Kind::Roles => "map of roles",
+            Kind::Model => "map, as for a model",
+            Kind::Models => "map of names to models",
+        };
+        let input = match key.input {
+            "" => String::new(),
+            input => format!("`{input}`"),
+        };
+        let _ = writeln!(text, "| `{prefix}{}` | {} | {value} | {input} |", key.name, key.help);
+    }
+    text
+}
+
 /// Writes the file if its text differs. Returns whether it differed.
 fn is_renewed(file: &str, text: &str) -> bool {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -217,6 +243,7 @@ fn every_generated_file_is_up_to_date() {
     let mut files: Vec<(&str, String)> =
         ACTIONS.iter().map(|action| (action.file, action_file(action))).collect();
     files.push(("docs/reference.md", reference()));
+    files.push((schema::FILE, schema::text()));
     let renewed: Vec<&str> =
         files.iter().filter(|(file, text)| is_renewed(file, text)).map(|(file, _)| *file).collect();
     assert!(renewed.is_empty(), "{} differed and was written anew: commit it", renewed.join(", "));

@@ -1,0 +1,242 @@
+//! Compares the tree of the configuration file with the tables of its keys.
+
+use std::collections::BTreeMap;
+
+use super::keys::{self, FILE, Key, Kind, MODEL, ROLES};
+use super::yaml::{Fault, Node, Place, Type, Value};
+use crate::fingerprint::patterns::trim;
+use crate::settings::names::nearest_of;
+
+/// A value of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) place: Place,
+    /// The text of the value; `name=value` in a table.
+    pub(super) text: String,
+}
+
+/// The values of a part of the file, by key.
+pub(super) type Values = BTreeMap<&'static str, Vec<Item>>;
+
+/// The content of the file, with all that has the right form.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content {
+    pub(super) own: Values,
+    pub(super) roles: Values,
+    pub(super) defaults: Values,
+    /// The models, in the order of the file.
+    pub(super) models: Vec<(Item, Values)>,
+}
+
+/// Reads the content of the file, and notes everything that has not the right form.
+pub(super) fn read(root: Option<&Node>, faults: &mut Vec<Fault>) -> Content {
+    let mut reader = Shape { faults };
+    let Some(root) = root else {
+        let place = Place { line: 1, column: 1 };
+        reader.fault(place, format!("the file is empty; accepted: {}", accepted(FILE)));
+        return Content::default();
+    };
+    let mut content = Content::default();
+    for (key, value) in reader.keys(root, FILE, "the file") {
+        match key.kind {
+            Kind::Roles => {
+                for (role, value) in reader.keys(value, ROLES, "`roles`") {
+                    reader.value(role, value, &mut content.roles);
+                }
+            }
+            Kind::Model => content.defaults = reader.model(value, "`defaults`"),
+            Kind::Models => {
+                for (name, value) in reader.names(value, "`models`", "models by their names") {
+                    let model = reader.model(value, &format!("the model `{}`", name.text));
+                    content.models.push((name, model));
+                }
+            }
+            _ => reader.value(key, value, &mut content.own),
+        }
+    }
+    content
+}
+
+struct Shape<'a> {
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Shape<'_> {
+    fn fault(&mut self, place: Place, text: String) {
+        self.faults.push(Fault { place, text });
+    }
+
+    fn model(&mut self, node: &Node, what: &str) -> Values {
+        let mut values = Values::new();
+        for (key, value) in self.keys(node, MODEL, what) {
+            self.value(key, value, &mut values);
+        }
+        values
+    }
+
+    /// Returns the entries of a map whose keys a table lists.
+    fn keys<'n>(
+        &mut self,
+        node: &'n Node,
+        table: &'static [Key],
+        what: &str,
+    ) -> Vec<(&'static Key, &'n Node)> {
+        let mut found: Vec<(&'static Key, &Node)> = Vec::new();
+        for (name, value) in self.names(node, what, &accepted(table)) {
+            match keys::find(table, &name.text) {
+                // The parser has noted a second key of the same name.
+                Some(key) if found.iter().any(|(other, _)| other.name == key.name) => {}
+                Some(key) => found.push((key, value)),
+                None => self.unknown(&name, table, what),
+            }
+        }
+        found
+    }
+
+    fn unknown(&mut self, name: &Item, table: &'static [Key], what: &str) {
+        let near = nearest_of(&name.text, table.iter().map(|key| key.name));
+        let near = near.or_else(|| input_of(&name.text, table));
+        let elsewhere = [(FILE, "the top of the file"), (ROLES, "`roles`"), (MODEL, "a model")]
+            .into_iter()
+            .find(|(other, _)| keys::find(other, &name.text).is_some());
+        let advice = match (near, elsewhere) {
+            (_, Some((_, place))) => format!("it belongs to {place}"),
+            (Some(near), None) => format!("did you mean `{near}`?"),
+            (None, None) if name.text == "<<" => "write the values in each place".to_owned(),
+            (None, None) => "remove it".to_owned(),
+        };
+        let text =
+            format!("{what} has no key `{}`: {advice}; accepted: {}", name.text, accepted(table));
+        self.fault(name.place, text);
+    }
+
+    /// Returns the entries of a map.
+    fn names<'n>(&mut self, node: &'n Node, what: &str, accepted: &str) -> Vec<(Item, &'n Node)> {
+        let Value::Map(pairs) = &node.value else {
+            let is = node.form();
+            self.fault(node.place, format!("{what} is {is}, not a map; accepted: {accepted}"));
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (key, value) in pairs {
+            match &key.value {
+                Value::Scalar { text, .. } if key.type_of() != Type::Null => {
+                    found.push((Item { place: key.place, text: text.clone() }, value));
+                }
+                _ => {
+                    let is = key.form();
+                    let text = format!("a key of {what} is {is}, not a name; accepted: {accepted}");
+                    self.fault(key.place, text);
+                }
+            }
+        }
+        found
+    }
+
+    /// Reads the value of a key that holds texts.
+    fn value(&mut self, key: &'static Key, node: &Node, values: &mut Values) {
+        let name = format!("`{}`", key.name);
+        let items = match (key.kind, &node.value) {
+            (Kind::Table, _) => self.table(&name, node),
+            (Kind::List, Value::List(items)) => {
+                items.iter().filter_map(|item| self.item(&name, item, "a list of texts")).collect()
+            }
+            (Kind::List, _) => self.item(&name, node, "a list of texts").into_iter().collect(),
+            (Kind::Boolean, _) => self.boolean(&name, node).into_iter().collect(),
+            _ => self.text(&name, node, "a text").into_iter().collect(),
+        };
+        values.insert(key.name, items);
+    }
+
+    fn table(&mut self, name: &str, node: &Node) -> Vec<Item> {
+        const ACCEPTED: &str = "a map such as `{ python: \"3.11\" }`";
+        let mut items = Vec::new();
+        for (key, value) in self.names(node, name, ACCEPTED) {
+            let place = value.place;
+            if key.text.is_empty() || is_loose(&key.text) || key.text.contains('=') {
+                let text = format!("`{}` is no name for a value; accepted: {ACCEPTED}", key.text);
+                self.fault(key.place, text);
+                continue;
+            }
+            let name = format!("{name}: `{}`", key.text);
+            let text = match &value.value {
+                Value::Scalar { text, .. } if value.type_of() != Type::Null => text,
+                _ => {
+                    let is = value.form();
+                    self.fault(place, format!("{name} is {is}, not a value; accepted: {ACCEPTED}"));
+                    continue;
+                }
+            };
+            if is_loose(text) {
+                self.fault(place, format!("{name} {LOOSE}"));
+                continue;
+            }
+            items.push(Item { place, text: format!("{}={text}", key.text) });
+        }
+        items
+    }
+
+    /// Reads an item of a list of patterns or refs.
+    fn item(&mut self, name: &str, node: &Node, accepted: &str) -> Option<Item> {
+        let item = self.text(name, node, accepted)?;
+        if item.text.starts_with('#') {
+            let text = format!("{name}: `{}` starts with `#`, as a comment does", item.text);
+            self.fault(node.place, text);
+            return None;
+        }
+        Some(item)
+    }
+
+    fn boolean(&mut self, name: &str, node: &Node) -> Option<Item> {
+        match &node.value {
+            Value::Scalar { text, .. } if node.type_of() == Type::Boolean => {
+                Some(Item { place: node.place, text: text.to_lowercase() })
+            }
+            _ => {
+                let is = node.form();
+                let text = format!("{name} is {is}, not a boolean; accepted: `true` or `false`");
+                self.fault(node.place, text);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str, node: &Node, accepted: &str) -> Option<Item> {
+        let Value::Scalar { text, .. } = &node.value else {
+            let is = node.form();
+            self.fault(node.place, format!("{name} is {is}; accepted: {accepted}"));
+            return None;
+        };
+        let reason = match node.type_of() {
+            Type::Null => format!("{name} has no value; accepted: {accepted}"),
+            Type::Boolean | Type::Number => {
+                let is = node.form();
+                format!("{name} is {is}; accepted: {accepted}, in quotes if need be: \"{text}\"")
+            }
+            Type::Text if text.is_empty() => format!("{name} is empty; accepted: {accepted}"),
+            Type::Text if is_loose(text) => format!("{name} {LOOSE}"),
+            Type::Text => return Some(Item { place: node.place, text: text.clone() }),
+        };
+        self.fault(node.place, reason);
+        None
+    }
+}
+
+const LOOSE: &str = "begins or ends with a space, or has several lines; accepted: a text on one \
+                     line, and a list for several texts";
+
+/// Returns whether an input would lose a part of the text.
+fn is_loose(text: &str) -> bool {
+    trim(text) != text || text.contains(['\n', '\r'])
+}
+
+/// Returns the key that has the meaning of an input, in case the user took the input's name.
+fn input_of(name: &str, table: &'static [Key]) -> Option<&'static str> {
+    let input = nearest_of(name, table.iter().map(|key| key.input))?;
+    table.iter().find(|key| !input.is_empty() && key.input == input).map(|key| key.name)
+}
+
+fn accepted(table: &[Key]) -> String {
+    let names: Vec<String> = table.iter().map(|key| format!("`{}`", key.name)).collect();
+    names.join(", ")
+}
