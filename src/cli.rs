@@ -3,17 +3,36 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::environment::Environment;
 use crate::error::EXIT_CODES;
-use crate::settings::{INPUTS, Input, RawInputs, Verb};
+use crate::settings::{INPUTS, Input, RawInputs, Verb, advice};
 
 /// Variables that hold the token if the command line has none. The first variable that is set
 /// counts.
 const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
 
 /// A parsed command line.
+#[derive(Clone, Debug)]
+pub enum CommandLine {
+    /// A verb, in a box because it is much larger than the other.
+    Verb(Box<Arguments>),
+    /// `init`, which writes a first configuration file.
+    Init(Init),
+}
+
+/// The arguments of `init`.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// The directory of the file; `.` by default.
+    pub workspace: PathBuf,
+    /// The store to write into the file.
+    pub store: Option<String>,
+}
+
+/// The arguments of a verb.
 #[derive(Clone, Debug)]
 pub struct Arguments {
     /// The chosen command, never [`Verb::Auto`].
@@ -49,11 +68,21 @@ impl Arguments {
 /// # Errors
 /// The text to print and the exit code: 0 for help and version, 2 for a command line that clap
 /// rejects.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, (String, u8)> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, (String, u8)> {
     let matches = definition().try_get_matches_from(arguments).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
-        (error.render().to_string(), code)
+        let mut text = error.render().to_string();
+        if let Some(advice) = advice_on(&error) {
+            text.push_str(&format!("\nhint: {advice}\n"));
+        }
+        (text, code)
     })?;
+    if let Some((INIT, matches)) = matches.subcommand() {
+        return Ok(CommandLine::Init(Init {
+            workspace: workspace(matches),
+            store: matches.get_one::<String>("store").cloned(),
+        }));
+    }
     let chosen = matches.subcommand().and_then(|(name, matches)| {
         Some((Verb::COMMANDS.iter().copied().find(|verb| verb.name() == name)?, matches))
     });
@@ -66,21 +95,35 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
             inputs.set(input.name, values.cloned().collect::<Vec<_>>().join("\n"));
         }
     }
-    let workspace = matches.get_one::<PathBuf>("workspace").cloned();
     let training = match verb {
         Verb::Run => {
             matches.get_many::<OsString>("training").unwrap_or_default().cloned().collect()
         }
         _ => Vec::new(),
     };
-    Ok(Arguments {
+    Ok(CommandLine::Verb(Box::new(Arguments {
         verb,
         training,
         inputs,
-        workspace: workspace.unwrap_or_else(|| PathBuf::from(".")),
+        workspace: workspace(matches),
         json: matches.get_flag("json"),
         verbose: matches.get_flag("verbose"),
-    })
+    })))
+}
+
+/// Returns the advice on a flag that other tools have.
+fn advice_on(error: &clap::Error) -> Option<&'static str> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(flag) => advice(flag.trim_start_matches('-')),
+        _ => None,
+    }
+}
+
+fn workspace(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<PathBuf>("workspace").cloned().unwrap_or_else(|| PathBuf::from("."))
 }
 
 fn definition() -> clap::Command {
@@ -100,6 +143,30 @@ fn definition() -> clap::Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(Verb::COMMANDS.iter().map(|verb| subcommand(*verb)))
+        .subcommand(init())
+}
+
+/// The name of the command that writes a first configuration file.
+const INIT: &str = "init";
+
+fn init() -> clap::Command {
+    clap::Command::new(INIT)
+        .about("Write a first `ml-cache.yml` from the files that Git has, overwriting nothing")
+        .arg(workspace_argument())
+        .arg(
+            Arg::new("store")
+                .long("store")
+                .value_name("VALUE")
+                .help("Where models are kept: `s3://bucket/prefix` or `file:///directory`"),
+        )
+}
+
+fn workspace_argument() -> Arg {
+    Arg::new("workspace")
+        .long("workspace")
+        .value_name("DIR")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Base directory of all relative paths [default: .]")
 }
 
 fn subcommand(verb: Verb) -> clap::Command {
@@ -108,13 +175,7 @@ fn subcommand(verb: Verb) -> clap::Command {
         .args(
             INPUTS.iter().filter(|input| input.applies_to(verb)).map(|input| argument(input, verb)),
         )
-        .arg(
-            Arg::new("workspace")
-                .long("workspace")
-                .value_name("DIR")
-                .value_parser(clap::value_parser!(PathBuf))
-                .help("Base directory of all relative paths [default: .]"),
-        )
+        .arg(workspace_argument())
         .arg(
             Arg::new("json")
                 .long("json")
@@ -166,7 +227,24 @@ mod tests {
     use super::*;
 
     fn check(line: &[&str]) -> Result<Arguments, (String, u8)> {
-        parse(std::iter::once("ml-cache").chain(line.iter().copied()).map(OsString::from))
+        let words = std::iter::once("ml-cache").chain(line.iter().copied()).map(OsString::from);
+        match parse(words)? {
+            CommandLine::Verb(arguments) => Ok(*arguments),
+            CommandLine::Init(init) => panic!("{init:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_of_other_tools_are_answered() {
+        for (flag, wanted) in [
+            ("--key=x", "hint: it is not needed, because the content"),
+            ("--aws-region=x", "hint: here it is called `region`"),
+            ("--path=x", "hint: here it is called `model-path`"),
+        ] {
+            let (text, code) = check(&["plan", flag]).unwrap_err();
+            assert!(code == 2 && text.contains(wanted), "{text}");
+        }
+        assert!(!check(&["plan", "--mood=x"]).unwrap_err().0.contains("hint:"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod context;
 mod foresight;
 pub mod handover;
 mod heads;
+pub mod init;
 pub mod interrupt;
 mod lookup;
 pub mod plan;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ml_cache::action::{self, Phase};
-use ml_cache::cli::{self, Arguments};
+use ml_cache::cli::{self, Arguments, CommandLine};
 use ml_cache::commands::interrupt::Interrupt;
 use ml_cache::commands::{self, Context};
 use ml_cache::environment::Environment;
@@ -21,8 +21,8 @@ const STACK: usize = 32 << 20;
 enum Invocation {
     /// A step of an action, which the name of the executable selects.
     Step(Phase),
-    /// A command line, in a box because it is much larger than a phase.
-    Command(Box<Arguments>),
+    /// A command line.
+    Command(CommandLine),
 }
 
 fn main() -> ExitCode {
@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     };
     let (phase, verbose) = match &invocation {
         Invocation::Step(phase) => (Some(*phase), false),
-        Invocation::Command(arguments) => (None, arguments.verbose),
+        Invocation::Command(CommandLine::Verb(arguments)) => (None, arguments.verbose),
+        Invocation::Command(CommandLine::Init(_)) => (None, false),
     };
     let report = Report { in_actions, verbose };
     let result = check_readable(&unreadable).and_then(|()| start(invocation, &environment, report));
@@ -69,7 +70,7 @@ fn invocation(
     if arguments.len() <= 1 && (in_actions || names.any(|name| name.starts_with("INPUT_"))) {
         return Ok(Invocation::Step(Phase::Main));
     }
-    cli::parse(arguments).map(|arguments| Invocation::Command(Box::new(arguments)))
+    cli::parse(arguments).map(Invocation::Command)
 }
 
 fn check_readable(unreadable: &[String]) -> Result<()> {
@@ -94,8 +95,11 @@ fn start(invocation: Invocation, environment: &Environment, report: Report) -> R
         let work = tokio::spawn(async move {
             match invocation {
                 Invocation::Step(phase) => action::execute(phase, &environment).await,
-                Invocation::Command(arguments) => {
+                Invocation::Command(CommandLine::Verb(arguments)) => {
                     command(*arguments, &environment, report, &during_training).await
+                }
+                Invocation::Command(CommandLine::Init(init)) => {
+                    commands::init::execute(&init.workspace, init.store.as_deref(), report)
                 }
             }
         });

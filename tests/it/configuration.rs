@@ -1,6 +1,7 @@
 //! The configuration file `ml-cache.yml` on the command line.
 
 mod faults;
+mod init;
 pub mod schema;
 
 use std::collections::BTreeMap;
