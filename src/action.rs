@@ -96,6 +96,7 @@ async fn step(
         for name in raw.take_unknown() {
             report.warn(&format!("there is no such input as `{name}`, and this step ignores it"));
         }
+        state::take_file_values(environment, &mut raw);
     }
     let settings =
         crate::settings::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
@@ -135,6 +136,7 @@ async fn outcome(
         }
         Phase::Main => {
             state.clear();
+            state::put_file_values(files, &ctx.settings)?;
             begin::execute(ctx, |handover| state.put(files, handover)).await?.0
         }
         Phase::Restore => restore::execute(ctx).await?,

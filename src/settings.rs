@@ -77,6 +77,23 @@ impl RawInputs {
         self.places.insert(name.to_owned(), lines);
     }
 
+    /// Returns the values of the configuration file, by input.
+    fn of_file(&self) -> BTreeMap<String, String> {
+        let value = |name: &String| Some((name.clone(), self.values.get(name)?.clone()));
+        self.places.keys().filter_map(value).collect()
+    }
+
+    /// Takes the values that an earlier step of the job had from the configuration file, and reads
+    /// no file any more.
+    pub fn settle(&mut self, values: BTreeMap<String, String>) {
+        for (name, value) in values {
+            if self.get(&name).is_none_or(|given| given == table::OMITTED) {
+                self.values.insert(name, value);
+            }
+        }
+        self.set("config", file::NONE);
+    }
+
     /// Returns the place in the configuration file from which a value comes, or a line of it.
     fn place_of(&self, name: &str, value: &str) -> Option<&Placed> {
         let lines = self.places.get(name)?;
@@ -163,6 +180,8 @@ pub struct Settings {
     pub doubts: Vec<String>,
     /// Where each value comes from, for the log; `None` without a configuration file.
     pub origins: Option<String>,
+    /// The values of the configuration file, by input.
+    pub from_file: BTreeMap<String, String>,
     /// The directory in which `run` starts the training; by default the workspace.
     pub working_directory: PathBuf,
 }

@@ -13,11 +13,35 @@ use crate::format::{Digest, InputsDocument, InputsId};
 use crate::github::file_command::FileCommands;
 use crate::ownership::Owner;
 use crate::regular_file;
-use crate::settings::Settings;
+use crate::settings::{RawInputs, Settings};
 
 /// The name under which the runner keeps the state.
 const STATE: &str = "plan";
 const MAX_STATE: usize = 64 << 10;
+/// The name under which the runner keeps the values of the configuration file.
+const FILE_VALUES: &str = "settings";
+
+/// Leaves the values of the configuration file for the post step. The job may commit meanwhile, or
+/// change the file, and must not lose a finished training by it.
+///
+/// Without a file, the state is empty, and hides a variable of the same name that the job may set.
+///
+/// # Errors
+/// The runner's file cannot be written.
+pub fn put_file_values(files: &FileCommands, settings: &Settings) -> Result<()> {
+    let text = serde_json::to_string(&settings.from_file)
+        .map_err(|error| Error::failed("cannot encode the settings").caused_by(error))?;
+    files.save_state(FILE_VALUES, &text)
+}
+
+/// Fills the inputs of a post step as the main step did. A runner that passes no state leaves the
+/// post step to the file.
+pub fn take_file_values(environment: &Environment, raw: &mut RawInputs) {
+    let text = environment.get(&format!("STATE_{FILE_VALUES}"));
+    if let Some(values) = text.and_then(|text| serde_json::from_str(text).ok()) {
+        raw.settle(values);
+    }
+}
 
 /// The handover as JSON. The inputs document has a file of its own, because it can be large.
 #[derive(Debug, Serialize, Deserialize)]

@@ -103,6 +103,7 @@ pub fn resolve(
         fail_on_miss: fail_on_miss.unwrap_or(false),
         trusted_refs,
         origins: file.origins(verb, environment),
+        from_file: file.raw.of_file(),
         working_directory: workspace.join(&file.working_directory),
         workspace,
         doubts: file.doubts,

@@ -62,6 +62,37 @@ fn steps_without_inputs_take_everything_from_the_file() {
     assert_eq!(next.step("plan").output("fingerprint"), main.output("fingerprint"));
 }
 
+#[test]
+fn the_post_step_saves_by_the_file_of_the_main_step() {
+    let runner = configured(FILE);
+    let main = runner.main();
+    main.succeeds();
+    runner.train("weights");
+    // The training commits, and changes the file.
+    let elsewhere = runner.path("elsewhere");
+    let file = FILE.replace("STORE", &format!("file://{}", elsewhere.display()));
+    check_out(&runner, &file.replace("data/**", "data/a.csv"), FOREIGN);
+    let post = runner.post(&main);
+    post.succeeds();
+    assert_eq!(runner.pointers().len(), 1, "{}", post.log);
+    assert!(!elsewhere.exists());
+    // Without state, the file counts as it is now, with the same rules.
+    let stateless = runner.step("post");
+    stateless.fails(2, &["`store` is not taken from this file"]);
+}
+
+#[test]
+fn a_job_fills_no_setting_by_a_variable_or_a_new_file() {
+    let mut runner = Runner::new();
+    let main = runner.main();
+    main.succeeds();
+    runner.train("weights");
+    runner.env("STATE_settings", r#"{"namespace":"acme/other"}"#);
+    check_out(&runner, "namespace: acme/other\n", OWN);
+    runner.post(&main).succeeds();
+    assert_eq!(runner.pointers()[0]["namespace"], "acme/fraud-detection");
+}
+
 /// Demands that a step refuses the key, and has touched nothing.
 #[track_caller]
 fn refuses(runner: &Runner, key: &str, because: &str) -> Step {

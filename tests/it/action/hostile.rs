@@ -93,7 +93,7 @@ fn hostile_names_of_data_stay_names() {
         main.succeeds();
         let wanted = ["true", "data-changed", &NAMES.len().to_string(), "false"];
         assert_eq!(main.pick(["retrain-needed", "reason", "changed-count", "saved"]), wanted);
-        assert_eq!(main.state.keys().collect::<Vec<_>>(), ["plan"]);
+        assert_eq!(main.state.keys().collect::<Vec<_>>(), ["plan", "settings"]);
         summary_is_tables(&main);
         assert!(main.summary.contains("details"), "the names are listed");
     }

@@ -24,7 +24,7 @@ fn forced(step: &Step, name: &str) {
         ["forced", "true", "false", "false"],
         "{name}"
     );
-    assert_eq!(step.state.keys().collect::<Vec<_>>(), ["plan"], "{name}");
+    assert_eq!(step.state.keys().collect::<Vec<_>>(), ["plan", "settings"], "{name}");
     summary_is_tables(step);
 }
 
