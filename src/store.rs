@@ -45,6 +45,15 @@ pub trait Store: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns the pauses of a caller that repeats a request whose answer broke off, or that the
+    /// store could not decide.
+    fn retry(&self) -> Policy {
+        RETRY
+    }
+
+    /// Hears of a failure before such a caller pauses.
+    fn note(&self, _failure: &StoreError) {}
+
     /// Returns the command by which a person removes the object under the key, ready for a shell.
     fn removal(&self, key: &Key) -> String;
 
@@ -209,11 +218,33 @@ impl Object {
 pub const RETRY: Policy =
     Policy { attempts: 5, pause: Duration::from_millis(50), growth: 4.0, ..Policy::ONCE };
 
-/// Reads a small object whole; `None` if the store has no such object.
+/// Writes an object. Sends bytes again that were damaged on their way.
+///
+/// # Errors
+/// As [`Store::put`].
+pub async fn write(
+    store: &dyn Store,
+    key: &Key,
+    payload: &Payload,
+    condition: &Condition,
+) -> Result<Version, StoreError> {
+    let attempt = || async {
+        store
+            .put(key, payload.clone(), condition.clone())
+            .await
+            .map_err(|error| Failure::passing_if(error.kind == StoreErrorKind::Damaged, error))
+    };
+    RETRY.run(attempt).await
+}
+
+/// The beginnings of our documents: of JSON, and of a compressed text (RFC 8878, section 3.1.1).
+const DOCUMENTS: [&[u8]; 2] = [b"{\"schema\":\"ml-cache/", &[0x28, 0xB5, 0x2F, 0xFD]];
+
+/// Reads a document whole; `None` if the store has no such object.
 ///
 /// # Errors
 /// - The object has more than `limit` bytes.
-/// - The store cannot be read.
+/// - The store cannot be read, or the answer is none of a store.
 pub async fn read(
     store: &dyn Store,
     key: &Key,
@@ -228,13 +259,25 @@ pub async fn read(
         };
         let version = object.meta.version.clone();
         match object.collect(key, limit).await {
-            Ok(bytes) => Ok(Some((bytes, version))),
-            Err(error) => {
-                Err(Failure::passing_if(error.kind == StoreErrorKind::Unreachable, error))
+            // No writer of an object can remove its entity tag. So this is no object.
+            Ok(bytes)
+                if version.0.is_empty() && !DOCUMENTS.iter().any(|it| bytes.starts_with(it)) =>
+            {
+                let why = "the answer has no entity tag (`ETag`) and is no document of this \
+                           program, so the server is no store";
+                Err(StoreError::new(StoreErrorKind::Other, "read", key, why)
+                    .hint("check `endpoint-url`, and that no proxy or login page answers instead")
+                    .into())
             }
+            Ok(bytes) => Ok(Some((bytes, version))),
+            Err(error) if error.kind == StoreErrorKind::Unreachable => {
+                store.note(&error);
+                Err(Failure::passing(error))
+            }
+            Err(error) => Err(error.into()),
         }
     };
-    RETRY.run(attempt).await
+    store.retry().run(attempt).await
 }
 
 /// A failed operation of a store.

@@ -14,7 +14,7 @@ use crate::format::{
     ManifestId, Nonce, Pointer, Refused, Scope, head, inputs,
 };
 use crate::retry::{Failure, Policy};
-use crate::store::{Condition, Home, Key, Payload, StoreErrorKind, layout};
+use crate::store::{self, Condition, Home, Key, Payload, StoreErrorKind, layout};
 use crate::transfer::addressed::{self, Content};
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
@@ -139,7 +139,8 @@ impl Catalog {
         let bytes = pointer
             .to_bytes()
             .map_err(|error| Error::bad_input("cannot write the pointer").caused_by(error))?;
-        let error = match self.store.put(&key, Payload::new(bytes), condition).await {
+        let written = store::write(&*self.store, &key, &Payload::new(bytes), &condition).await;
+        let error = match written {
             Ok(_) => return Ok(Written::Done),
             Err(error) if error.kind == StoreErrorKind::Conflict => return Ok(Written::Undecided),
             Err(error) if error.kind.lost_race() => return Ok(Written::Refused),
@@ -211,7 +212,8 @@ impl Catalog {
             .map_err(|error| Error::failed("cannot write the head").caused_by(error))?;
         let condition =
             current.map_or(Condition::Absent, |(_, version)| Condition::Unchanged(version));
-        match self.store.put(&self.head_key(scope, name), Payload::new(bytes), condition).await {
+        let key = self.head_key(scope, name);
+        match store::write(&*self.store, &key, &Payload::new(bytes), &condition).await {
             Ok(_) => Ok(None),
             Err(error) if error.kind.lost_race() => Err(Failure::passing(Error::failed(
                 "other runs wrote the head during every attempt",

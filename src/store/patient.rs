@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{
-    Condition, DynStore, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version,
+    Condition, DynStore, Key, Meta, Object, Payload, RETRY, Store, StoreError, StoreErrorKind,
+    Version,
 };
 use crate::retry::{Failure, Policy};
 
@@ -44,13 +45,6 @@ impl Patient {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let policy = Policy {
-            attempts: u32::MAX,
-            pause: Duration::from_secs(1),
-            growth: 2.0,
-            longest: Duration::from_secs(20),
-            patience: self.patience,
-        };
         let attempt = || {
             let answer = request();
             async move {
@@ -63,7 +57,17 @@ impl Patient {
                 })
             }
         };
-        policy.run(attempt).await
+        self.policy().run(attempt).await
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            attempts: u32::MAX,
+            pause: Duration::from_secs(1),
+            growth: 2.0,
+            longest: Duration::from_secs(20),
+            patience: self.patience,
+        }
     }
 
     fn say(&self, error: &StoreError) {
@@ -85,6 +89,18 @@ impl Store for Patient {
 
     fn credentials(&self) -> Option<String> {
         self.inner.credentials()
+    }
+
+    fn retry(&self) -> Policy {
+        // The usual policy covers about four seconds.
+        match self.patience < Duration::from_secs(5) {
+            true => RETRY,
+            false => Policy { pause: RETRY.pause, ..self.policy() },
+        }
+    }
+
+    fn note(&self, failure: &StoreError) {
+        self.say(failure);
     }
 
     fn removal(&self, key: &Key) -> String {
@@ -110,5 +126,25 @@ impl Store for Patient {
 
     async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
         self.wait(|| self.inner.head(key)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::local::LocalStore;
+    use super::*;
+    use crate::lock::LockWait;
+
+    #[test]
+    fn callers_of_a_patient_store_are_as_patient() {
+        let place = tempfile::tempdir().unwrap();
+        let wait = LockWait { limit: Duration::ZERO, tell: |_| {} };
+        let inner: DynStore = Arc::new(LocalStore::open(place.path(), wait).unwrap());
+        assert_eq!(inner.retry().attempts, RETRY.attempts);
+        for (seconds, attempts) in [(0, RETRY.attempts), (4, RETRY.attempts), (600, u32::MAX)] {
+            let patience = Duration::from_secs(seconds);
+            let policy = Patient::new(inner.clone(), patience, Arc::new(|_| {})).retry();
+            assert_eq!((policy.attempts, policy.pause), (attempts, RETRY.pause), "{seconds}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod errors;
 mod http;
 mod identity;
+mod lenient;
 mod profile;
 mod retry;
 mod web_page;
@@ -49,6 +50,7 @@ use super::{
 };
 use crate::error::{Error, Result as MainResult};
 use crate::format::Digest;
+use crate::sanitize;
 use crate::shell::quoted;
 
 /// The limit for opening a connection. A slower connection does not come at all.
@@ -102,6 +104,7 @@ impl S3Store {
             .retry_partition(retry::quota())
             .retry_classifier(retry::ByStatus)
             .interceptor(web_page::NoWebPage)
+            .interceptor(lenient::Lenient)
             .force_path_style(options.force_path_style.unwrap_or(endpoint.is_some()))
             // `put` sets the digest itself. With another setting, the SDK would hash all bytes
             // again.
@@ -145,7 +148,9 @@ impl S3Store {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
         let mut error = errors::translate(action, key, &self.bucket, error);
-        if let (StoreErrorKind::Unreachable, Some(proxy)) = (error.kind, &self.proxy) {
+        let is_of_the_way =
+            matches!(error.kind, StoreErrorKind::Unreachable | StoreErrorKind::Other);
+        if is_of_the_way && let Some(proxy) = &self.proxy {
             error.reason = format!("{} (through the proxy {proxy})", error.reason);
         }
         match error.kind {
@@ -181,7 +186,7 @@ async fn load_config(
     let aws = format!("https://{bucket}.s3.amazonaws.com");
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .no_credentials()
-        .http_client(options.network.client(&aws)?)
+        .http_client(identity::patient(options.network.client(&aws)?))
         .retry_config(retry::config())
         .timeout_config(
             TimeoutConfig::builder()
@@ -275,6 +280,12 @@ impl Store for S3Store {
                 .set_ssekms_key_id(kms_key_id.clone()),
         };
         let updates = matches!(condition, Condition::Unchanged(_));
+        if condition == Condition::Unchanged(Version(String::new())) {
+            let why = "the store gave no entity tag (`ETag`) for that object; a write could undo \
+                       the work of another run";
+            return Err(StoreError::new(StoreErrorKind::Other, "write", key, why)
+                .hint("use a store with entity tags, and no proxy before it that removes them"));
+        }
         let request = match condition {
             Condition::None => request,
             Condition::Absent => request.if_none_match("*"),
@@ -319,9 +330,17 @@ impl Store for S3Store {
             .get_object()
             .bucket(&self.bucket)
             .key(self.full_key(key))
+            .customize()
+            .interceptor(web_page::NoErrorAsObject)
             .send()
             .await
             .map_err(|error| self.translate("read", key, error))?;
+        if let Some(encoding) = answer.content_encoding.as_deref().filter(|it| is_compressed(it)) {
+            let encoding = sanitize::message(encoding);
+            let why = format!("the answer is compressed (`content-encoding: {encoding}`)");
+            return Err(StoreError::new(StoreErrorKind::Unusable, "read", key, why)
+                .hint("turn off the compression of answers in the proxy before the store"));
+        }
         let meta = Meta {
             size: answer.content_length.map(i64::unsigned_abs),
             version: version(answer.e_tag),
@@ -385,9 +404,18 @@ impl Store for S3Store {
 
 /// Returns the version for an entity tag. A proxy that compresses marks the tag as weak, but no
 /// store has a weak tag, and `If-Match` accepts none. Source: RFC 9110, sections 8.8.1 and 13.1.1.
+/// Some gateways send an empty tag, which tells no more than none.
 fn version(tag: Option<String>) -> Version {
     let tag = tag.unwrap_or_default();
-    Version(tag.strip_prefix("W/").unwrap_or(&tag).to_owned())
+    let strong = tag.strip_prefix("W/").unwrap_or(&tag);
+    Version(if strong == "\"\"" { String::new() } else { strong.to_owned() })
+}
+
+/// Returns whether an encoding changes the bytes. No object of ours has an encoding. Some services
+/// keep the encoding of an upload, which they have undone.
+fn is_compressed(encodings: &str) -> bool {
+    let changes = |it: &str| !matches!(it.trim(), "" | "identity" | "aws-chunked");
+    encodings.to_ascii_lowercase().split(',').any(changes)
 }
 
 /// Returns the SHA-256 of the whole object, if the service computed it. The checksum of a multipart

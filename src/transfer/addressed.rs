@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::{Digest, Hasher};
 use crate::retry::Failure;
 use crate::store::{
-    self, Condition, DynStore, Home, Key, Meta, Payload, RETRY, StoreError, StoreErrorKind, Version,
+    self, Condition, DynStore, Home, Key, Meta, Payload, StoreError, StoreErrorKind, Version,
 };
 
 /// The content-addressed objects of a scope: the names that all scopes share, and the second names.
@@ -199,7 +199,7 @@ impl Shelf {
             }
             let (mut hasher, mut left) = (Hasher::default(), size);
             while let Some(piece) = object.body.next().await {
-                let piece = piece.map_err(Failure::passing)?;
+                let piece = piece.map_err(|error| self.broken(error))?;
                 if piece.len() as u64 > left {
                     return Ok(false);
                 }
@@ -209,11 +209,16 @@ impl Shelf {
             if left > 0 && announced.is_some() {
                 let why = format!("the transfer broke off {left} bytes before the end");
                 let error = StoreError::new(StoreErrorKind::Unreachable, "read", name, why);
-                return Err(Failure::passing(error));
+                return Err(self.broken(error));
             }
             Ok(hasher.finish() == digest)
         };
-        Ok(RETRY.run(attempt).await?)
+        Ok(self.store.retry().run(attempt).await?)
+    }
+
+    fn broken(&self, error: StoreError) -> Failure<StoreError> {
+        self.store.note(&error);
+        Failure::passing(error)
     }
 
     async fn has_text(
@@ -246,15 +251,15 @@ pub async fn put(
     condition: Condition,
 ) -> std::result::Result<bool, StoreError> {
     let attempt = || async {
-        match store.put(key, payload.clone(), condition.clone()).await {
+        match store::write(&**store, key, payload, &condition).await {
             Ok(_) => Ok(true),
-            Err(error) => match error.kind {
-                StoreErrorKind::Exists => Ok(false),
-                // The store could not decide, or the bytes were damaged on the way.
-                StoreErrorKind::Conflict | StoreErrorKind::Damaged => Err(Failure::passing(error)),
-                _ => Err(error.into()),
-            },
+            Err(error) if error.kind == StoreErrorKind::Exists => Ok(false),
+            Err(error) if error.kind == StoreErrorKind::Conflict => {
+                store.note(&error);
+                Err(Failure::passing(error))
+            }
+            Err(error) => Err(error.into()),
         }
     };
-    RETRY.run(attempt).await
+    store.retry().run(attempt).await
 }

@@ -3,6 +3,8 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -21,7 +23,9 @@ use crate::retry::{Failure, Policy};
 use crate::store::{self, Key, StoreError, StoreErrorKind, layout};
 
 /// For blobs whose transfer breaks off or brings other bytes.
-const RETRY: Policy = Policy { attempts: 3, pause: Duration::from_millis(200), ..store::RETRY };
+const RETRY: Policy = Policy { pause: Duration::from_millis(200), growth: 3.0, ..store::RETRY };
+/// A blob that arrives damaged this many times is damaged in the store.
+const DAMAGED: u32 = 3;
 
 /// The result of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,6 +210,7 @@ async fn fetch(
 ) -> Result<()> {
     let [shared, second] = shelf.names(&layout::blob(&blob.id));
     let from = |name| fetch_once(shelf, name, manifest, blob, target, progress);
+    let damaged = AtomicU32::new(0);
     let attempt = || async {
         let first = match from(&shared).await {
             Err(Miss::OfObject(failure)) => failure,
@@ -215,6 +220,9 @@ async fn fetch(
         match from(&second).await {
             Ok(()) => Ok(()),
             Err(Miss::OfAll(failure)) => Err(failure),
+            Err(Miss::OfObject(_)) if damaged.fetch_add(1, Relaxed) + 1 >= DAMAGED => {
+                Err(first.why.into())
+            }
             Err(Miss::OfObject(_)) => Err(first),
         }
     };

@@ -3,10 +3,10 @@
 
 use super::addressed::{Content, Shelf};
 use super::throttle;
-use crate::error::Result;
+use crate::error::Result as MainResult;
 use crate::format::BlobId;
 use crate::format::manifest::Blob;
-use crate::store::{Key, StoreErrorKind, layout};
+use crate::store::{Key, StoreError, StoreErrorKind, layout};
 
 /// The numbers of a model's unusable blobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,13 +28,13 @@ impl Gaps {
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn gaps(shelf: &Shelf, blobs: &[Blob]) -> Result<Gaps> {
+pub async fn gaps(shelf: &Shelf, blobs: &[Blob]) -> MainResult<Gaps> {
     let task = |(blob, size): (BlobId, u64)| {
         let shelf = shelf.clone();
         async move { Ok((gap(&shelf, &blob, size).await?, 0)) }
     };
     let mut gaps = Gaps::default();
-    let note = |found: Result<Gaps>| {
+    let note = |found: MainResult<Gaps>| {
         let found = found?;
         gaps = Gaps { absent: gaps.absent + found.absent, wrong: gaps.wrong + found.wrong };
         Ok(())
@@ -48,7 +48,7 @@ pub async fn gaps(shelf: &Shelf, blobs: &[Blob]) -> Result<Gaps> {
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn is_proven(shelf: &Shelf, blobs: &[Blob]) -> Result<bool> {
+pub async fn is_proven(shelf: &Shelf, blobs: &[Blob]) -> MainResult<bool> {
     let task = |(blob, size): (BlobId, u64)| {
         let shelf = shelf.clone();
         async move {
@@ -57,7 +57,7 @@ pub async fn is_proven(shelf: &Shelf, blobs: &[Blob]) -> Result<bool> {
         }
     };
     let mut all = true;
-    let note = |found: Result<bool>| {
+    let note = |found: MainResult<bool>| {
         all &= found?;
         Ok(())
     };
@@ -70,13 +70,14 @@ fn sizes(blobs: &[Blob]) -> Vec<((BlobId, u64), u64)> {
 }
 
 /// Looks at the shared name of a blob, and where that object cannot be it, at the second name.
-async fn gap(shelf: &Shelf, blob: &BlobId, size: u64) -> Result<Gaps> {
+async fn gap(shelf: &Shelf, blob: &BlobId, size: u64) -> MainResult<Gaps> {
     let [shared, second] = shelf.names(&layout::blob(blob));
     let look = async |name: &Key| match shelf.store().head(name).await {
         Ok(None) => Ok(Some(Gaps::ABSENT)),
         Ok(Some(meta)) if meta.is(blob.digest(), size) => Ok(None),
         Ok(Some(_)) => Ok(Some(Gaps::WRONG)),
         Err(error) if error.kind == StoreErrorKind::Unusable => Ok(Some(Gaps::WRONG)),
+        Err(error) if error.kind == StoreErrorKind::Denied => look_again(shelf, name, size).await,
         Err(error) => Err(error),
     };
     let first = match look(&shared).await {
@@ -90,5 +91,19 @@ async fn gap(shelf: &Shelf, blob: &BlobId, size: u64) -> Result<Gaps> {
         (Ok(Some(Gaps::WRONG)), Ok(_)) => Ok(Gaps::WRONG),
         // A role without a right to the second names changes nothing.
         (_, first) => Ok(first?.unwrap_or_default()),
+    }
+}
+
+/// Asks for an object whose look-up was denied. The answer to a look-up has no words. Only a read
+/// tells whether the credentials may not read, or whether a key of KMS is missing for this object.
+async fn look_again(shelf: &Shelf, name: &Key, size: u64) -> Result<Option<Gaps>, StoreError> {
+    match shelf.store().get(name).await {
+        Ok(object) if object.meta.size.is_none_or(|found| found == size) => Ok(None),
+        Ok(_) => Ok(Some(Gaps::WRONG)),
+        Err(error) => match error.kind {
+            StoreErrorKind::NotFound => Ok(Some(Gaps::ABSENT)),
+            StoreErrorKind::Unusable => Ok(Some(Gaps::WRONG)),
+            _ => Err(error),
+        },
     }
 }

@@ -253,6 +253,32 @@ fn an_object_that_only_its_writer_can_read_is_no_trap() {
     scene.sandbox.run("restore", &[]).fails(4, &["v1/manifests/", "SSE-C", "hint:"]);
 }
 
+/// The answer to HEAD has no words. Only the answer to GET names the key.
+#[test]
+fn an_object_with_a_foreign_key_of_kms_is_no_trap() {
+    let words = "User is not authorized to perform: kms:Decrypt on the resource of this ciphertext";
+    let scene = Scene::saved();
+    scene.fault(Method::HEAD, BLOBS, 1.., Fault::Answer(403, ""));
+    scene.fault(Method::GET, BLOBS, 1.., Fault::Says(words.to_owned()));
+    scene.server.create_only();
+    assert_eq!(scene.sandbox.run("plan", &[]).json()["reason"], "incomplete");
+    scene.sandbox.run("restore", &[]).fails(4, &["kms:Decrypt", "hint:"]);
+    scene.write_model();
+    let run = scene.sandbox.run("save", &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("aws s3 rm"), "{}", run.stderr);
+    scene.is_whole();
+}
+
+#[test]
+fn a_denied_look_up_is_no_gap() {
+    let scene = Scene::saved();
+    scene.fault(Method::HEAD, BLOBS, 1.., Fault::Answer(403, ""));
+    assert_eq!(scene.sandbox.run("plan", &[]).json()["reason"], "hit", "the bytes can be read");
+    scene.fault(Method::GET, BLOBS, 1.., Fault::Answer(403, "AccessDenied"));
+    scene.sandbox.run("plan", &[]).fails(1, &["AccessDenied", "s3:GetObject"]);
+}
+
 #[test]
 fn an_archived_model_heals_by_a_training() {
     for flags in [&[][..], &["--force-retrain", "true"]] {

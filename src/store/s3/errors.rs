@@ -4,8 +4,10 @@ use std::error::Error as StdError;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use reqwest::Url;
 
 use super::super::{Key, StoreError, StoreErrorKind as Kind};
+use super::retry::{passes, passes_by_code};
 use super::web_page::WebPage;
 use crate::error::Error;
 use crate::sanitize;
@@ -25,7 +27,20 @@ where
             let status = service.raw().status().as_u16();
             let code = sanitize::message(service.err().code().unwrap_or_default());
             let said = sanitize::message(service.err().message().unwrap_or_default());
-            answered(action, key, bucket, status, &code, &said)
+            let header = |name| service.raw().headers().get(name).map(sanitize::message);
+            let found = answered(action, key, bucket, status, &code, &said);
+            match status {
+                200..=299 if code.is_empty() => unread(action, key, &error),
+                // A region is news only where the service refuses the region of the request.
+                301 | 307 | 400 => match header("x-amz-bucket-region") {
+                    Some(region) if code.is_empty() || found.hint.as_deref() == Some(REGION) => {
+                        StoreError { kind: Kind::Other, ..found }
+                            .hint(format!("set the input `region` to `{region}`"))
+                    }
+                    _ => moved(found, status, header("location")),
+                },
+                _ => moved(found, status, header("location")),
+            }
         }
         SdkError::TimeoutError(_) => {
             StoreError::new(Kind::Unreachable, action, key, "the store did not answer in time")
@@ -38,6 +53,12 @@ where
 const REACH: &str = "check `endpoint-url` and `region`, and that this machine can reach the store";
 
 const REGION: &str = "set the input `region` to the region of the bucket";
+
+const INTERFACE: &str =
+    "set `endpoint-url` to the service's S3 interface, or let the firewall pass requests there";
+
+const TOO_LARGE: &str =
+    "allow requests of 64 MiB, such as with `client_max_body_size` of nginx before the store";
 
 const FULL: &str = "free space in the store, or raise its quota";
 
@@ -78,7 +99,11 @@ fn answered(
             make(Kind::Other, format!("{}, which is not the answer of an S3 server", in_words()))
                 .hint(REACH)
         }
+        // Some services answer 304 to a write with `If-None-Match`.
         (412, _) => make(Kind::Exists, "another run wrote it meanwhile".to_owned()),
+        (304, _) if action == "write" => {
+            make(Kind::Exists, "another run wrote it meanwhile".to_owned())
+        }
         (409, _) => make(Kind::Conflict, in_words()),
         (
             400,
@@ -95,22 +120,27 @@ fn answered(
                  before this step",
             )
         }
-        (
-            403,
-            "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch"
-            | "InvalidToken"
-            | "InvalidClientTokenId",
-        )
+        (_, "SignatureDoesNotMatch") => make(Kind::Unauthenticated, in_words()).hint(
+            "check AWS_SECRET_ACCESS_KEY, and that no proxy before the store changes requests, \
+             such as their header `Host`; the store does not accept these credentials",
+        ),
+        (_, "UserSuspended" | "AccountProblem" | "NotSignedUp" | "AllAccessDisabled") => {
+            make(Kind::Denied, in_words())
+                .hint("settle the account with the service, which has disabled it")
+        }
+        (403, "InvalidAccessKeyId" | "InvalidToken" | "InvalidClientTokenId")
         | (400, "InvalidToken")
         | (401, _) => make(Kind::Unauthenticated, in_words()).hint(
             "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the role; \
              the store does not accept these credentials",
         ),
+        // The SDK corrects a wrong clock of this machine. So the clock of a server may be wrong.
         (_, "RequestTimeTooSkewed") => {
-            make(Kind::Unauthenticated, in_words()).hint("set the clock of this machine")
+            make(Kind::Unreachable, in_words()).hint("set the clock of this machine")
         }
-        _ if code.starts_with("KMS.") || said.contains("kms:") || said.contains("KMS key") => {
+        _ if code.starts_with("KMS.")
+            || ["kms:", "KMS key", "ciphertext"].iter().any(|word| said.contains(word)) =>
+        {
             // A write says nothing about the object under the key.
             let kind = if action == "read" { Kind::Unusable } else { Kind::Denied };
             make(kind, in_words()).hint(format!(
@@ -125,11 +155,21 @@ fn answered(
         (507, _) | (_, "QuotaExceeded" | "StorageFull" | "InsufficientCapacity") => {
             make(Kind::Other, in_words()).hint(FULL)
         }
-        _ if code.ends_with("QuotaExceeded") => make(Kind::Other, in_words()).hint(FULL),
+        _ if code.ends_with("QuotaExceeded") || said.contains("cap exceeded") => {
+            make(Kind::Other, in_words()).hint(FULL)
+        }
+        (413, _) | (_, "EntityTooLarge") => make(Kind::Other, in_words()).hint(TOO_LARGE),
+        (405, _) => make(Kind::Other, in_words()).hint(INTERFACE),
+        (407, _) => make(Kind::Other, in_words())
+            .hint("put the user and the password of the proxy into its variable"),
+        _ if passes(status) || passes_by_code(code) => make(Kind::Unreachable, in_words()),
         (_, "IllegalLocationConstraintException" | "AuthorizationHeaderMalformed") => {
             make(Kind::Other, in_words()).hint(REGION)
         }
         (501, _) | (_, "NotImplemented") => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
+        (400, _) if ["upported", "mplemented"].iter().any(|word| said.contains(word)) => {
+            make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED)
+        }
         (505, _) => make(Kind::Other, in_words()).hint(REACH),
         // An answer to HEAD has no body. S3 answers 400 without a key that the object asks for.
         (400, "") if action == "look up" => {
@@ -153,9 +193,29 @@ fn answered(
         (301 | 307, _) | (400, "PermanentRedirect" | "TemporaryRedirect") => {
             make(Kind::Other, in_words()).hint(REGION)
         }
-        (429 | 500..=599, _) => make(Kind::Unreachable, in_words()),
+        (500..=599, _) => make(Kind::Unreachable, in_words()),
         _ => make(Kind::Other, in_words()),
     }
+}
+
+/// Adds the address to which the service sends the client. No request follows it, because the
+/// request's signature is for the store alone.
+fn moved(error: StoreError, status: u16, location: Option<String>) -> StoreError {
+    let address = location.and_then(|location| Url::parse(&location).ok()).filter(Url::has_host);
+    let (300..=399, Some(address)) = (status, address) else { return error };
+    let address = address.origin().ascii_serialization();
+    let reason = format!("{}, and points to {address}", error.reason);
+    StoreError { reason, ..error }.hint(format!(
+        "set `endpoint-url` to `{address}` if this is the address of the store, or the input \
+         `region` to the region of the bucket"
+    ))
+}
+
+/// Returns the error of an answer that reports a success in another way than S3.
+fn unread<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> StoreError {
+    let reason = format!("the answer of the store cannot be read: {}", root_cause(error));
+    StoreError::new(Kind::Other, action, key, reason)
+        .hint("check that no proxy before the store changes its answers")
 }
 
 fn with_foreign_key(key: &Key) -> String {
@@ -172,10 +232,7 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         .collect::<Vec<_>>()
         .join(": ");
     if let Some(page) = cause::<WebPage>(error) {
-        return StoreError::new(Kind::Other, action, key, page.to_string()).hint(
-            "set `endpoint-url` to the address of the service's S3 interface; a console often has \
-             another port",
-        );
+        return StoreError::new(Kind::Other, action, key, page.to_string()).hint(INTERFACE);
     }
     if let Some(own) = cause::<Error>(error) {
         let refused = StoreError::new(Kind::Unauthenticated, action, key, own.explanation());
@@ -210,7 +267,23 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         );
     }
     let reason = format!("the store cannot be reached: {}", root_cause(error));
+    if all.contains("certificate") {
+        return StoreError::new(Kind::Other, action, key, reason).hint(certificate(&all));
+    }
     StoreError::new(Kind::Unreachable, action, key, reason).hint(REACH)
+}
+
+/// Returns the remedy for a certificate that the client refuses. The words are those of rustls.
+fn certificate(words: &str) -> &'static str {
+    if words.contains("expired") || words.contains("not valid yet") || words.contains("notvalidyet")
+    {
+        "renew the certificate of the store, and check the clock of this machine"
+    } else if words.contains("not valid for name") || words.contains("notvalidforname") {
+        "set `endpoint-url` to a name that the certificate has; `force-path-style: true` keeps the \
+         bucket out of the name"
+    } else {
+        "name a file with the certificate of the store's authority in AWS_CA_BUNDLE"
+    }
 }
 
 /// Returns the first cause of this type. An [`Error`] among the causes comes from
@@ -270,7 +343,17 @@ mod tests {
             ("read", 400, "SSECustomerKeyMissing", Kind::Unusable),
             ("read", 400, "KMS.DisabledException", Kind::Unusable),
             ("read", 400, "InvalidRequest", Kind::Other),
-            ("read", 403, "RequestTimeTooSkewed", Kind::Unauthenticated),
+            ("read", 403, "RequestTimeTooSkewed", Kind::Unreachable),
+            ("look up", 408, "", Kind::Unreachable),
+            ("write", 400, "RequestTimeout", Kind::Unreachable),
+            ("write", 400, "ThrottlingException", Kind::Unreachable),
+            ("write", 200, "InternalError", Kind::Unreachable),
+            ("write", 520, "", Kind::Unreachable),
+            ("write", 304, "", Kind::Exists),
+            ("read", 304, "", Kind::Other),
+            ("write", 413, "", Kind::Other),
+            ("write", 405, "MethodNotAllowed", Kind::Other),
+            ("read", 403, "UserSuspended", Kind::Denied),
         ] {
             assert_eq!(
                 answered(action, &key, "bucket", status, code, "").kind,
@@ -298,6 +381,17 @@ mod tests {
             ("read", 400, "AuthorizationHeaderMalformed", "", "`region`"),
             ("read", 301, "PermanentRedirect", "", "`region`"),
             ("read", 403, "RequestTimeTooSkewed", "", "clock"),
+            ("write", 413, "", "", "client_max_body_size"),
+            ("write", 400, "EntityTooLarge", "", "64 MiB"),
+            ("look up", 405, "", "", "`endpoint-url`"),
+            ("read", 407, "", "", "password of the proxy"),
+            ("read", 403, "UserSuspended", "", "account"),
+            ("read", 403, "AccountProblem", "", "account"),
+            ("write", 403, "AccessDenied", "Cannot upload files, storage cap exceeded.", "quota"),
+            ("read", 403, "SignatureDoesNotMatch", "", "`Host`"),
+            ("write", 400, "InvalidArgument", "Unsupported header 'x-amz-a'", "SHA-256"),
+            ("write", 400, "InvalidRequest", "If-None-Match is not supported", "conditional"),
+            ("read", 403, "AccessDenied", "The ciphertext refers to a key", "kms:Decrypt"),
             ("look up", 400, "", "", "customer-provided key"),
             (
                 "read",
@@ -309,6 +403,42 @@ mod tests {
         ] {
             let hint = answered(action, &key, "bucket", status, code, said).hint.unwrap();
             assert!(hint.contains(part), "{status} {code}: {hint}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_sends_the_client_away_names_the_address() {
+        let key = layout::blob(&BlobId::of(b""));
+        let at = |status, location: &str| {
+            let found = answered("read", &key, "bucket", status, "", "");
+            moved(found, status, Some(location.to_owned()))
+        };
+        for (status, location, address) in [
+            (301, "https://minio.corp:9000/models/x?a=b", Some("`https://minio.corp:9000`")),
+            (308, "https://user:secret@minio.corp/", Some("`https://minio.corp`")),
+            (302, "/login", None),
+            (307, "", None),
+            (200, "https://minio.corp", None),
+        ] {
+            let error = at(status, location);
+            let hint = error.hint.unwrap_or_default();
+            match address {
+                Some(address) => assert!(hint.contains(address), "{hint}"),
+                None => assert!(!error.reason.contains("points to"), "{}", error.reason),
+            }
+            assert!(!hint.contains("secret"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn a_refused_certificate_has_its_own_remedy() {
+        for (words, remedy) in [
+            ("invalid peer certificate: expired: verification time 1", "renew"),
+            ("invalid peer certificate: certificate not valid yet", "clock"),
+            ("invalid peer certificate: certificate not valid for name \"a.b\"", "`endpoint-url`"),
+            ("invalid peer certificate: unknownissuer", "AWS_CA_BUNDLE"),
+        ] {
+            assert!(certificate(words).contains(remedy), "{words}");
         }
     }
 

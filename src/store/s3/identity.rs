@@ -10,11 +10,17 @@ use aws_config::{BehaviorVersion, SdkConfig, ecs, imds};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use aws_sdk_s3::config::SharedHttpClient;
+use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::super::location::Lack;
 use super::errors::root_cause;
 use super::profile::ProfileSource;
+use super::retry;
 use crate::error::Error;
 use crate::sanitize;
 
@@ -83,7 +89,7 @@ pub(super) fn usual(
     client: SharedHttpClient,
 ) -> SharedCredentialsProvider {
     let mut conf = ProviderConfig::default()
-        .with_http_client(client)
+        .with_http_client(patient(client))
         .with_behavior_version(Some(BehaviorVersion::latest()))
         .with_region(shared.region().cloned())
         .with_use_fips(shared.use_fips())
@@ -132,6 +138,41 @@ impl ProvideCredentials for TokenSource {
                         ),
                 ),
             })
+        })
+    }
+}
+
+/// Returns a client for services that give credentials or the region. It presents a status that may
+/// pass as 503.
+///
+/// Their clients in the SDK retry only some server errors, and most take no rule of ours.
+pub(super) fn patient(client: SharedHttpClient) -> SharedHttpClient {
+    SharedHttpClient::new(Busy(client))
+}
+
+#[derive(Debug)]
+struct Busy<T>(T);
+
+impl HttpClient for Busy<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Busy(self.0.http_connector(settings, components)))
+    }
+}
+
+impl HttpConnector for Busy<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async {
+            let mut answer = answer.await?;
+            if retry::passes(answer.status().as_u16()) {
+                *answer.status_mut() =
+                    503.try_into().map_err(|error| ConnectorError::other(Box::new(error), None))?;
+            }
+            Ok(answer)
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Which answers of an S3 service the SDK tries again, and how often.
 //!
 //! The SDK's own rules cover the error codes of AWS and some statuses. Other services and proxies
-//! answer 429, or a 503 without a code.
+//! answer 408 or 429, a 503 without a code, or a status of their own.
 
 use std::time::Duration;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_s3::config::retry::{
     ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
 };
@@ -23,6 +24,21 @@ pub(super) fn config() -> RetryConfig {
 /// a busy store would use it up, and the next request would have a single attempt.
 pub(super) fn quota() -> RetryPartition {
     RetryPartition::custom("ml-cache").token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// Returns whether a status says of itself that the failure may pass.
+///
+/// Source: RFC 9110, section 15; RFC 6585, section 4; RFC 8470, section 5.2. 509 is the answer of
+/// hosts whose bandwidth is used up. The block from 520 is Cloudflare's, "Cloudflare 5xx errors".
+pub(super) fn passes(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 509 | 520..=530)
+}
+
+/// Returns whether an S3 service says by this code that the failure may pass, whatever its status.
+pub(super) fn passes_by_code(code: &str) -> bool {
+    THROTTLING_ERRORS.contains(&code)
+        || TRANSIENT_ERRORS.contains(&code)
+        || matches!(code, "InternalError" | "ServiceUnavailable" | "TooManyRequests")
 }
 
 /// Returns the rule that retries by status, for other clients of the SDK.
@@ -47,7 +63,7 @@ impl ClassifyRetry for ByStatus {
         };
         let kind = match answer.status().as_u16() {
             429 => ErrorKind::ThrottlingError,
-            500 | 502 | 503 | 504 => ErrorKind::ServerError,
+            status if passes(status) => ErrorKind::ServerError,
             _ => return previous.clone(),
         };
         let retry_after = answer
@@ -67,5 +83,26 @@ impl ClassifyRetry for ByStatus {
 
     fn name(&self) -> &'static str {
         "ByStatus"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_or_a_code_says_that_the_failure_may_pass() {
+        for status in [408, 425, 429, 500, 502, 503, 504, 509, 520, 524, 529, 530] {
+            assert!(passes(status), "{status}");
+        }
+        for status in [200, 304, 400, 403, 404, 409, 412, 413, 501, 505, 507, 508, 511, 531] {
+            assert!(!passes(status), "{status}");
+        }
+        for code in ["RequestTimeout", "SlowDown", "ThrottlingException", "InternalError"] {
+            assert!(passes_by_code(code), "{code}");
+        }
+        for code in ["", "AccessDenied", "NoSuchKey", "QuotaExceeded", "BadDigest"] {
+            assert!(!passes_by_code(code), "{code}");
+        }
     }
 }

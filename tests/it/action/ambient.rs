@@ -51,6 +51,28 @@ fn names(step: &Step, source: &str) {
 }
 
 #[test]
+fn a_busy_service_of_the_machine_is_asked_again() {
+    let server = Server::start();
+    let [id, secret] = [&server.endpoint.access_key, &server.endpoint.secret_key]
+        .map(|half| &*half.clone().leak());
+    for is_container in [false, true] {
+        let service = Listener::start(Manner::HasIdentityAndIsBusy(id, secret));
+        let mut runner = Runner::on_server(&server);
+        KEYS.iter().for_each(|name| runner.unset(name));
+        if is_container {
+            let uri = format!("{}/security-credentials/machine", service.url);
+            runner.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri);
+        } else {
+            runner.env("AWS_EC2_METADATA_DISABLED", "");
+            runner.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.url);
+        }
+        runner.step("plan").succeeds();
+        let asked = service.connections();
+        assert!(asked.len() >= 2, "{asked:?}");
+    }
+}
+
+#[test]
 fn an_empty_role_never_means_the_identity_of_the_machine() {
     let (server, metadata, mut runner) = on_a_machine();
     runner.train("weights");

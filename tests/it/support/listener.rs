@@ -17,6 +17,8 @@ pub enum Manner {
     HasIdentity(&'static str, &'static str),
     /// Answers each request with this JSON document.
     Answers(&'static str),
+    /// Is such a service, and answers 429 to the first request for each path.
+    HasIdentityAndIsBusy(&'static str, &'static str),
     /// Forwards requests whose target is a whole `http` URL. Refuses CONNECT, so it is no tunnel.
     Proxies,
 }
@@ -38,8 +40,14 @@ impl Listener {
                 let seen = writing.clone();
                 seen.lock().unwrap().push(String::new());
                 let number = seen.lock().unwrap().len() - 1;
+                let before = seen.clone();
+                let is_first = move |target: &str| {
+                    let is_it = |head: &&String| head.split(' ').nth(1) == Some(target);
+                    before.lock().unwrap().iter().filter(is_it).count() <= 1
+                };
                 thread::spawn(move || {
-                    serve(stream, manner, &|head| seen.lock().unwrap()[number].push_str(head))
+                    let see = |head: &str| seen.lock().unwrap()[number].push_str(head);
+                    serve(stream, manner, &see, &is_first)
                 });
             }
         });
@@ -52,7 +60,12 @@ impl Listener {
     }
 }
 
-fn serve(mut client: TcpStream, manner: Manner, see: &dyn Fn(&str)) {
+fn serve(
+    mut client: TcpStream,
+    manner: Manner,
+    see: &dyn Fn(&str),
+    is_first: &dyn Fn(&str) -> bool,
+) {
     let mut reader = BufReader::new(client.try_clone().unwrap());
     let mut head = String::new();
     let mut length = 0;
@@ -90,7 +103,12 @@ fn serve(mut client: TcpStream, manner: Manner, see: &dyn Fn(&str)) {
                 &[&answer[..status], b"Connection: close\r\n", &answer[status..]].concat(),
             );
         }
-        (Manner::HasIdentity(id, secret), _) => {
+        (Manner::HasIdentityAndIsBusy(..), _) if is_first(&target) => {
+            let _ = client.write_all(
+                b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
+        (Manner::HasIdentity(id, secret) | Manner::HasIdentityAndIsBusy(id, secret), _) => {
             let _ = client.write_all(identity(&target, id, secret).as_bytes());
         }
         (Manner::Answers(body), _) => {

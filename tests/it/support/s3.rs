@@ -28,6 +28,8 @@ use hyper::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use ml_cache::format::Digest;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
     GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput,
@@ -105,6 +107,8 @@ pub enum Fault {
     Says(String),
     /// Redirects with this status to another host.
     Moved(u16, String),
+    /// Answers with this status that the bucket is in this region.
+    OfRegion(u16, &'static str),
     /// Resets the connection: before a PUT does its work, or in the middle of a GET's body.
     Reset,
     /// Ends the body of a GET early, and then the connection.
@@ -130,6 +134,10 @@ pub enum Change {
     WeakTag,
     /// Adds a header.
     Header(&'static str, String),
+    /// Repeats a header.
+    Twice(&'static str),
+    /// Removes a header.
+    Without(&'static str),
     /// Replaces status, content type and body.
     Body(u16, &'static str, String),
 }
@@ -174,6 +182,46 @@ struct Inner {
     requests: Mutex<Vec<Recorded>>,
     /// Whether the roles of the clients only create shared content.
     creates_only: AtomicBool,
+    storm: Mutex<Option<Storm>>,
+}
+
+/// Faults that pass, in a random order.
+struct Storm {
+    percent: u32,
+    chance: StdRng,
+    strikes: usize,
+}
+
+impl Storm {
+    fn strike(&mut self, method: &Method) -> Option<Fault> {
+        if self.chance.random_range(0..100) >= self.percent {
+            return None;
+        }
+        self.strikes += 1;
+        let mut faults = vec![
+            Fault::Busy(408, 0),
+            Fault::Busy(429, 1),
+            Fault::Busy(429, 0),
+            Fault::Busy(500, 0),
+            Fault::Busy(502, 0),
+            Fault::Busy(504, 0),
+            Fault::Answer(503, "SlowDown"),
+            Fault::Answer(400, "RequestTimeout"),
+            Fault::LoseReply,
+            Fault::Delay(Duration::from_millis(700)),
+        ];
+        match *method {
+            Method::PUT => faults.extend([
+                Fault::Reset,
+                Fault::Answer(409, "ConditionalRequestConflict"),
+                Fault::Answer(400, "BadDigest"),
+            ]),
+            Method::GET => faults.extend([Fault::Reset, Fault::Truncate]),
+            _ => {}
+        }
+        let number = self.chance.random_range(0..faults.len());
+        Some(faults.swap_remove(number))
+    }
 }
 
 /// An S3 server in this process, with its own threads and the single bucket `models`.
@@ -217,6 +265,7 @@ impl Server {
             rules: Mutex::default(),
             requests: Mutex::default(),
             creates_only: AtomicBool::default(),
+            storm: Mutex::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -249,6 +298,17 @@ impl Server {
             times,
             seen: 0,
         });
+    }
+
+    /// From now on, this share of all requests meets a fault that passes.
+    pub fn storm(&self, percent: u32, seed: u64) {
+        let chance = StdRng::seed_from_u64(seed);
+        *self.inner.storm.lock().unwrap() = Some(Storm { percent, chance, strikes: 0 });
+    }
+
+    /// Ends the storm, and returns the number of its faults.
+    pub fn calm(&self) -> usize {
+        self.inner.storm.lock().unwrap().take().map_or(0, |storm| storm.strikes)
     }
 
     /// Ends all faults, and forgets the recorded requests.
@@ -373,7 +433,9 @@ async fn connection(inner: Arc<Inner>, socket: TcpStream) {
 impl Inner {
     async fn answer(&self, request: hyper::Request<Incoming>, cut: &Arc<Notify>) -> HttpResponse {
         let (parts, body) = request.into_parts();
-        let fault = self.fault_for(&parts.method, parts.uri.path());
+        let fault = self
+            .fault_for(&parts.method, parts.uri.path())
+            .or_else(|| self.storm.lock().unwrap().as_mut()?.strike(&parts.method));
         let number = {
             let mut requests = self.requests.lock().unwrap();
             requests.push(Recorded {
@@ -411,6 +473,11 @@ impl Inner {
             response
                 .headers_mut()
                 .insert(LOCATION, format!("{host}{}", parts.uri).parse().unwrap());
+            return response;
+        }
+        if let Some(Fault::OfRegion(status, region)) = fault {
+            let mut response = error(status, "PermanentRedirect");
+            response.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
             return response;
         }
         if let Some(Fault::Delay(pause)) = fault {
@@ -508,6 +575,14 @@ async fn changed(mut response: HttpResponse, change: Change) -> HttpResponse {
         }
         Change::Header(name, value) => {
             response.headers_mut().insert(name, value.parse().unwrap());
+        }
+        Change::Twice(name) => {
+            if let Some(value) = response.headers().get(name).cloned() {
+                response.headers_mut().append(name, value);
+            }
+        }
+        Change::Without(name) => {
+            response.headers_mut().remove(name);
         }
         Change::Body(status, kind, text) => {
             response = HttpResponse::new(Body::from(text));
