@@ -191,7 +191,7 @@ impl Filler<'_> {
     /// Returns whether an input of this verb has no value of its own.
     fn takes(&self, input: &str) -> bool {
         let applies = |it: &super::Input| it.name == input && it.applies_to(self.around.verb);
-        self.raw.get(input).is_none() && INPUTS.iter().any(|it| applies(it))
+        self.raw.get(input).is_none() && INPUTS.iter().any(applies)
     }
 
     /// Refuses a key that decides about trust, where the file may be foreign.

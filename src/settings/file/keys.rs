@@ -89,7 +89,6 @@ pub const FILE: &[Key] = &[
         trust: true,
         help: "Branches or full refs to trust like the default branch; `*` at the end stands for \
                anything.",
-        ..PLAIN
     },
     Key {
         name: "roles",
