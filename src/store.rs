@@ -22,10 +22,12 @@ pub mod layout;
 pub mod local;
 pub mod location;
 pub mod patient;
+pub mod payload;
 pub mod s3;
 
 pub use layout::{Home, Key};
 pub use location::{Credentials, Encryption, Lack, Location, S3Options};
+pub use payload::{Payload, Pieces, Source};
 pub use s3::{CredentialsSource, Network, retry_by_status};
 
 /// A place that keeps objects under keys.
@@ -91,28 +93,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// The store could not answer. A missing object is not an error.
     async fn head(&self, key: &Key) -> Result<Option<Meta>, StoreError>;
+
+    /// Returns how often the service has asked for fewer requests so far.
+    fn strain(&self) -> u64 {
+        0
+    }
 }
 
 /// A store behind either adapter.
 pub type DynStore = Arc<dyn Store>;
-
-/// Bytes with their SHA-256, so that the bytes are hashed once. The digest serves as content
-/// address, upload checksum and signed payload hash.
-#[derive(Clone, Debug)]
-pub struct Payload {
-    /// The object's bytes.
-    pub bytes: Bytes,
-    /// The SHA-256 of the bytes. A store refuses bytes with another digest.
-    pub digest: Digest,
-}
-
-impl Payload {
-    /// Hashes the bytes.
-    pub fn new(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self { digest: Digest::of(&bytes), bytes }
-    }
-}
 
 /// The condition of a `put`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,10 +218,11 @@ pub async fn write(
     condition: &Condition,
 ) -> Result<Version, StoreError> {
     let attempt = || async {
-        store
-            .put(key, payload.clone(), condition.clone())
-            .await
-            .map_err(|error| Failure::passing_if(error.kind == StoreErrorKind::Damaged, error))
+        store.put(key, payload.clone(), condition.clone()).await.map_err(|error| {
+            // The bytes were damaged on the way, unless they changed where they lie.
+            let passes = error.kind == StoreErrorKind::Damaged && payload.is_intact();
+            Failure::passing_if(passes, error)
+        })
     };
     RETRY.run(attempt).await
 }

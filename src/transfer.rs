@@ -6,8 +6,10 @@
 pub mod addressed;
 pub mod chunks;
 pub mod download;
+pub mod pace;
 pub mod presence;
 pub mod selection;
+mod source;
 pub mod stage;
 pub mod throttle;
 pub mod treatment;
@@ -15,5 +17,5 @@ pub mod tree;
 pub mod unchanged;
 pub mod upload;
 
-/// The largest number of bytes of blobs in memory at a time, whatever the size of the model.
-const MEMORY_BUDGET: u64 = 256 << 20;
+/// The number of tasks that wait for their requests, where a request needs no preparation.
+const AHEAD: usize = 4;

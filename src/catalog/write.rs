@@ -15,7 +15,7 @@ use crate::format::{
 };
 use crate::retry::{Failure, Policy};
 use crate::store::{self, Condition, Home, Key, Payload, StoreErrorKind, layout};
-use crate::transfer::addressed::{self, Content};
+use crate::transfer::addressed::{self, Content, Guess};
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
 pub const RACE: Policy = Policy { attempts: 50, pause: Duration::from_millis(100), ..Policy::ONCE };
@@ -79,12 +79,13 @@ impl Catalog {
         &self,
         scope: &Scope,
         manifest: &Manifest,
+        guess: Guess,
     ) -> Result<Reference<ManifestId>> {
         let too_large =
             |error: FormatError| Error::bad_input("cannot save the model").caused_by(error);
         let Packed { id, size, bytes, is_compressed } = manifest.pack().map_err(too_large)?;
         let payload = Payload::new(bytes);
-        let form = (payload.digest, payload.bytes.len() as u64);
+        let form = (payload.digest(), payload.size());
         // Another version of the compressor makes other bytes of the same text.
         let holds = |stored: &[u8]| manifest::holds(stored, &id, size);
         let (key, content) = match is_compressed {
@@ -94,7 +95,7 @@ impl Catalog {
             ),
             false => (layout::manifest(&id), Content::Bytes(form.0, form.1)),
         };
-        self.shelf(scope).keep(&key, &payload, content).await?;
+        self.shelf(scope).keep(&key, &payload, content, guess).await?;
         Ok(Reference { digest: id, size })
     }
 
@@ -109,6 +110,7 @@ impl Catalog {
         &self,
         scope: &Scope,
         document: &InputsDocument,
+        guess: Guess,
     ) -> Result<Reference<InputsId>> {
         let text = document.to_text();
         let (digest, size) = (InputsId::of(text.as_bytes()), text.len() as u64);
@@ -118,11 +120,11 @@ impl Catalog {
         let payload = Payload::new(packed);
         let holds = |stored: &[u8]| InputsDocument::is_stored(stored, &digest, size);
         let content = Content::Text {
-            form: (payload.digest, payload.bytes.len() as u64),
+            form: (payload.digest(), payload.size()),
             most: inputs::most_stored(size),
             holds: &holds,
         };
-        self.shelf(scope).keep(&layout::inputs(&digest), &payload, content).await?;
+        self.shelf(scope).keep(&layout::inputs(&digest), &payload, content, guess).await?;
         Ok(Reference { digest, size })
     }
 

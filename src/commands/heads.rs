@@ -1,11 +1,13 @@
 //! The heads that a run reads and moves. A head names the latest model of a ref.
 
+use std::collections::HashSet;
+
 use super::Context;
 use crate::catalog::Mover;
 use crate::decide::head::is_impossible;
 use crate::decide::scope::{self, LOCAL_REF};
 use crate::error::{Error, Result};
-use crate::format::{HeadName, Pointer, Scope};
+use crate::format::{BlobId, HeadName, Pointer, Scope};
 use crate::settings::Target;
 use crate::workflow::RunContext;
 
@@ -82,6 +84,20 @@ impl Context {
         match self.catalog.latest(&trusted, None, reads).await? {
             Some(pointer) => Ok(Some(pointer)),
             None => self.catalog.latest(&self.older_heads().await?, None, reads).await,
+        }
+    }
+
+    /// Returns the blobs of the model that the ref used last. The store probably has them.
+    ///
+    /// Nothing depends on the answer but the order of later requests, so no failure matters.
+    pub async fn known_blobs(&self) -> HashSet<BlobId> {
+        let latest = self.catalog.latest(&self.heads(), None, &self.access.reads).await;
+        let Ok(Some(pointer)) = latest else { return HashSet::new() };
+        match self.catalog.find_manifest(&pointer).await {
+            Ok(Some(manifest)) => {
+                manifest.files.iter().flat_map(|file| &file.parts).map(|part| part.blob).collect()
+            }
+            _ => HashSet::new(),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::format::{Digest, Fingerprint, InputsDocument, Pointer, Scope, artifac
 use crate::github::rest::{PullRequest, Rest, Run};
 use crate::settings::Settings;
 use crate::store::Condition;
+use crate::transfer::addressed::Guess;
 use crate::transfer::{presence, selection};
 use crate::workflow::RunContext;
 use crate::workflow::facts::{Called, PullFacts, TrainingRun};
@@ -303,7 +304,7 @@ async fn take_over(
     let promoted = Pointer {
         generation: 1,
         // This run computes these values itself, because the pull request's pointer is foreign.
-        inputs: ctx.catalog.keep_inputs(&Scope::Trusted, document).await?,
+        inputs: ctx.catalog.keep_inputs(&Scope::Trusted, document, Guess::There).await?,
         promotion: Some(promotion),
         previous: Vec::new(),
         nonce: nonce(),

@@ -9,6 +9,9 @@ mod files;
 mod kept;
 mod metrics;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use self::kept::Refusal;
 use self::metrics::Compared;
 use jiff::Timestamp;
@@ -20,7 +23,7 @@ use crate::decide::Reason;
 use crate::error::Result;
 use crate::fingerprint::Observed;
 use crate::format::refused::Why;
-use crate::format::{Fingerprint, InputsDocument, Manifest, Pointer, artifact};
+use crate::format::{BlobId, Fingerprint, InputsDocument, Pointer, artifact};
 use crate::github::artifact::Uploaded as Published;
 use crate::outcome::{Ending, Inputs, Outcome, Sent};
 use crate::transfer::tree::Tree;
@@ -43,10 +46,16 @@ const WAS_FASTER: &str =
 /// - The model cannot be read.
 /// - The store cannot be written.
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
+    let known = async {
+        match ctx.access.read_only {
+            None => ctx.known_blobs().await,
+            Some(_) => HashSet::default(),
+        }
+    };
     // What was trained is nowhere else, so this is the wrong time to give up.
     let ctx = &ctx.for_saving(handover.as_ref().is_some_and(is_unusable));
     let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
-    let result = match save(ctx, handover.as_ref(), planned).await {
+    let result = match save(ctx, handover.as_ref(), planned, known).await {
         Ok(outcome) => Ok(outcome),
         Err(refusal) => {
             Err(refusal.keep(ctx, planned, handover.and_then(|handover| handover.began)).await)
@@ -80,10 +89,12 @@ async fn save(
     ctx: &Context,
     handover: Option<&Handover>,
     planned: Option<Fingerprint>,
+    known: impl Future<Output = HashSet<BlobId>>,
 ) -> Result<Outcome, Refusal> {
     let began = handover.and_then(|it| it.began);
     let took = began.map(seconds_since);
-    let observed = observe(ctx, handover, planned).await?;
+    let (looked, known) = tokio::join!(look(ctx, handover, planned), known);
+    let (observed, present) = looked?;
     let Observed { document, stand_ins, links, .. } = observed;
     let inputs = Inputs::of(&document);
     let fingerprint = inputs.digests.fingerprint;
@@ -98,11 +109,8 @@ async fn save(
         ctx.report.tell(&outcome);
         return Ok(outcome);
     }
-    // The save reads the pointer even if the handover names it. A store that cannot be used must
-    // show before the upload of gigabytes.
-    let present = ctx.catalog.pointer(&ctx.access.own, &fingerprint).await?;
     let base = match handover.map_or(&Seen::Unknown, |it| &it.seen) {
-        Seen::Unknown => present.map(|(pointer, _)| pointer.nonce),
+        Seen::Unknown => present.map(|pointer| pointer.nonce),
         Seen::Nothing => None,
         Seen::Pointer(nonce) => Some(nonce.clone()),
     };
@@ -111,8 +119,8 @@ async fn save(
     let compared = compare(ctx, began, fingerprint).await?;
     let tree = files::scan(ctx, began).await?;
     foresight::check_shared(ctx, &document, &links)?;
-    let (uploaded, model_stand_ins) = send(ctx, tree, fingerprint).await?;
-    let draft = keep(ctx, &uploaded.manifest, &document, fingerprint, took).await?;
+    let (uploaded, model_stand_ins) = send(ctx, tree, known, fingerprint).await?;
+    let draft = keep(ctx, &uploaded, &document, fingerprint, took).await?;
     let draft = Pointer { metrics: compared.metrics, ..draft }.with_schema();
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
@@ -160,6 +168,7 @@ async fn compare(
 async fn send(
     ctx: &Context,
     tree: Tree,
+    known: HashSet<BlobId>,
     fingerprint: Fingerprint,
 ) -> Result<(Uploaded, usize), Refusal> {
     let check = |tree: &Tree| match stand_ins::refuse_model(ctx, &tree.stand_ins) {
@@ -168,7 +177,7 @@ async fn send(
     };
     check(&tree)?;
     // The model may have changed since its first list.
-    let (tree, uploaded) = files::send(ctx, tree).await?;
+    let (tree, uploaded) = files::send(ctx, tree, &Arc::new(known)).await?;
     Ok((uploaded, check(&tree)?))
 }
 
@@ -176,6 +185,23 @@ const UNUSED: &str = "the newly trained model is not used; to replace the stored
                       `force-retrain` in the step that saves";
 const UNUSED_IN_QUEUE: &str = "the newly trained model is not used, because an entry of a merge \
                                queue replaces no stored model";
+
+/// Observes the inputs, and reads the pointer of these inputs, if this run may write.
+async fn look(
+    ctx: &Context,
+    handover: Option<&Handover>,
+    planned: Option<Fingerprint>,
+) -> Result<(Observed, Option<Pointer>), Refusal> {
+    let observed = observe(ctx, handover, planned).await?;
+    if ctx.access.read_only.is_some() {
+        return Ok((observed, None));
+    }
+    // The save reads the pointer even if the handover names it. A store that cannot be used must
+    // show before the upload of gigabytes.
+    let fingerprint = observed.document.digests().fingerprint;
+    let present = ctx.catalog.pointer(&ctx.access.own, &fingerprint).await?;
+    Ok((observed, present.map(|(pointer, _)| pointer)))
+}
 
 /// Observes the inputs, and refuses inputs under which the model must not be stored.
 async fn observe(
@@ -205,18 +231,22 @@ async fn observe(
 /// Stores manifest and inputs, and drafts the pointer to them.
 async fn keep(
     ctx: &Context,
-    manifest: &Manifest,
+    uploaded: &Uploaded,
     document: &InputsDocument,
     fingerprint: Fingerprint,
     took: Option<u64>,
 ) -> Result<Pointer> {
+    let (manifest, guess) = (&uploaded.manifest, uploaded.guess());
     for (one, other) in manifest.case_collisions() {
         ctx.report.warn(&format!(
             "`{one}` and `{other}` differ only in case; some file systems cannot hold both"
         ));
     }
-    let stored = ctx.catalog.keep_manifest(&ctx.access.own, manifest).await?;
-    let inputs = ctx.catalog.keep_inputs(&ctx.access.own, document).await?;
+    let own = &ctx.access.own;
+    let (stored, inputs) = tokio::try_join!(
+        ctx.catalog.keep_manifest(own, manifest, guess),
+        ctx.catalog.keep_inputs(own, document, guess),
+    )?;
     let forced = ctx.policy.force.clone();
     Ok(Pointer {
         schema: String::new(),

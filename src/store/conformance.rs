@@ -241,7 +241,7 @@ async fn version_follows_content(area: Area) -> Outcome {
 }
 
 fn damaged(bytes: &'static [u8]) -> Payload {
-    Payload { bytes: Bytes::from_static(bytes), digest: Digest::of(b"something else") }
+    Payload::with_digest(Digest::of(b"something else"), bytes)
 }
 
 async fn damaged_is_refused(area: Area) -> Outcome {

@@ -20,6 +20,7 @@ use futures::StreamExt as _;
 use rustix::fs::{Access, AtFlags, OFlags, access};
 
 use self::place::{Odd, Place};
+use super::payload::unreadable;
 use super::{
     Condition, Key, Meta, Object, Payload, Store, StoreError, StoreErrorKind, Version, layout,
 };
@@ -121,37 +122,31 @@ impl LocalStore {
     ) -> Result<Version, StoreError> {
         let failed = |error: io::Error| io_error("write", key, &error);
         let _unfinished = Unfinished::begin().map_err(failed)?;
-        if Digest::of(&payload.bytes) != payload.digest {
-            return Err(StoreError::new(
-                StoreErrorKind::Damaged,
-                "write",
-                key,
-                "the bytes do not match their digest",
-            ));
-        }
         let place = Place::make_root(&self.root).map_err(failed)?;
         place.claim(OWN).map_err(failed)?;
         let incoming = place.make(INCOMING).map_err(failed)?;
         let _held = self.hold(&incoming).map_err(failed)?;
         let (above, name) = parent_of(key);
         let parent = place.make(above).map_err(failed)?;
+        let refused = |kind, reason: &str| Err(StoreError::new(kind, "write", key, reason));
+        // Whatever has the name, it need not be readable.
+        let is_taken = || look_at(&parent, name).map(|found| found.is_some()).map_err(failed);
+        const TAKEN: &str = "it exists already";
+        if *condition == Condition::Absent && is_taken()? {
+            return refused(StoreErrorKind::Exists, TAKEN);
+        }
         let mut new = Temporary::new(incoming).map_err(failed)?;
         place.owner().adopt_file(&new.file).map_err(failed)?;
-        new.file.write_all(&payload.bytes).map_err(failed)?;
+        new.fill(key, payload)?;
         new.file.sync_data().map_err(failed)?;
 
         let _lock = match condition {
             Condition::None => None,
             _ => Some(self.lock(&place, key).map_err(failed)?),
         };
-        let refused = |kind, reason: &str| Err(StoreError::new(kind, "write", key, reason));
         match condition {
-            Condition::None => {}
-            // Whatever has the name, it need not be readable.
-            Condition::Absent if look_at(&parent, name).map_err(failed)?.is_some() => {
-                return refused(StoreErrorKind::Exists, "it exists already");
-            }
-            Condition::Absent => {}
+            Condition::Absent if is_taken()? => return refused(StoreErrorKind::Exists, TAKEN),
+            Condition::None | Condition::Absent => {}
             Condition::Unchanged(version) => {
                 let found = self.meta_blocking(key, "write")?;
                 if found.as_ref().map(|meta| &meta.version) != Some(version) {
@@ -287,6 +282,21 @@ impl Temporary {
         random.is_some_and(|random| {
             random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
+    }
+
+    /// Writes the payload, and compares its digest.
+    fn fill(&mut self, key: &Key, payload: &Payload) -> Result<(), StoreError> {
+        let mut hasher = Hasher::default();
+        for piece in payload.pieces() {
+            let piece = piece.map_err(|error| unreadable(key, &error))?;
+            hasher.update(&piece);
+            self.file.write_all(&piece).map_err(|error| io_error("write", key, &error))?;
+        }
+        if hasher.finish() == payload.digest() {
+            return Ok(());
+        }
+        let why = "the bytes do not match their digest";
+        Err(StoreError::new(StoreErrorKind::Damaged, "write", key, why))
     }
 
     /// Moves the file to its place, over any file there.

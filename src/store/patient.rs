@@ -103,6 +103,10 @@ impl Store for Patient {
         self.say(failure);
     }
 
+    fn strain(&self) -> u64 {
+        self.inner.strain()
+    }
+
     fn removal(&self, key: &Key) -> String {
         self.inner.removal(key)
     }

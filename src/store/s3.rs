@@ -6,6 +6,7 @@
 //! Source: Amazon S3 API Reference, PutObject, GetObject, HeadObject. Conditional writes: S3 User
 //! Guide, "Add preconditions to S3 operations with conditional requests".
 
+mod body;
 mod errors;
 mod http;
 mod identity;
@@ -15,6 +16,8 @@ mod retry;
 mod web_page;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::http::Network;
@@ -29,13 +32,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
 use aws_sdk_s3::config::{
     ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
 };
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, StorageClass};
 use aws_sdk_s3::{Client, config};
 use aws_types::service_config::ServiceConfigKey;
@@ -79,6 +83,7 @@ pub struct S3Store {
     encryption: Option<Encryption>,
     /// The address that replaces the address of AWS.
     endpoint: Option<String>,
+    strain: Arc<AtomicU64>,
 }
 
 impl S3Store {
@@ -92,7 +97,7 @@ impl S3Store {
         options: &S3Options,
         role: Option<(String, CredentialsSource)>,
     ) -> MainResult<Self> {
-        let found = Found::default();
+        let (found, strain) = (Found::default(), Arc::<AtomicU64>::default());
         let Config { shared, endpoint, proxy } = load_config(bucket, options, role, &found).await?;
         if shared.region().is_none() && endpoint.is_none() {
             return Err(Error::bad_input(format!(
@@ -105,6 +110,7 @@ impl S3Store {
             .retry_classifier(retry::ByStatus)
             .interceptor(web_page::NoWebPage)
             .interceptor(lenient::Lenient)
+            .interceptor(CountStrain(strain.clone()))
             .force_path_style(options.force_path_style.unwrap_or(endpoint.is_some()))
             // `put` sets the digest itself. With another setting, the SDK would hash all bytes
             // again.
@@ -135,6 +141,7 @@ impl S3Store {
             proxy,
             encryption: options.encryption.clone(),
             endpoint,
+            strain,
         })
     }
 
@@ -245,6 +252,10 @@ impl Store for S3Store {
         self.found.name()
     }
 
+    fn strain(&self) -> u64 {
+        self.strain.load(Ordering::Relaxed)
+    }
+
     fn removal(&self, key: &Key) -> String {
         let object = quoted(&format!("s3://{}/{}", self.bucket, self.full_key(key)));
         match &self.endpoint {
@@ -259,9 +270,9 @@ impl Store for S3Store {
         payload: Payload,
         condition: Condition,
     ) -> Result<Version, StoreError> {
+        let digest = payload.digest();
         // The SDK's read timeout also counts the time that the body needs.
-        let patience =
-            ANSWER_TIMEOUT + Duration::from_secs(payload.bytes.len() as u64 / SLOWEST_PUT);
+        let patience = ANSWER_TIMEOUT + Duration::from_secs(payload.size() / SLOWEST_PUT);
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(patience)
@@ -271,8 +282,8 @@ impl Store for S3Store {
             .put_object()
             .bucket(&self.bucket)
             .key(self.full_key(key))
-            .checksum_sha256(payload.digest.base64())
-            .body(ByteStream::from(payload.bytes));
+            .checksum_sha256(digest.base64())
+            .body(body::of(payload));
         let request = match &self.encryption {
             None => request,
             Some(Encryption { kind, kms_key_id }) => request
@@ -293,7 +304,7 @@ impl Store for S3Store {
         };
         let answer = request
             .customize()
-            .interceptor(SignWithDigest(payload.digest.hex()))
+            .interceptor(SignWithDigest(digest.hex()))
             .config_override(config::Builder::new().timeout_config(timeouts))
             .send()
             .await
@@ -461,6 +472,30 @@ impl Intercept for SignWithDigest {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         bag.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
+}
+
+/// Counts the answers by which the service asks for fewer requests, before the SDK tries again.
+///
+/// Source: Amazon S3 API Reference, error responses: 503 `SlowDown`; RFC 6585, section 4.
+#[derive(Debug)]
+struct CountStrain(Arc<AtomicU64>);
+
+impl Intercept for CountStrain {
+    fn name(&self) -> &'static str {
+        "CountStrain"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if matches!(context.response().status().as_u16(), 429 | 503) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 }

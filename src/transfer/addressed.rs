@@ -52,6 +52,15 @@ pub enum Content<'a> {
     },
 }
 
+/// What a save expects under a name. It only decides which request comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// Nothing: the save writes at once, and looks only if something is there.
+    New,
+    /// The content: the save looks first.
+    There,
+}
+
 /// The object under a name, compared with the content that it must hold.
 enum Found {
     Right,
@@ -87,18 +96,36 @@ impl Shelf {
         shared: &Key,
         payload: &Payload,
         content: Content<'_>,
+        guess: Guess,
     ) -> Result<bool> {
-        let found = match self.judge(shared, content).await? {
-            Found::Right => return Ok(false),
-            found @ Found::Wrong(_) => found,
-            Found::Missing => match put(&self.store, shared, payload, Condition::Absent).await? {
-                true => return Ok(true),
-                // Another writer was faster.
-                false => self.judge(shared, content).await?,
+        let refused = match guess {
+            Guess::There => None,
+            Guess::New => match put(&self.store, shared, payload, Condition::Absent).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => None,
+                // The content may be there all the same.
+                Err(error) if is_refusal(error.kind) => Some(error),
+                Err(error) => return Err(error.into()),
             },
+        };
+        let found = match (self.judge(shared, content).await?, refused) {
+            (Found::Right, _) => return Ok(false),
+            (found @ Found::Wrong(_), _) => found,
+            (Found::Missing, Some(refused)) => return Err(refused.into()),
+            (Found::Missing, None) => {
+                match put(&self.store, shared, payload, Condition::Absent).await? {
+                    true => return Ok(true),
+                    // Another writer was faster.
+                    false => self.judge(shared, content).await?,
+                }
+            }
             // Without a right to list the bucket, a missing object looks like a forbidden one.
-            Found::Unknown(why) => {
-                match put(&self.store, shared, payload, Condition::Absent).await {
+            (Found::Unknown(why), refused) => {
+                let written = match refused {
+                    Some(refused) => Err(refused),
+                    None => put(&self.store, shared, payload, Condition::Absent).await,
+                };
+                match written {
                     Ok(true) => return Ok(true),
                     Ok(false) => Found::Unknown(why),
                     Err(_) if why.kind == StoreErrorKind::Denied => return Err(why.into()),
@@ -110,6 +137,11 @@ impl Shelf {
         if matches!(found, Found::Right) {
             return Ok(false);
         }
+        self.replace(shared, payload, content).await
+    }
+
+    /// Replaces an object that does not hold the content, or writes the second name.
+    async fn replace(&self, shared: &Key, payload: &Payload, content: Content<'_>) -> Result<bool> {
         // A role that may only create content cannot repair the object.
         match put(&self.store, shared, payload, Condition::None).await {
             Ok(_) => return Ok(true),
@@ -235,7 +267,7 @@ impl Shelf {
     }
 }
 
-/// Returns whether a store that works may have refused to replace an object.
+/// Returns whether a store that works may have refused to write an object.
 fn is_refusal(kind: StoreErrorKind) -> bool {
     matches!(kind, StoreErrorKind::Denied | StoreErrorKind::Unusable | StoreErrorKind::Other)
 }
@@ -253,12 +285,14 @@ pub async fn put(
     let attempt = || async {
         match store::write(&**store, key, payload, &condition).await {
             Ok(_) => Ok(true),
-            Err(error) if error.kind == StoreErrorKind::Exists => Ok(false),
-            Err(error) if error.kind == StoreErrorKind::Conflict => {
-                store.note(&error);
-                Err(Failure::passing(error))
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => match error.kind {
+                StoreErrorKind::Exists => Ok(false),
+                StoreErrorKind::Conflict => {
+                    store.note(&error);
+                    Err(Failure::passing(error))
+                }
+                _ => Err(error.into()),
+            },
         }
     };
     store.retry().run(attempt).await

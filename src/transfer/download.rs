@@ -12,8 +12,9 @@ use rustix::fs::OFlags;
 
 use super::addressed::Shelf;
 use super::stage::{Destination, Stage};
+use super::throttle::{self, Turn, Width};
 use super::treatment::{self, Content, Fixed, Plan, Treatment};
-use super::{throttle, unchanged};
+use super::{AHEAD, unchanged};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::format::Hasher;
 use crate::format::manifest::{Blob, File, Manifest};
@@ -80,15 +81,17 @@ pub async fn restore(
     let wanted = needed(blobs, &treatments);
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
-    let task = |blob: Blob| {
+    let task = |blob: Blob, turn: Turn| {
         let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
         let target = Target { stage: stage.clone(), treatments: treatments.clone() };
         async move {
+            let request = turn.begin().await?;
             fetch(&shelf, &manifest, &blob, Some(&target), &progress).await?;
-            Ok(((), blob.size))
+            request.moved(blob.size);
+            Ok(())
         }
     };
-    throttle::for_each(streamed(wanted), task, |result| result).await?;
+    throttle::for_each(shelf.store(), Width::BLOBS, AHEAD, wanted, task, |result| result).await?;
     progress.end();
 
     let mut stage =
@@ -164,11 +167,13 @@ pub async fn verify(
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
     progress.begin("verifying", Blob::total(&blobs));
-    let task = |blob: Blob| {
+    let task = |blob: Blob, turn: Turn| {
         let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
         async move {
+            let request = turn.begin().await?;
             fetch(&shelf, &manifest, &blob, None, &progress).await?;
-            Ok(((), blob.size))
+            request.moved(blob.size);
+            Ok(())
         }
     };
     let mut damage = Vec::new();
@@ -182,15 +187,10 @@ pub async fn verify(
         }
         other => other,
     };
-    throttle::for_each(streamed(blobs), task, judge).await?;
+    throttle::for_each(shelf.store(), Width::BLOBS, AHEAD, blobs, task, judge).await?;
     progress.end();
     damage.sort();
     Ok(damage)
-}
-
-/// Gives each blob 0 bytes of memory: its task writes the pieces as they arrive.
-fn streamed(blobs: Vec<Blob>) -> Vec<(Blob, u64)> {
-    blobs.into_iter().map(|blob| (blob, 0)).collect()
 }
 
 /// The files of a restore, and what it does with them.
@@ -276,8 +276,7 @@ async fn fetch_once(
     if let Some(found) = object.meta.size.filter(|found| *found != blob.size) {
         return Err(damaged(format!("it has {found} bytes instead of {}", blob.size)));
     }
-    let mut writer =
-        target.map(|target| Writer { target, manifest, blob, open: None, differs: None });
+    let mut writer = target.map(|target| Writer::new(target, manifest, blob));
     let mut hasher = Hasher::default();
     let mut at = 0_u64;
     while let Some(piece) = object.body.next().await {
@@ -285,10 +284,10 @@ async fn fetch_once(
         if at + piece.len() as u64 > blob.size {
             return Err(damaged(format!("it has more than {} bytes", blob.size)));
         }
-        // Hash and write the piece while it is in the processor's cache.
+        // Hash the piece while it is in the processor's cache.
         hasher.update(&piece);
         if let Some(writer) = &mut writer {
-            writer.write(at, &piece)?;
+            writer.take(at, &piece)?;
         }
         at += piece.len() as u64;
         progress.advance(piece.len() as u64);
@@ -307,8 +306,8 @@ async fn fetch_once(
     if digest != *blob.id.digest() {
         return Err(damaged(format!("its content has the digest {digest}")));
     }
-    match writer.and_then(|writer| writer.difference()) {
-        Some(error) => Err(error.into()),
+    match writer {
+        Some(writer) => Ok(writer.end()?),
         None => Ok(()),
     }
 }
@@ -319,18 +318,51 @@ pub fn unusable(error: StoreError) -> Error {
     error.hint.into_iter().fold(told, Error::hint)
 }
 
+/// A slow connection brings small pieces. So many bytes are gathered for a write.
+const GATHERED: usize = 256 << 10;
+
 /// Writes pieces of a blob to all files that use them, or compares them.
 struct Writer<'a> {
     target: &'a Target,
     manifest: &'a Manifest,
     blob: &'a Blob,
+    /// Bytes that are not written yet, and where they begin in the blob.
+    gathered: (u64, Vec<u8>),
     /// The last file written, kept open for the next piece.
     open: Option<(usize, std::fs::File)>,
     /// A file in place that cannot be replaced and has other bytes.
     differs: Option<(usize, Fixed)>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(target: &'a Target, manifest: &'a Manifest, blob: &'a Blob) -> Self {
+        let gathered = (0, Vec::new());
+        Self { target, manifest, blob, gathered, open: None, differs: None }
+    }
+
+    /// Takes the next piece of the blob, which begins at `at`.
+    fn take(&mut self, at: u64, piece: &[u8]) -> Result<()> {
+        let (start, mut bytes) = std::mem::take(&mut self.gathered);
+        if bytes.is_empty() && piece.len() >= GATHERED {
+            return self.write(at, piece);
+        }
+        let start = if bytes.is_empty() { at } else { start };
+        bytes.extend_from_slice(piece);
+        if bytes.len() >= GATHERED {
+            self.write(start, &bytes)?;
+            bytes.clear();
+        }
+        self.gathered = (start, bytes);
+        Ok(())
+    }
+
+    /// Writes the rest. Fails if a file that cannot be replaced has other bytes.
+    fn end(mut self) -> Result<()> {
+        let (start, bytes) = std::mem::take(&mut self.gathered);
+        self.write(start, &bytes)?;
+        self.difference().map_or(Ok(()), Err)
+    }
+
     fn write(&mut self, at: u64, piece: &[u8]) -> Result<()> {
         let end = at + piece.len() as u64;
         for used in &self.blob.uses {

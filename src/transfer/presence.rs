@@ -1,8 +1,9 @@
 //! Checks that a model's blobs are all in the store, because a pointer to missing bytes is not a
 //! hit.
 
+use super::AHEAD;
 use super::addressed::{Content, Shelf};
-use super::throttle;
+use super::throttle::{self, Turn, Width};
 use crate::error::Result as MainResult;
 use crate::format::BlobId;
 use crate::format::manifest::Blob;
@@ -29,9 +30,14 @@ impl Gaps {
 /// # Errors
 /// The store cannot be read.
 pub async fn gaps(shelf: &Shelf, blobs: &[Blob]) -> MainResult<Gaps> {
-    let task = |(blob, size): (BlobId, u64)| {
+    let task = |(blob, size): (BlobId, u64), turn: Turn| {
         let shelf = shelf.clone();
-        async move { Ok((gap(&shelf, &blob, size).await?, 0)) }
+        async move {
+            let request = turn.begin().await?;
+            let found = gap(&shelf, &blob, size).await?;
+            request.moved(0);
+            Ok(found)
+        }
     };
     let mut gaps = Gaps::default();
     let note = |found: MainResult<Gaps>| {
@@ -39,7 +45,7 @@ pub async fn gaps(shelf: &Shelf, blobs: &[Blob]) -> MainResult<Gaps> {
         gaps = Gaps { absent: gaps.absent + found.absent, wrong: gaps.wrong + found.wrong };
         Ok(())
     };
-    throttle::for_each(sizes(blobs), task, note).await?;
+    throttle::for_each(shelf.store(), Width::LOOKS, AHEAD, sizes(blobs), task, note).await?;
     Ok(gaps)
 }
 
@@ -49,11 +55,14 @@ pub async fn gaps(shelf: &Shelf, blobs: &[Blob]) -> MainResult<Gaps> {
 /// # Errors
 /// The store cannot be read.
 pub async fn is_proven(shelf: &Shelf, blobs: &[Blob]) -> MainResult<bool> {
-    let task = |(blob, size): (BlobId, u64)| {
+    let task = |(blob, size): (BlobId, u64), turn: Turn| {
         let shelf = shelf.clone();
         async move {
+            let request = turn.begin().await?;
             let content = Content::Bytes(*blob.digest(), size);
-            Ok((shelf.has(&layout::blob(&blob), content).await?, 0))
+            let has = shelf.has(&layout::blob(&blob), content).await?;
+            request.moved(size);
+            Ok(has)
         }
     };
     let mut all = true;
@@ -61,12 +70,12 @@ pub async fn is_proven(shelf: &Shelf, blobs: &[Blob]) -> MainResult<bool> {
         all &= found?;
         Ok(())
     };
-    throttle::for_each(sizes(blobs), task, note).await?;
+    throttle::for_each(shelf.store(), Width::BLOBS, AHEAD, sizes(blobs), task, note).await?;
     Ok(all)
 }
 
-fn sizes(blobs: &[Blob]) -> Vec<((BlobId, u64), u64)> {
-    blobs.iter().map(|blob| ((blob.id, blob.size), 0)).collect()
+fn sizes(blobs: &[Blob]) -> Vec<(BlobId, u64)> {
+    blobs.iter().map(|blob| (blob.id, blob.size)).collect()
 }
 
 /// Looks at the shared name of a blob, and where that object cannot be it, at the second name.

@@ -1,4 +1,5 @@
-//! Limits the number of concurrent requests: few at first, more while the transfer gets faster.
+//! Runs many requests at a time: as many as make the transfer faster, and fewer if the store asks
+//! for fewer.
 //!
 //! One connection to S3 carries some 90 MB/s, so the number of connections decides the speed. Many
 //! connections only hurt a slow or small server. So measurements decide the number.
@@ -9,90 +10,113 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
-use super::MEMORY_BUDGET;
+use super::pace::Pace;
+pub use super::pace::Width;
 use crate::error::{Error, Result};
+use crate::store::DynStore;
 
-const START: usize = 8;
-const STEP: usize = 4;
-const MAX: usize = 32;
-/// The factor by which more requests must raise the rate. Otherwise their number stays.
-const WORTHWHILE: f64 = 1.05;
+/// The bytes that a request counts in addition to those that it moves: its time passes without any
+/// byte at first.
+const REQUEST: u64 = 1 << 20;
 
-/// Bounds the number of concurrent requests and the memory that they hold.
-#[derive(Debug)]
-pub struct Throttle {
+/// The requests of a transfer.
+struct Throttle {
+    /// Returns how often the store has asked for fewer requests.
+    strain: Box<dyn Fn() -> u64 + Send + Sync>,
     requests: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
-    window: Mutex<Window>,
+    wave: Mutex<Wave>,
 }
 
+/// The requests since the last decision.
 #[derive(Debug)]
-struct Window {
-    limit: usize,
+struct Wave {
+    pace: Pace,
+    /// Permits that are to vanish when their requests end.
+    surplus: usize,
     started: Instant,
     requests: usize,
-    bytes: u64,
-    best_rate: f64,
-    settled: bool,
+    moved: u64,
+    /// What the store said at the last decision.
+    strain: u64,
+    /// Whether this wave has halved the number of requests.
+    halved: bool,
 }
 
-/// The right to run a request. [`Throttle::finished`] or a drop gives it back.
-#[derive(Debug)]
+/// The turn of an item. Until its request begins, only a few later items have their turns.
+pub struct Turn {
+    _turn: OwnedSemaphorePermit,
+    throttle: Arc<Throttle>,
+}
+
+/// The right to send requests. A drop gives it back.
 pub struct Permit {
-    _request: OwnedSemaphorePermit,
-    _memory: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
+    throttle: Arc<Throttle>,
 }
 
-impl Default for Throttle {
-    fn default() -> Self {
-        Self {
-            requests: Arc::new(Semaphore::new(START)),
-            memory: Arc::new(Semaphore::new(kibibytes(MEMORY_BUDGET) as usize)),
-            window: Mutex::new(Window {
-                limit: START,
-                started: Instant::now(),
-                requests: 0,
-                bytes: 0,
-                best_rate: 0.0,
-                settled: false,
-            }),
+impl Turn {
+    /// Waits until another request may run.
+    ///
+    /// # Errors
+    /// None in practice: nothing closes the throttle's semaphores.
+    pub async fn begin(self) -> Result<Permit> {
+        let permit = self.throttle.requests.clone().acquire_owned().await.map_err(stopped)?;
+        Ok(Permit { permit: Some(permit), throttle: self.throttle })
+    }
+}
+
+impl Permit {
+    /// Counts the finished request and the bytes that it moved.
+    pub fn moved(self, bytes: u64) {
+        self.throttle.finished(bytes);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        let Ok(mut wave) = self.throttle.wave.lock() else { return };
+        if wave.surplus > 0 {
+            wave.surplus -= 1;
+            permit.forget();
         }
     }
 }
 
-/// The result of a request, and the number of bytes that it moved.
-pub type Moved<T> = (T, u64);
+fn stopped<E>(_: E) -> Error {
+    Error::failed("the transfer was stopped")
+}
 
 /// Runs a task for each item, many at a time, and passes each result to `note` as it comes.
 ///
-/// An item's number is the bytes of memory that its task holds. When this function returns, no task
-/// is running any more.
+/// A task begins with its [`Turn`]; `ahead` tasks have turns whose requests have not begun. When
+/// this function returns, no task is running any more.
 ///
 /// # Errors
 /// Returns the first error of `note`, and stops all other tasks.
 pub async fn for_each<I, T, F>(
-    items: Vec<(I, u64)>,
-    task: impl Fn(I) -> F,
+    store: &DynStore,
+    width: Width,
+    ahead: usize,
+    items: Vec<I>,
+    task: impl Fn(I, Turn) -> F,
     mut note: impl FnMut(Result<T>) -> Result<()>,
 ) -> Result<()>
 where
-    F: Future<Output = Result<Moved<T>>> + Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
     T: Send + 'static,
 {
-    let throttle = Arc::new(Throttle::default());
+    let store = store.clone();
+    let throttle = Arc::new(Throttle::new(width, move || store.strain()));
+    let turns = Arc::new(Semaphore::new(ahead));
     let mut tasks: JoinSet<Result<T>> = JoinSet::new();
     let result: Result<()> = async {
-        for (item, memory) in items {
-            let permit = throttle.acquire(memory).await?;
+        for item in items {
+            let turn = turns.clone().acquire_owned().await.map_err(stopped)?;
             while let Some(result) = tasks.try_join_next() {
                 note(joined(result))?;
             }
-            let (throttle, running) = (throttle.clone(), task(item));
-            tasks.spawn(async move {
-                let (brought, bytes) = running.await?;
-                throttle.finished(permit, bytes);
-                Ok(brought)
-            });
+            tasks.spawn(task(item, Turn { _turn: turn, throttle: throttle.clone() }));
         }
         while let Some(result) = tasks.join_next().await {
             note(joined(result))?;
@@ -109,52 +133,62 @@ fn joined<T>(result: std::result::Result<Result<T>, JoinError>) -> Result<T> {
 }
 
 impl Throttle {
-    /// Waits for the right to run a request that holds `memory` bytes.
-    ///
-    /// # Errors
-    /// None in practice: nothing closes the throttle's semaphores.
-    pub async fn acquire(&self, memory: u64) -> Result<Permit> {
-        let stopped = |_| Error::failed("the transfer was stopped");
-        // A blob over the budget takes the whole budget, so it runs alone.
-        let share = kibibytes(memory.min(MEMORY_BUDGET));
-        let memory = self.memory.clone().acquire_many_owned(share).await.map_err(stopped)?;
-        let request = self.requests.clone().acquire_owned().await.map_err(stopped)?;
-        Ok(Permit { _request: request, _memory: memory })
+    fn new(width: Width, strain: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        let pace = Pace::new(width);
+        Self {
+            requests: Arc::new(Semaphore::new(pace.limit())),
+            wave: Mutex::new(Wave {
+                pace,
+                surplus: 0,
+                started: Instant::now(),
+                requests: 0,
+                moved: 0,
+                strain: strain(),
+                halved: false,
+            }),
+            strain: Box::new(strain),
+        }
     }
 
-    /// Gives the permit back, and counts `bytes` for the measured rate.
-    pub fn finished(&self, permit: Permit, bytes: u64) {
-        drop(permit);
-        let Ok(mut window) = self.window.lock() else { return };
-        window.requests += 1;
-        window.bytes += bytes;
-        if window.settled || window.requests < window.limit * 2 {
+    fn finished(&self, bytes: u64) {
+        let Ok(mut wave) = self.wave.lock() else { return };
+        wave.requests += 1;
+        wave.moved += bytes + REQUEST;
+        let before = wave.pace.limit();
+        let is_over = wave.requests >= before;
+        let strain = (self.strain)();
+        if strain > wave.strain && (is_over || !wave.halved) {
+            wave.pace.strain();
+            wave.halved = true;
+        } else if is_over {
+            let rate = wave.moved as f64 / wave.started.elapsed().as_secs_f64().max(1e-6);
+            wave.pace.finish_wave(rate);
+            wave.halved = false;
+        } else {
             return;
         }
-        let seconds = window.started.elapsed().as_secs_f64().max(1e-6);
-        let rate = (window.bytes as f64).max(window.requests as f64) / seconds;
-        if window.limit < MAX && rate > window.best_rate * WORTHWHILE {
-            window.limit += STEP;
-            window.best_rate = rate;
-            self.requests.add_permits(STEP);
+        (wave.started, wave.requests, wave.moved) = (Instant::now(), 0, 0);
+        wave.strain = strain;
+        let limit = wave.pace.limit();
+        if limit < before {
+            let idle = self.requests.forget_permits(before - limit);
+            wave.surplus += before - limit - idle;
         } else {
-            window.settled = true;
+            let kept = wave.surplus.min(limit - before);
+            wave.surplus -= kept;
+            self.requests.add_permits(limit - before - kept);
         }
-        window.started = Instant::now();
-        window.requests = 0;
-        window.bytes = 0;
     }
-}
-
-fn kibibytes(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
+    use crate::lock::LockWait;
+    use crate::store::local::LocalStore;
 
     /// Counts the living tasks.
     struct Alive(Arc<AtomicUsize>);
@@ -172,54 +206,98 @@ mod tests {
         }
     }
 
+    fn store() -> (tempfile::TempDir, DynStore) {
+        let place = tempfile::tempdir().unwrap();
+        let lock_wait = LockWait { limit: Duration::from_secs(60), tell: |_| () };
+        let store = Arc::new(LocalStore::open(place.path(), lock_wait).unwrap());
+        (place, store)
+    }
+
     #[tokio::test]
     async fn every_item_has_its_task_and_its_result() {
+        let (_place, store) = store();
         let mut sum = 0;
-        for_each(
-            (0..100_u64).map(|item| (item, 1)).collect(),
-            |item| async move { Ok((item, 1)) },
-            |result| {
-                sum += result?;
-                Ok(())
-            },
-        )
-        .await
-        .unwrap();
-        assert_eq!(sum, 4950);
+        let task = |item, turn: Turn| async move {
+            turn.begin().await?.moved(1);
+            Ok(item)
+        };
+        let note = |result: Result<u64>| {
+            sum += result?;
+            Ok(())
+        };
+        for_each(&store, Width::BLOBS, 1, (0..1000).collect(), task, note).await.unwrap();
+        assert_eq!(sum, 499_500);
     }
 
     #[tokio::test]
     async fn the_first_error_ends_all_tasks_before_it_is_told() {
+        let (_place, store) = store();
         let alive = Arc::new(AtomicUsize::new(0));
-        let task = |item: u64| {
+        let task = |item: u64, turn: Turn| {
             let alive = Alive::new(&alive);
             async move {
                 let _alive = alive;
+                let _permit = turn.begin().await?;
                 match item {
                     5 => Err(Error::failed("the fifth")),
                     _ => std::future::pending().await,
                 }
             }
         };
-        let result =
-            for_each((0..6).map(|item| (item, 1)).collect(), task, |result: Result<()>| result)
-                .await;
+        let items = (0..6).collect();
+        let result = for_each(&store, Width::BLOBS, 2, items, task, |it: Result<()>| it).await;
         assert_eq!(result.unwrap_err().to_string(), "the fifth");
         assert_eq!(alive.load(Ordering::SeqCst), 0);
     }
 
+    /// A task prepares its request before it begins, and tasks must not do so without bound.
     #[tokio::test]
-    async fn requests_grow_only_while_it_pays_and_memory_is_bounded() {
-        let throttle = Throttle::default();
-        assert_eq!(throttle.requests.available_permits(), START);
-        for _ in 0..START * 2 {
-            let permit = throttle.acquire(1 << 20).await.unwrap();
-            throttle.finished(permit, 1 << 20);
+    async fn only_a_few_tasks_wait_for_their_requests() {
+        let (_place, store) = store();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let task = |_: u64, turn: Turn| {
+            let begun = begun.clone();
+            async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let _permit = turn.begin().await?;
+                std::future::pending().await
+            }
+        };
+        let items = (0..1000).collect();
+        let all = for_each(&store, Width::BLOBS, 3, items, task, |it: Result<()>| it);
+        assert!(tokio::time::timeout(Duration::from_millis(200), all).await.is_err());
+        assert_eq!(begun.load(Ordering::SeqCst), Pace::new(Width::BLOBS).limit() + 3);
+    }
+
+    #[tokio::test]
+    async fn strain_takes_permits_back_from_running_requests() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let says = asked.clone();
+        let throttle = Arc::new(Throttle::new(Width::BLOBS, move || says.load(Ordering::SeqCst)));
+        let turns = Arc::new(Semaphore::new(1));
+        let begin = async || {
+            let turn = turns.clone().acquire_owned().await.unwrap();
+            Turn { _turn: turn, throttle: throttle.clone() }.begin().await.unwrap()
+        };
+        let start = throttle.requests.available_permits();
+        let mut running = Vec::new();
+        for _ in 0..start {
+            running.push(begin().await);
         }
-        assert_eq!(throttle.requests.available_permits(), START + STEP);
-        let all = throttle.acquire(MEMORY_BUDGET * 10).await.unwrap();
-        assert_eq!(throttle.memory.available_permits(), 0);
-        drop(all);
-        assert_eq!(throttle.memory.available_permits(), kibibytes(MEMORY_BUDGET) as usize);
+        asked.store(1, Ordering::SeqCst);
+        for permit in running.drain(..) {
+            permit.moved(1);
+        }
+        assert_eq!(throttle.requests.available_permits(), start / 2);
+        // Each wave that the store complains about halves the number once.
+        for wave in 2..6 {
+            asked.store(wave, Ordering::SeqCst);
+            let limit = throttle.requests.available_permits();
+            for _ in 0..limit {
+                running.push(begin().await);
+            }
+            running.drain(..).for_each(|permit| permit.moved(1));
+            assert_eq!(throttle.requests.available_permits(), (limit / 2).max(1), "{wave}");
+        }
     }
 }

@@ -1,25 +1,30 @@
 //! Uploads a model's blobs: hashes each blob once, and skips blobs that the store has.
+//!
+//! A blob is hashed first, and read again when its request sends it. So no blob is in memory, but
+//! for a few packs of small files, whose second reading would cost more.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use bytes::BytesMut;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::addressed::{Content, Shelf};
+use super::addressed::{Content, Guess, Shelf};
 use super::chunks::{self, BlobPlan};
-use super::throttle;
-use super::tree::{Tree, TreeFile};
-use crate::beneath::Beneath;
-use crate::error::{Error, IoContext as _, Result};
-use crate::format::BlobId;
+use super::source::{Blob, Files};
+use super::throttle::{self, Turn, Width};
+use super::tree::Tree;
+use crate::error::{Error, Result};
 use crate::format::manifest::{self, Manifest, Part};
+use crate::format::{BlobId, Hasher};
 use crate::progress::Progress;
-use crate::stamp::Stamp;
-use crate::store::{Payload, layout};
+use crate::store::{Payload, Source as _, layout};
+
+/// The most bytes of packs in memory, whatever the size of the model.
+const PACKS: usize = 16 << 20;
 
 /// The result of an upload.
 #[derive(Clone, Debug)]
@@ -32,6 +37,13 @@ pub struct Uploaded {
     pub sent_bytes: u64,
 }
 
+impl Uploaded {
+    /// Returns what the store probably has of the documents of this model.
+    pub fn guess(&self) -> Guess {
+        if self.sent_blobs == 0 { Guess::There } else { Guess::New }
+    }
+}
+
 /// The end of an upload.
 #[derive(Clone, Debug)]
 pub enum Upload {
@@ -41,7 +53,8 @@ pub enum Upload {
     Changed(String),
 }
 
-/// Uploads the bytes of all files of the tree, and makes the manifest.
+/// Uploads the bytes of all files of the tree, and makes the manifest. The store probably has the
+/// blobs `known`, so the upload asks about them before it sends them.
 ///
 /// # Errors
 /// - The tree breaks a rule of the manifest. Then nothing is sent.
@@ -51,29 +64,30 @@ pub async fn upload(
     shelf: &Shelf,
     workspace: &Path,
     tree: Arc<Tree>,
+    known: &Arc<HashSet<BlobId>>,
     progress: &Arc<Progress>,
 ) -> Result<Upload> {
-    let base = Beneath::open(workspace).on("cannot open", workspace)?;
     let plans =
         Arc::new(chunks::plan(tree.files.iter().map(|file| (file.path.as_str(), file.size))));
     let mut manifest = draft(&tree, &plans)?;
-    let source = Arc::new(Source { base, tree, changed: Mutex::default() });
-    let total: u64 = plans.iter().map(|plan| plan.size).sum();
-    progress.begin("uploading", total);
+    let files = Arc::new(Files::open(workspace, tree)?);
+    progress.begin("uploading", plans.iter().map(|plan| plan.size).sum());
 
-    let begun: Arc<Mutex<HashSet<BlobId>>> = Arc::default();
-    let task = |index: usize| {
-        let (shelf, begun, progress) = (shelf.clone(), begun.clone(), progress.clone());
-        let (source, plans, size) = (source.clone(), plans.clone(), plans[index].size);
+    let sender = Arc::new(Sender {
+        shelf: shelf.clone(),
+        files: files.clone(),
+        plans: plans.clone(),
+        known: known.clone(),
+        packs: Arc::new(Semaphore::new(PACKS)),
+        begun: Mutex::default(),
+        was_there: AtomicBool::default(),
+        progress: progress.clone(),
+    });
+    let task = |index: usize, turn: Turn| {
+        let sender = sender.clone();
         async move {
-            let payload =
-                joined(tokio::task::spawn_blocking(move || source.read(&plans[index])).await)??;
-            let blob = BlobId::new(payload.digest);
-            let first = begun.lock().map_or(true, |mut begun| begun.insert(blob));
-            let content = Content::Bytes(payload.digest, size);
-            let sent = first && shelf.keep(&layout::blob(&blob), &payload, content).await?;
-            progress.advance(size);
-            Ok(((index, blob, sent), if sent { size } else { 0 }))
+            let (blob, sent) = sender.send(index, turn).await?;
+            Ok((index, blob, sent))
         }
     };
     let mut ids: HashMap<usize, BlobId> = HashMap::with_capacity(plans.len());
@@ -87,9 +101,11 @@ pub async fn upload(
         }
         Ok(())
     };
-    let all = plans.iter().enumerate().map(|(index, plan)| (index, plan.size)).collect();
-    let result = throttle::for_each(all, task, finished).await;
-    if let Some(path) = source.changed() {
+    // Each core hashes a blob while earlier blobs are on their way.
+    let ahead = thread::available_parallelism().map_or(1, usize::from);
+    let all = (0..plans.len()).collect();
+    let result = throttle::for_each(shelf.store(), Width::BLOBS, ahead, all, task, finished).await;
+    if let Some(path) = files.changed() {
         progress.end();
         return Ok(Upload::Changed(path));
     }
@@ -99,65 +115,88 @@ pub async fn upload(
     Ok(Upload::Done(Uploaded { manifest, sent_blobs, sent_bytes }))
 }
 
-fn joined<T>(result: std::result::Result<T, tokio::task::JoinError>) -> Result<T> {
-    result.map_err(|error| Error::failed("the upload was interrupted").caused_by(error))
+/// What the tasks of an upload share.
+struct Sender {
+    shelf: Shelf,
+    files: Arc<Files>,
+    plans: Arc<Vec<BlobPlan>>,
+    known: Arc<HashSet<BlobId>>,
+    /// The bytes that packs in memory may still take.
+    packs: Arc<Semaphore>,
+    begun: Mutex<HashSet<BlobId>>,
+    /// Whether the store had the last unknown blob: then it probably has the next one, too.
+    was_there: AtomicBool,
+    progress: Arc<Progress>,
 }
 
-/// The files on disk, as the tree lists them.
-struct Source {
-    base: Beneath,
-    tree: Arc<Tree>,
-    /// A file that is not as it was when it was listed.
-    changed: Mutex<Option<String>>,
-}
-
-impl Source {
-    fn changed(&self) -> Option<String> {
-        self.changed.lock().map_or(None, |changed| changed.clone())
-    }
-
-    fn read(&self, plan: &BlobPlan) -> Result<Payload> {
-        let mut bytes = vec![0; plan.size as usize];
-        let mut at = 0;
-        for slice in &plan.slices {
-            let file = &self.tree.files[slice.file];
-            let end = at + slice.length as usize;
-            self.read_slice(file, slice.offset, &mut bytes[at..end])?;
-            at = end;
+impl Sender {
+    /// Hashes a blob, and sends it unless the store has it. Returns its name, and whether it was
+    /// sent.
+    async fn send(&self, index: usize, turn: Turn) -> Result<(BlobId, bool)> {
+        let source = Arc::new(Blob::new(self.files.clone(), self.plans.clone(), index));
+        let size = source.size();
+        let room = self.room_for(&source);
+        let keeps = room.is_some();
+        let hashing = source.clone();
+        let payload = tokio::task::spawn_blocking(move || hash(hashing, keeps)).await;
+        let payload = payload
+            .map_err(|error| Error::failed("the upload was interrupted").caused_by(error))??;
+        let blob = BlobId::new(payload.digest());
+        if !self.begun.lock().map_or(true, |mut begun| begun.insert(blob)) {
+            self.progress.advance(size);
+            return Ok((blob, false));
         }
-        Ok(Payload::new(bytes))
-    }
-
-    /// Reads a slice of the file, if it is still the file of the tree.
-    fn read_slice(&self, file: &TreeFile, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let path = Path::new(&file.path);
-        let failed = |action: &str, error: &io::Error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::UnexpectedEof => {
-                self.note_change(file)
-            }
-            // A link, a socket, or no regular file at all.
-            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
-                None | Some(Errno::LOOP | Errno::NXIO) => self.note_change(file),
-                Some(_) => Error::io(action, path, error),
-            },
+        let request = turn.begin().await?;
+        let is_known = self.known.contains(&blob);
+        let guess = match is_known || self.was_there.load(Ordering::Relaxed) {
+            true => Guess::There,
+            false => Guess::New,
         };
-        // Another process may have put a link or a pipe in the file's place since the listing.
-        let opened = self.base.file_with_metadata(&file.path, OFlags::RDONLY);
-        let (opened, found) = opened.map_err(|error| failed("cannot open", &error))?;
-        // Other times alone are no reason to stop: the content may be the same. The caller looks at
-        // them after the last read.
-        if !Stamp::of(&found).is_same_file(&file.stamp) {
-            return Err(self.note_change(file));
+        let content = Content::Bytes(payload.digest(), size);
+        let kept = self.shelf.keep(&layout::blob(&blob), &payload, content, guess).await;
+        // The store may have refused bytes that changed after they were hashed.
+        if kept.is_err() && !payload.is_intact() {
+            source.note_change();
         }
-        opened.read_exact_at(bytes, offset).map_err(|error| failed("cannot read", &error))
+        let sent = kept?;
+        if !is_known {
+            self.was_there.store(!sent, Ordering::Relaxed);
+        }
+        self.progress.advance(size);
+        request.moved(if sent { size } else { 0 });
+        drop(room);
+        Ok((blob, sent))
     }
 
-    fn note_change(&self, file: &TreeFile) -> Error {
-        if let Ok(mut changed) = self.changed.lock() {
-            changed.get_or_insert_with(|| file.path.clone());
+    /// Returns the room for a pack in memory, if there is any.
+    fn room_for(&self, source: &Blob) -> Option<OwnedSemaphorePermit> {
+        if !source.is_pack() {
+            return None;
         }
-        Error::failed(format!("`{}` changed while it was saved", file.path))
+        let size = u32::try_from(source.size()).ok()?;
+        self.packs.clone().try_acquire_many_owned(size).ok()
     }
+}
+
+/// Hashes a blob; with `keeps`, the payload holds its bytes.
+fn hash(source: Arc<Blob>, keeps: bool) -> Result<Payload> {
+    let mut hasher = Hasher::default();
+    let mut kept = BytesMut::new();
+    if keeps {
+        kept.reserve(source.size() as usize);
+    }
+    for piece in source.pieces() {
+        let piece = piece?;
+        hasher.update(&piece);
+        if keeps {
+            kept.extend_from_slice(&piece);
+        }
+    }
+    let digest = hasher.finish();
+    Ok(match keeps {
+        true => Payload::with_digest(digest, kept.freeze()),
+        false => Payload::of_source(digest, source),
+    })
 }
 
 /// Makes the manifest without the names of its blobs, so that nothing is sent of a model that no
@@ -217,38 +256,136 @@ fn name_blobs(
 #[cfg(test)]
 mod tests {
     use std::fs;
-
+    use std::path::PathBuf;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
+
+    use async_trait::async_trait;
 
     use super::*;
     use crate::fingerprint::Patterns;
     use crate::format::Scope;
     use crate::lock::LockWait;
     use crate::store::local::LocalStore;
-    use crate::store::{DynStore, Home};
+    use crate::store::{
+        Condition, DynStore, Home, Key, Meta, Object, Payload, Store, StoreError, Version,
+    };
     use crate::transfer::addressed::Occupied;
     use crate::transfer::tree;
 
+    /// A model of a file with the text `one`, and a store beside it.
+    struct Scene {
+        place: tempfile::TempDir,
+        store: LocalStore,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let place = tempfile::tempdir().unwrap();
+            fs::create_dir_all(place.path().join("work/models")).unwrap();
+            fs::write(place.path().join("work/models/a"), "one").unwrap();
+            fs::write(place.path().join("secret"), "key").unwrap();
+            let lock_wait = LockWait { limit: Duration::from_secs(60), tell: |_| () };
+            let store = LocalStore::open(&place.path().join("store"), lock_wait).unwrap();
+            Self { place, store }
+        }
+
+        /// Lists the model, changes it, and uploads it to this store. Returns the number of blobs,
+        /// too.
+        fn upload(
+            self,
+            change: impl Fn(&Path),
+            store: impl Fn(&Path, LocalStore) -> DynStore,
+        ) -> (Result<Upload>, usize) {
+            let (work, root) = (self.place.path().join("work"), self.place.path().join("store"));
+            let store = store(&work, self.store);
+            let patterns = Patterns::parse("models/", &work).unwrap();
+            let tree = Arc::new(tree::scan(&work, &patterns).unwrap());
+            change(&work);
+            let names = ("org/repo".parse().unwrap(), "m".parse().unwrap());
+            let home = Home::of(&Scope::Trusted, &names.0, &names.1);
+            let shelf = Shelf::new(store, home, false, Occupied::default());
+            let progress = Arc::new(Progress::hidden());
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let known = Arc::default();
+            let result = runtime.block_on(upload(&shelf, &work, tree, &known, &progress));
+            let blobs = fs::read_dir(root.join("v1/blobs")).map_or(0, |found| {
+                found.map(|it| fs::read_dir(it.unwrap().path()).unwrap().count()).sum()
+            });
+            (result, blobs)
+        }
+    }
+
     /// Uploads a model that changes after it was listed.
     fn upload_after(change: impl Fn(&Path)) -> (Result<Upload>, usize) {
-        let place = tempfile::tempdir().unwrap();
-        let (work, root) = (place.path().join("work"), place.path().join("store"));
-        fs::create_dir_all(work.join("models")).unwrap();
-        fs::write(work.join("models/a"), "one").unwrap();
-        fs::write(place.path().join("secret"), "key").unwrap();
-        let lock_wait = LockWait { limit: Duration::from_secs(60), tell: |_| () };
-        let store: DynStore = Arc::new(LocalStore::open(&root, lock_wait).unwrap());
-        let patterns = Patterns::parse("models/", &work).unwrap();
-        let tree = Arc::new(tree::scan(&work, &patterns).unwrap());
-        change(&work);
-        let names = ("org/repo".parse().unwrap(), "m".parse().unwrap());
-        let home = Home::of(&Scope::Trusted, &names.0, &names.1);
-        let shelf = Shelf::new(store, home, false, Occupied::default());
-        let progress = Arc::new(Progress::hidden());
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let result = runtime.block_on(upload(&shelf, &work, tree, &progress));
-        let blobs = fs::read_dir(root.join("v1/blobs")).map_or(0, Iterator::count);
-        (result, blobs)
+        Scene::new().upload(change, |_, store| Arc::new(store))
+    }
+
+    /// A store before whose writes somebody changes the model.
+    #[derive(Debug)]
+    struct Meddled {
+        inner: LocalStore,
+        work: PathBuf,
+        change: fn(&Path),
+        puts: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl Store for Meddled {
+        fn describe(&self) -> &str {
+            self.inner.describe()
+        }
+
+        fn removal(&self, key: &Key) -> String {
+            self.inner.removal(key)
+        }
+
+        async fn put(
+            &self,
+            key: &Key,
+            payload: Payload,
+            condition: Condition,
+        ) -> std::result::Result<Version, StoreError> {
+            self.puts.fetch_add(1, Ordering::SeqCst);
+            (self.change)(&self.work.join("models/a"));
+            self.inner.put(key, payload, condition).await
+        }
+
+        async fn check_writable(&self, key: &Key) -> std::result::Result<(), StoreError> {
+            self.inner.check_writable(key).await
+        }
+
+        async fn get(&self, key: &Key) -> std::result::Result<Object, StoreError> {
+            self.inner.get(key).await
+        }
+
+        async fn head(&self, key: &Key) -> std::result::Result<Option<Meta>, StoreError> {
+            self.inner.head(key).await
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_after_its_hash_is_never_stored() {
+        let changes: [fn(&Path); 3] = [
+            |file| fs::write(file, "two").unwrap(),
+            |file| fs::write(file, "").unwrap(),
+            |file| fs::remove_file(file).unwrap_or_default(),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let puts = Arc::new(AtomicUsize::new(0));
+            let counted = puts.clone();
+            let (result, blobs) = Scene::new().upload(
+                |_| {},
+                |work, inner| {
+                    let (work, puts) = (work.to_owned(), counted.clone());
+                    Arc::new(Meddled { inner, work, change, puts })
+                },
+            );
+            let is_told = matches!(&result, Ok(Upload::Changed(path)) if path == "models/a");
+            assert!(is_told, "{index}: {result:?}");
+            assert_eq!(blobs, 0, "{index}");
+            assert_eq!(puts.load(Ordering::SeqCst), 1, "{index}: the same bytes fail again");
+        }
     }
 
     #[test]

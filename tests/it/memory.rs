@@ -1,10 +1,12 @@
-//! A plan's memory grows a little with the number of input files, and never with their sizes.
+//! The memory of a plan and of a save grows a little with the number of files, and never with their
+//! sizes.
 //!
 //! The kernel keeps a process's peak in /proc only while the process lives. So the process prints
 //! into a full pipe, and waits there until the test has read the peak.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _, pipe};
+use std::os::unix::fs::FileExt as _;
 use std::process::{Child, Command, Stdio};
 
 use ml_cache::format::manifest::{File as Entry, Mode, Part};
@@ -13,6 +15,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use serde_json::json;
 
 use crate::support::cli::{Sandbox, edit_json};
+use crate::support::s3::Server;
 
 const FILES: usize = 100_000;
 const MIB: u64 = 1 << 20;
@@ -74,11 +77,15 @@ fn peak_of_a_plan(sandbox: &Sandbox, patterns: &str) -> u64 {
 
 fn peak_of_a_plan_that_says(sandbox: &Sandbox, patterns: &str, said: &str) -> u64 {
     let arguments = ["plan", "--json", "--model", "m", "--data-paths", patterns];
+    peak_of(sandbox, &arguments, said)
+}
+
+fn peak_of(sandbox: &Sandbox, arguments: &[&str], said: &str) -> u64 {
     let mut stuck = Stuck::start(sandbox.command(arguments));
     let errors = BufReader::new(stuck.child.stderr.take().unwrap());
     let mut lines = errors.lines().map(Result::unwrap);
     let decision = lines.find(|line| line.contains(said));
-    assert!(decision.is_some(), "the plan said nothing");
+    assert!(decision.is_some(), "{arguments:?} did not say {said}");
     let peak = stuck.peak();
     // While the process lives, its standard error must stay open.
     drop(lines);
@@ -117,6 +124,28 @@ fn a_plan_over_a_large_file_needs_no_more_than_over_a_small_one() {
     let small = peak_of_a_plan(&sandbox, "data/small");
     let large = peak_of_a_plan(&sandbox, "data/large");
     assert!(large < small + 8 * MIB, "{} MiB over {} MiB", (large - small) / MIB, small / MIB);
+}
+
+/// A blob is hashed, and read again when its request sends it. So no request holds a blob.
+#[test]
+fn a_save_of_many_chunks_needs_less_than_48_mib() {
+    const CHUNKS: u64 = 32;
+    let server = Server::start();
+    let mut sandbox = Sandbox::with_store("s3://models/cache");
+    sandbox.write("data/a.csv", "x");
+    sandbox.write("models/small", "x");
+    server.endpoint.env().into_iter().for_each(|(name, value)| sandbox.env(name, value));
+    // Each chunk begins with its number. The rest is a hole, which takes no space on the disk.
+    let large = File::create(sandbox.path("models/large")).unwrap();
+    large.set_len(CHUNKS * 8 * MIB).unwrap();
+    for chunk in 0..CHUNKS {
+        large.write_all_at(&chunk.to_be_bytes(), chunk * 8 * MIB).unwrap();
+    }
+    let save = ["save", "--json", "--model=m", "--data-paths=data/**", "--model-path=models/"];
+    let baseline = baseline(&sandbox);
+    let peak = peak_of(&sandbox, &save, "saved");
+    assert_eq!(server.objects("/blobs/").len(), CHUNKS as usize + 1);
+    assert!(peak - baseline < 48 * MIB, "{} MiB", (peak - baseline) / MIB);
 }
 
 /// The stored manifest of a million files must leave most of 512 MiB to the rest of the program.

@@ -357,6 +357,17 @@ fn every_write_carries_its_digest_and_its_condition() {
 }
 
 #[test]
+fn a_new_blob_costs_a_single_request() {
+    let scene = Scene::new();
+    scene.sandbox.run("save", &[]).json();
+    let count = |method, path| scene.server.requests_to(method, path).len();
+    assert_eq!(count(Method::PUT, BLOBS), 3);
+    assert_eq!(count(Method::HEAD, BLOBS) + count(Method::GET, BLOBS), 0);
+    let others = scene.server.requests().len() - 3;
+    assert!(others <= 9, "{others}");
+}
+
+#[test]
 fn a_replacement_names_the_version_that_it_replaces() {
     let scene = Scene::saved();
     write_model(&scene.sandbox.path("models"));

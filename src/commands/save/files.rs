@@ -1,5 +1,6 @@
 //! The files of the model that a save stores.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::commands::Context;
 use crate::error::{Error, Result};
+use crate::format::BlobId;
 use crate::outcome::describe;
 use crate::stamp;
 use crate::transfer::tree::{self, Tree, TreeFile};
@@ -83,14 +85,19 @@ fn is_marker(path: &str) -> bool {
     MARKERS.contains(&path.rsplit('/').next().unwrap_or(path))
 }
 
-/// Uploads the files of the tree. If they change meanwhile, lists and reads them again.
+/// Uploads the files of the tree. If they change meanwhile, lists and reads them again. The store
+/// probably has the blobs `known`.
 ///
 /// Returns the list that the upload belongs to.
 ///
 /// # Errors
 /// - The files go on changing.
 /// - Any error of [`upload::upload`].
-pub(super) async fn send(ctx: &Context, tree: Tree) -> Result<(Arc<Tree>, Uploaded)> {
+pub(super) async fn send(
+    ctx: &Context,
+    tree: Tree,
+    known: &Arc<HashSet<BlobId>>,
+) -> Result<(Arc<Tree>, Uploaded)> {
     let workspace = &ctx.settings.workspace;
     let shelf = ctx.catalog.shelf(&ctx.access.own);
     let mut tree = Arc::new(tree);
@@ -99,7 +106,7 @@ pub(super) async fn send(ctx: &Context, tree: Tree) -> Result<(Arc<Tree>, Upload
     for attempt in 1..=ATTEMPTS {
         let newest = tree.newest();
         tokio::task::block_in_place(|| stamp::settle(newest));
-        let upload = upload::upload(&shelf, workspace, tree.clone(), &ctx.progress).await?;
+        let upload = upload::upload(&shelf, workspace, tree.clone(), known, &ctx.progress).await?;
         let done = match upload {
             Upload::Changed(changed) => {
                 path = changed;

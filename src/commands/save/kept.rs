@@ -3,6 +3,8 @@
 //! The store gets the blobs, the manifest, and a record in the run's scope. No pointer names the
 //! model. Only a person who gives its manifest finds it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::files;
@@ -85,7 +87,9 @@ async fn store(
 ) -> Result<ManifestId> {
     let train_seconds = began.map(seconds_since);
     let tree = files::scan(ctx, began).await?;
-    let manifest = files::send(ctx, tree).await?.1.manifest;
+    let known = Arc::new(ctx.known_blobs().await);
+    let uploaded = files::send(ctx, tree, &known).await?.1;
+    let (guess, manifest) = (uploaded.guess(), uploaded.manifest);
     let record = Refused {
         schema: SCHEMA.to_owned(),
         namespace: ctx.settings.namespace.clone(),
@@ -94,7 +98,7 @@ async fn store(
         reason,
         planned,
         found,
-        manifest: ctx.catalog.keep_manifest(&ctx.access.own, &manifest).await?,
+        manifest: ctx.catalog.keep_manifest(&ctx.access.own, &manifest, guess).await?,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         refused_at: now(),

@@ -7,6 +7,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use reqwest::Url;
 
 use super::super::{Key, StoreError, StoreErrorKind as Kind};
+use super::body::Unreadable;
 use super::retry::{passes, passes_by_code};
 use super::web_page::WebPage;
 use crate::error::Error;
@@ -233,6 +234,9 @@ fn unanswered<E: StdError + 'static>(action: &'static str, key: &Key, error: &E)
         .join(": ");
     if let Some(page) = cause::<WebPage>(error) {
         return StoreError::new(Kind::Other, action, key, page.to_string()).hint(INTERFACE);
+    }
+    if let Some(own) = cause::<Unreadable>(error) {
+        return StoreError::new(Kind::Other, action, key, own.to_string());
     }
     if let Some(own) = cause::<Error>(error) {
         let refused = StoreError::new(Kind::Unauthenticated, action, key, own.explanation());
