@@ -9,7 +9,7 @@ pub struct Width {
 
 impl Width {
     /// For requests that move blobs. One connection to S3 carries some 90 MB/s.
-    pub const BLOBS: Self = Self { start: 16, most: 64 };
+    pub const BLOBS: Self = Self { start: 12, most: 64 };
     /// For requests that only ask about objects: a usual model in a single wave.
     pub const LOOKS: Self = Self { start: 128, most: 256 };
 }
@@ -18,6 +18,8 @@ impl Width {
 const PAYS: f64 = 1.15;
 /// The factor from which on a still larger number is tried at once.
 const SCALES: f64 = 1.4;
+/// The part of all processors from which on the process waits for them, and not for the line.
+const BUSY: f64 = 0.75;
 /// The waves between a try that did not pay and the next try. After each such try, they double.
 const REST: u32 = 8;
 const LONGEST_REST: u32 = 64;
@@ -50,17 +52,18 @@ impl Pace {
         self.limit
     }
 
-    /// Takes the rate of a finished wave, in any unit.
-    pub fn finish_wave(&mut self, rate: f64) {
+    /// Takes the rate of a finished wave, in any unit, and the part of all processors that this
+    /// process used meanwhile.
+    pub fn finish_wave(&mut self, rate: f64, busy: f64) {
         match (self.rest, self.paid) {
             (Some(0), _) => {
                 self.paid = Some((rate, self.limit));
-                self.widen();
+                self.widen(busy);
             }
             (Some(waves), _) => self.rest = Some(waves - 1),
             (None, Some((paid, _))) if rate >= paid * SCALES => {
                 self.paid = Some((rate, self.limit));
-                self.widen();
+                self.widen(busy);
             }
             (None, Some((paid, _))) if rate >= paid * PAYS => self.settle(),
             (None, Some((_, limit))) => {
@@ -70,7 +73,7 @@ impl Pace {
             }
             (None, None) => {
                 self.paid = Some((rate, self.limit));
-                self.widen();
+                self.widen(busy);
             }
         }
     }
@@ -82,8 +85,8 @@ impl Pace {
         self.settle();
     }
 
-    fn widen(&mut self) {
-        if self.limit == self.most {
+    fn widen(&mut self, busy: f64) {
+        if self.limit == self.most || busy >= BUSY {
             return self.settle();
         }
         self.limit = (self.limit * 2).min(self.most);
@@ -111,7 +114,7 @@ mod tests {
     }
 
     /// S3 near its region, as docs/benchmarks.md emulates it.
-    const S3: Line = Line { latency: 0.03, connection: 90.0 * MB, total: 3e9, loss: 0.0 };
+    const S3: Line = Line { latency: 0.03, connection: 90.0 * MB, total: 6e9, loss: 0.0 };
 
     impl Line {
         /// Returns the rate of a wave of requests for 8 MiB each.
@@ -125,7 +128,7 @@ mod tests {
         fn run(&self, pace: &mut Pace, waves: usize) -> Vec<usize> {
             let wave = |_| {
                 let limit = pace.limit();
-                pace.finish_wave(self.rate(limit));
+                pace.finish_wave(self.rate(limit), 0.2);
                 limit
             };
             (0..waves).map(wave).collect()
@@ -133,16 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_many_connections_is_filled_in_three_waves() {
-        assert_eq!(S3.run(&mut Pace::new(Width::BLOBS), 5), [16, 32, 64, 64, 64]);
+    fn a_line_of_many_connections_is_filled_in_a_few_waves() {
+        assert_eq!(S3.run(&mut Pace::new(Width::BLOBS), 5), [12, 24, 48, 64, 64]);
     }
 
     #[test]
     fn a_line_that_all_share_gets_no_more_connections() {
         let thin = Line { latency: 0.15, connection: 1e12, total: 50.0 * MB, loss: 0.0 };
         let limits = thin.run(&mut Pace::new(Width::BLOBS), 200);
-        assert_eq!(limits[..4], [16, 32, 16, 16]);
-        let wide = limits.iter().filter(|limit| **limit > 16).count();
+        assert_eq!(limits[..4], [12, 24, 12, 12]);
+        let wide = limits.iter().filter(|limit| **limit > 12).count();
         assert!(wide <= 6, "{wide} of 200 waves are tries: {limits:?}");
     }
 
@@ -150,7 +153,7 @@ mod tests {
     fn a_small_server_gets_no_more_connections_than_it_can_use() {
         let small = Line { latency: 0.0, connection: 60.0 * MB, total: 800.0 * MB, loss: 0.005 };
         let limits = small.run(&mut Pace::new(Width::BLOBS), 100);
-        let wide = limits.iter().filter(|limit| **limit > 16).count();
+        let wide = limits.iter().filter(|limit| **limit > 12).count();
         assert!(wide <= 5, "{limits:?}");
     }
 
@@ -158,21 +161,21 @@ mod tests {
     fn a_line_that_becomes_wider_is_found() {
         let mut pace = Pace::new(Width::BLOBS);
         Line { total: 100.0 * MB, ..S3 }.run(&mut pace, 20);
-        assert_eq!(pace.limit(), 16);
+        assert_eq!(pace.limit(), 12);
         S3.run(&mut pace, 2 * LONGEST_REST as usize);
         assert_eq!(pace.limit(), 64);
     }
 
     #[test]
     fn a_small_gain_is_kept_but_not_followed() {
-        let line = Line { total: 1_350.0 * MB, ..S3 };
-        assert_eq!(line.run(&mut Pace::new(Width::BLOBS), 4), [16, 32, 32, 32]);
+        let line = Line { total: 1_050.0 * MB, ..S3 };
+        assert_eq!(line.run(&mut Pace::new(Width::BLOBS), 4), [12, 24, 24, 24]);
     }
 
     #[test]
     fn strain_halves_down_to_one_and_the_line_recovers() {
         let mut pace = Pace::new(Width::BLOBS);
-        S3.run(&mut pace, 3);
+        S3.run(&mut pace, 4);
         let limits: Vec<usize> = (0..8)
             .map(|_| {
                 pace.strain();
@@ -182,6 +185,17 @@ mod tests {
         assert_eq!(limits, [32, 16, 8, 4, 2, 1, 1, 1]);
         S3.run(&mut pace, LONGEST_REST as usize + 8);
         assert_eq!(pace.limit(), 64);
+    }
+
+    #[test]
+    fn a_busy_process_gets_no_more_connections() {
+        let mut pace = Pace::new(Width::BLOBS);
+        for wave in 0..100_u32 {
+            pace.finish_wave(f64::from(wave), BUSY);
+            assert_eq!(pace.limit(), 12, "{wave}");
+        }
+        S3.run(&mut pace, REST as usize + 8);
+        assert_eq!(pace.limit(), 64, "it grows once they are idle");
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! connections only hurt a slow or small server. So measurements decide the number.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
@@ -34,6 +36,8 @@ struct Wave {
     /// Permits that are to vanish when their requests end.
     surplus: usize,
     started: Instant,
+    /// The time that this process had used the processors until then.
+    used: Duration,
     requests: usize,
     moved: u64,
     /// What the store said at the last decision.
@@ -81,6 +85,16 @@ impl Drop for Permit {
             permit.forget();
         }
     }
+}
+
+/// Returns the time that all threads of this process have used the processors.
+fn used() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+}
+
+/// Returns the number of processors that this process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn stopped<E>(_: E) -> Error {
@@ -141,6 +155,7 @@ impl Throttle {
                 pace,
                 surplus: 0,
                 started: Instant::now(),
+                used: used(),
                 requests: 0,
                 moved: 0,
                 strain: strain(),
@@ -161,13 +176,16 @@ impl Throttle {
             wave.pace.strain();
             wave.halved = true;
         } else if is_over {
-            let rate = wave.moved as f64 / wave.started.elapsed().as_secs_f64().max(1e-6);
-            wave.pace.finish_wave(rate);
+            let seconds = wave.started.elapsed().as_secs_f64().max(1e-6);
+            let busy = used().saturating_sub(wave.used).as_secs_f64() / seconds / cores() as f64;
+            let rate = wave.moved as f64 / seconds;
+            wave.pace.finish_wave(rate, busy);
             wave.halved = false;
         } else {
             return;
         }
-        (wave.started, wave.requests, wave.moved) = (Instant::now(), 0, 0);
+        (wave.started, wave.used) = (Instant::now(), used());
+        (wave.requests, wave.moved) = (0, 0);
         wave.strain = strain;
         let limit = wave.pace.limit();
         if limit < before {
@@ -184,7 +202,6 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
     use crate::lock::LockWait;

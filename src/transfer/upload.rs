@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use bytes::BytesMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -102,7 +101,7 @@ pub async fn upload(
         Ok(())
     };
     // Each core hashes a blob while earlier blobs are on their way.
-    let ahead = thread::available_parallelism().map_or(1, usize::from);
+    let ahead = throttle::cores();
     let all = (0..plans.len()).collect();
     let result = throttle::for_each(shelf.store(), Width::BLOBS, ahead, all, task, finished).await;
     if let Some(path) = files.changed() {
