@@ -168,9 +168,7 @@ fn answered(
             make(Kind::Other, in_words()).hint(REGION)
         }
         (501, _) | (_, "NotImplemented") => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
-        (400, _) if ["upported", "mplemented"].iter().any(|word| said.contains(word)) => {
-            make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED)
-        }
+        (400, _) if lacks_a_feature(said) => make(Kind::Other, in_words()).hint(NOT_IMPLEMENTED),
         (505, _) => make(Kind::Other, in_words()).hint(REACH),
         // An answer to HEAD has no body. S3 answers 400 without a key that the object asks for.
         (400, "") if action == "look up" => {
@@ -217,6 +215,12 @@ fn unread<E: StdError + 'static>(action: &'static str, key: &Key, error: &E) -> 
     let reason = format!("the answer of the store cannot be read: {}", root_cause(error));
     StoreError::new(Kind::Other, action, key, reason)
         .hint("check that no proxy before the store changes its answers")
+}
+
+/// Returns whether the service says that it does not know a part of the request.
+fn lacks_a_feature(said: &str) -> bool {
+    let said = said.to_lowercase();
+    said.contains("supported") || said.contains("implemented")
 }
 
 fn with_foreign_key(key: &Key) -> String {
