@@ -23,6 +23,9 @@ pub use self::remove::remove;
 use self::step::{PLACE, make, step};
 use crate::ownership::Owner;
 
+/// An open file, and no wait for the other end of a pipe.
+const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
 /// The way to a path below the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -108,13 +111,17 @@ impl Beneath {
     /// # Errors
     /// As [`Self::file`].
     pub fn file_with_metadata(&self, path: &str, flags: OFlags) -> io::Result<(File, Metadata)> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(self.at(path, flags)?);
-        let found = file.metadata()?;
-        match found.is_file() {
-            true => Ok((file, found)),
-            false => Err(io::Error::other("it is not a regular file")),
-        }
+        regular(self.at(path, flags | FILE)?)
+    }
+
+    /// As [`Self::file_with_metadata`], for paths in order: the parent directory stays open for the
+    /// next path.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn next_file(&self, path: &str, flags: OFlags) -> io::Result<(File, Metadata)> {
+        let (parent, name) = self.parent(path)?;
+        regular(step(&parent, name, flags | FILE, Mode::empty())?)
     }
 
     /// Opens a directory, without the right to read it. An empty path means the directory itself.
@@ -204,6 +211,15 @@ impl AsFd for Beneath {
 pub fn create(parent: impl AsFd, name: &str) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?))
+}
+
+fn regular(opened: OwnedFd) -> io::Result<(File, Metadata)> {
+    let file = File::from(opened);
+    let found = file.metadata()?;
+    match found.is_file() {
+        true => Ok((file, found)),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
 }
 
 fn by_call(root: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {

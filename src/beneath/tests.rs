@@ -35,14 +35,18 @@ fn paths_below_are_opened_and_links_are_not_followed() {
     rustix::fs::mkfifoat(rustix::fs::CWD, place.path().join("a/pipe"), Mode::RUSR).unwrap();
     for beneath in both(&place.path().join("a")) {
         assert!(beneath.file("b/file", OFlags::RDONLY).is_ok());
+        let (_, found) = beneath.next_file("b/file", OFlags::RDONLY).unwrap();
+        assert_eq!(found.len(), 7);
         assert!(beneath.directory("b").is_ok() && beneath.directory("").is_ok());
         assert!(beneath.within("b").unwrap().file("file", OFlags::WRONLY).is_ok());
         for path in ["link/file", "to-file"] {
             let error = beneath.file(path, OFlags::RDONLY).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()), "{path}");
+            assert!(beneath.next_file(path, OFlags::RDONLY).is_err(), "{path}");
         }
         for path in ["../outside", "b/../../outside", "/etc/passwd", "pipe", "b", "none"] {
             assert!(beneath.file(path, OFlags::RDONLY).is_err(), "{path}");
+            assert!(beneath.next_file(path, OFlags::RDONLY).is_err(), "{path}");
         }
         for path in ["link", "link/x", "to-file", "..", "../a"] {
             assert!(beneath.directory(path).is_err(), "{path}");
