@@ -54,18 +54,18 @@ pub fn entries(workspace: &Path, files: &[(String, u64)], progress: &Progress) -
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
     });
     hashed.sort_unstable_by_key(|(index, _)| *index);
-    let mut all = Hashed { entries: Vec::with_capacity(hashed.len()), stand_ins: Vec::new() };
-    for (_, result) in hashed {
+    let mut stand_ins = Vec::new();
+    let entry = |(_, result): (usize, Result<(InputEntry, bool)>)| {
         let (entry, is_stand_in) = result?;
-        if is_stand_in {
-            all.stand_ins.push(entry.path.clone());
-        }
-        all.entries.push(entry);
-    }
-    if all.entries.len() != files.len() {
+        stand_ins.extend(is_stand_in.then(|| entry.path.clone()));
+        Ok(entry)
+    };
+    // This reuses the memory of the list.
+    let entries: Vec<InputEntry> = hashed.into_iter().map(entry).collect::<Result<_>>()?;
+    if entries.len() != files.len() {
         return Err(Error::failed("cannot hash the inputs: a thread stopped early"));
     }
-    Ok(all)
+    Ok(Hashed { entries, stand_ins })
 }
 
 /// Returns the error about inputs that go on changing.
