@@ -211,7 +211,11 @@ impl Shelf {
             Content::Text { form: (digest, size), most, holds } => {
                 let is_form = meta.digest.is_some() && meta.proves(&digest, size);
                 let may_be = !meta.archived && meta.size.is_none_or(|size| size <= most as u64);
-                is_form || may_be && self.has_text(name, most, holds).await?
+                // The form itself need not be unpacked.
+                let holds = |stored: &[u8]| {
+                    stored.len() as u64 == size && Digest::of(stored) == digest || holds(stored)
+                };
+                is_form || may_be && self.has_text(name, most, &holds).await?
             }
         };
         Ok(if is_right { Found::Right } else { Found::Wrong(meta.version) })
