@@ -227,11 +227,21 @@ impl Manifest {
     /// Returns pairs of paths that differ only in case, because some file systems cannot hold both.
     pub fn case_collisions(&self) -> Vec<(&str, &str)> {
         // A million lower-case copies would take too much memory, so the map has only their hashes.
-        let mut seen: HashMap<u64, &str> = HashMap::new();
+        let count = self.files.len() + self.links.len() + self.dirs.len();
+        let mut seen: HashMap<u64, &str> = HashMap::with_capacity(count);
         let mut found = Vec::new();
+        let mut lower = String::new();
         for path in self.paths() {
+            lower.clear();
+            match path.is_ascii() {
+                true => {
+                    lower.push_str(path);
+                    lower.make_ascii_lowercase();
+                }
+                false => lower.extend(lower_case(path)),
+            }
             let mut hasher = DefaultHasher::new();
-            lower_case(path).for_each(|letter| letter.hash(&mut hasher));
+            lower.hash(&mut hasher);
             if let Some(earlier) = seen.insert(hasher.finish(), path)
                 && lower_case(earlier).eq(lower_case(path))
             {
