@@ -42,9 +42,9 @@ impl Files {
     }
 
     /// Opens a file, if it is still the file of the tree.
-    fn file(&self, file: &TreeFile) -> Result<File> {
+    fn file(&self, base: &Beneath, file: &TreeFile) -> Result<File> {
         // Another process may have put a link or a pipe in the file's place since the listing.
-        let opened = self.base.file_with_metadata(&file.path, OFlags::RDONLY);
+        let opened = base.next_file(&file.path, OFlags::RDONLY);
         let (opened, found) = opened.map_err(|error| self.failed("cannot open", file, &error))?;
         // Other times alone are no reason to stop: the content may be the same. The caller looks at
         // them after the last read.
@@ -116,6 +116,7 @@ impl Source for Blob {
             slice: 0,
             at: 0,
             open: None,
+            base: None,
         })
     }
 }
@@ -128,6 +129,8 @@ struct Reader {
     at: u64,
     /// The file of this slice.
     open: Option<File>,
+    /// The workspace. Each reader keeps the directory of its last file open.
+    base: Option<Beneath>,
 }
 
 impl Reader {
@@ -136,7 +139,13 @@ impl Reader {
         let listed = &files.tree.files[slice.file];
         let file = match self.open.take() {
             Some(file) => file,
-            None => files.file(listed)?,
+            None => {
+                let base = match self.base.take() {
+                    Some(base) => base,
+                    None => files.base.within("").on("cannot open", Path::new("."))?,
+                };
+                files.file(self.base.insert(base), listed)?
+            }
         };
         let wanted = (slice.length - self.at).min(PIECE) as usize;
         let mut bytes = Vec::with_capacity(wanted);
