@@ -328,37 +328,24 @@ impl Walker<'_> {
 #[cfg(test)]
 mod tests {
     use std::thread;
-    use std::time::{Duration, Instant};
 
     use super::*;
 
-    const LEVELS: usize = 1500;
-
-    /// Walks down directories of one name, and returns the shortest time of three walks.
-    fn time_down(root: &Path) -> Duration {
-        let patterns = Patterns::parse("**", root).unwrap();
-        let rules = Rules { when_empty: WhenEmpty::Fail, max_linked_entries: 0 };
-        let walk = || {
-            let began = Instant::now();
-            let selection = select(root, &patterns, "data-paths", rules).unwrap();
-            assert_eq!((selection.files.len(), selection.directories.len()), (1, LEVELS + 1));
-            began.elapsed()
-        };
-        (0..3).map(|_| walk()).min().unwrap()
-    }
+    const LEVELS: usize = 400;
 
     #[test]
-    fn a_deep_directory_is_walked_in_moments() {
+    fn directories_of_one_name_are_walked_to_the_last() {
         let place = tempfile::tempdir().unwrap();
-        let down = |levels: usize| place.path().join("a/".repeat(levels));
-        fs::create_dir_all(down(LEVELS)).unwrap();
-        fs::write(down(LEVELS).join("file"), "content").unwrap();
+        let deepest = place.path().join("a/".repeat(LEVELS));
+        fs::create_dir_all(&deepest).unwrap();
+        fs::write(deepest.join("file"), "content").unwrap();
         let root = place.path().to_owned();
-        let walk = thread::Builder::new().stack_size(64 << 20).spawn(move || time_down(&root));
-        let took = walk.unwrap().join().unwrap();
-        // To remove all at once, `TempDir` would need an open directory for each level.
-        fs::remove_file(down(LEVELS).join("file")).unwrap();
-        (1..=LEVELS).rev().for_each(|levels| fs::remove_dir(down(levels)).unwrap());
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        let walk = thread::Builder::new().stack_size(64 << 20).spawn(move || {
+            let patterns = Patterns::parse("**", &root).unwrap();
+            let rules = Rules { when_empty: WhenEmpty::Fail, max_linked_entries: 0 };
+            select(&root, &patterns, "data-paths", rules).unwrap()
+        });
+        let selection = walk.unwrap().join().unwrap();
+        assert_eq!((selection.files.len(), selection.directories.len()), (1, LEVELS + 1));
     }
 }
