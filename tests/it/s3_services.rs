@@ -132,7 +132,7 @@ fn every_save_of_a_storm_succeeds_and_none_twice() {
 fn an_error_with_the_status_of_a_success_is_an_error() {
     let error = || {
         let text = "<Error><Code>SlowDown</Code></Error>".to_owned();
-        Fault::Reply(Change::Body(200, "application/xml", text))
+        Fault::Page(200, "application/xml", text)
     };
     let scene = Scene::saved();
     for path in [HEADS, POINTERS, MANIFESTS, BLOBS] {
@@ -180,8 +180,7 @@ fn a_store_without_entity_tags_is_told_as_that() {
 fn a_proxy_that_refuses_large_requests_is_told_as_that() {
     let scene = Scene::new();
     for (kind, text) in [("text/html", "<html>413</html>"), ("text/plain", "too large")] {
-        let answer = Change::Body(413, kind, text.to_owned());
-        scene.fault(Method::PUT, BLOBS, 1..=9, Fault::Reply(answer));
+        scene.fault(Method::PUT, BLOBS, 1..=9, Fault::Page(413, kind, text.to_owned()));
         let save = scene.sandbox.run("save", &[]);
         save.fails(1, &["answered 413", "client_max_body_size"]);
         assert!(!save.stderr.contains("no S3"), "{}", save.stderr);
@@ -205,7 +204,11 @@ fn headers_of_another_form_do_no_harm() {
     }
     let scene = Scene::new();
     let strange = Change::Header("x-amz-server-side-encryption-bucket-key-enabled", iso());
-    scene.fault(Method::PUT, BLOBS, 1.., Fault::Reply(strange));
+    scene.fault(Method::PUT, BLOBS, 1.., Fault::Reply(strange.clone()));
+    // The store did the work, and a look shows it.
+    assert_eq!(scene.sandbox.run("save", &[]).json()["saved"], true);
+    scene.fault(Method::PUT, POINTERS, 1.., Fault::Reply(strange));
+    scene.sandbox.write("data/a.csv", "other");
     scene.sandbox.run("save", &[]).fails(1, &["the answer of the store cannot be read", "hint:"]);
 }
 
@@ -274,8 +277,7 @@ fn a_page_of_a_web_console_is_no_store() {
     ] {
         let scene = Scene::saved();
         for method in [Method::GET, Method::HEAD, Method::PUT] {
-            let answer = Change::Body(200, kind, text.to_owned());
-            scene.fault(method, "/models/", 1.., Fault::Reply(answer));
+            scene.fault(method, "/models/", 1.., Fault::Page(200, kind, text.to_owned()));
         }
         for verb in ["plan", "restore", "save", "resolve"] {
             let run = scene.sandbox.run(verb, &[]);

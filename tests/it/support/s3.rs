@@ -121,6 +121,8 @@ pub enum Fault {
     Delay(Duration),
     /// Answers with this status and without a code of S3, and demands a pause of these seconds.
     Busy(u16, u64),
+    /// Answers with this status, content type and body, without doing the work.
+    Page(u16, &'static str, String),
     /// Does the work, and changes the answer like a proxy or another service.
     Reply(Change),
 }
@@ -138,8 +140,6 @@ pub enum Change {
     Twice(&'static str),
     /// Removes a header.
     Without(&'static str),
-    /// Replaces status, content type and body.
-    Body(u16, &'static str, String),
 }
 
 /// A request as it arrived.
@@ -465,6 +465,12 @@ impl Inner {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
             return response;
         }
+        if let Some(Fault::Page(status, kind, text)) = fault {
+            let mut response = HttpResponse::new(Body::from(text));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
+            return response;
+        }
         if let Some(Fault::Says(message)) = fault {
             return error_saying(403, "AccessDenied", &message);
         }
@@ -583,11 +589,6 @@ async fn changed(mut response: HttpResponse, change: Change) -> HttpResponse {
         }
         Change::Without(name) => {
             response.headers_mut().remove(name);
-        }
-        Change::Body(status, kind, text) => {
-            response = HttpResponse::new(Body::from(text));
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            response.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
         }
     }
     response
