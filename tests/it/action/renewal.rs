@@ -45,7 +45,7 @@ fn a_role_is_assumed_again_while_a_model_is_saved() {
     let (double, server, runner) = job();
     double.control("state", &json!({"settings": {"sts_seconds": SOON}}));
     // The delays last so long that the last blobs need new credentials.
-    server.fault(Method::PUT, BLOBS, 1..=8, Fault::Delay(Duration::from_secs(SOON.into())));
+    server.fault(Method::PUT, BLOBS, 1..=16, Fault::Delay(Duration::from_secs(SOON.into())));
     runner.step("save").succeeds();
     assert!(
         tokens(&server, Method::PUT, BLOBS).len() >= 2,
