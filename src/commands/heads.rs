@@ -9,6 +9,7 @@ use crate::decide::scope::{self, LOCAL_REF};
 use crate::error::{Error, Result};
 use crate::format::{BlobId, HeadName, Pointer, Scope};
 use crate::settings::Target;
+use crate::store::Location;
 use crate::workflow::RunContext;
 
 impl Context {
@@ -56,18 +57,12 @@ impl Context {
         if let Some(pointer) = self.saved_of(None).await? {
             return Ok(Some(pointer));
         }
-        let reads = &self.access.reads;
-        let git_ref = match &self.settings.target {
-            Target::Latest { git_ref } => git_ref.as_deref(),
-            _ => None,
-        };
-        if let Some(pointer) = self.catalog.latest(&self.heads(), git_ref, reads).await? {
-            return Ok(Some(pointer));
+        match &self.settings.target {
+            Target::Latest { git_ref: Some(git_ref) } => {
+                self.catalog.latest(&self.heads(), Some(git_ref), &self.access.reads).await
+            }
+            _ => self.latest_of(&self.heads()).await,
         }
-        if git_ref.is_some() {
-            return Ok(None);
-        }
-        self.catalog.latest(&self.older_heads().await?, None, reads).await
     }
 
     /// Returns the latest trusted model of the same name; `None` if there is none, or if this run
@@ -77,11 +72,16 @@ impl Context {
     /// - The store cannot be read.
     /// - A head or a pointer is damaged.
     pub async fn latest_trusted(&self) -> Result<Option<Pointer>> {
+        let mut heads = vec![self.own_head(), (Scope::Trusted, HeadName::Default)];
+        heads.retain(|(scope, _)| *scope == Scope::Trusted);
+        self.latest_of(&heads).await
+    }
+
+    /// Returns the pointer of the first of these heads that leads to one, or else of a head of an
+    /// earlier version.
+    async fn latest_of(&self, heads: &[(Scope, HeadName)]) -> Result<Option<Pointer>> {
         let reads = &self.access.reads;
-        let heads = [self.own_head(), (Scope::Trusted, HeadName::Default)];
-        let trusted: Vec<_> =
-            heads.into_iter().filter(|(scope, _)| *scope == Scope::Trusted).collect();
-        match self.catalog.latest(&trusted, None, reads).await? {
+        match self.catalog.latest(heads, None, reads).await? {
             Some(pointer) => Ok(Some(pointer)),
             None => self.catalog.latest(&self.older_heads().await?, None, reads).await,
         }
@@ -91,6 +91,10 @@ impl Context {
     ///
     /// Nothing depends on the answer but the order of later requests, so no failure matters.
     pub async fn known_blobs(&self) -> HashSet<BlobId> {
+        // A directory refuses a name that is taken before it reads a byte, so nothing is gained.
+        if matches!(self.settings.store, Location::Directory(_)) {
+            return HashSet::new();
+        }
         let latest = self.catalog.latest(&self.heads(), None, &self.access.reads).await;
         let Ok(Some(pointer)) = latest else { return HashSet::new() };
         match self.catalog.find_manifest(&pointer).await {

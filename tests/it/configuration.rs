@@ -35,6 +35,13 @@ fn fingerprint(run: &Run) -> String {
     run.json()["fingerprint"].as_str().unwrap().to_owned()
 }
 
+/// Plans a model with its data and its training code, without the file.
+fn by_flags(sandbox: &Sandbox, [model, data, training]: [&str; 3], more: &[&str]) -> Run {
+    let inputs = ["--model", model, "--data-paths", data, "--training-paths", training];
+    let verb = ["plan", "--json", "--config", "none"];
+    sandbox.raw([&verb, &inputs[..], more].concat())
+}
+
 #[test]
 fn every_command_reads_the_file() {
     let sandbox = project(FILE);
@@ -60,22 +67,8 @@ fn an_input_replaces_the_value_of_the_file() {
     let sandbox = project(FILE);
     let elsewhere = format!("file://{}-2", sandbox.store_dir().display());
     let run = sandbox.raw(["plan", "--json", "--store", &elsewhere, "--data-paths", "data/a.csv"]);
-    let same = sandbox.raw([
-        "plan",
-        "--json",
-        "--config",
-        "none",
-        "--model",
-        "fraud",
-        "--store",
-        &elsewhere,
-        "--data-paths",
-        "data/a.csv",
-        "--training-paths",
-        "src/**",
-        "--extra-key",
-        "python=3.10\nseed=7",
-    ]);
+    let more = ["--store", &elsewhere, "--extra-key", "python=3.10\nseed=7"];
+    let same = by_flags(&sandbox, ["fraud", "data/a.csv", "src/**"], &more);
     assert_eq!(fingerprint(&run), fingerprint(&same));
     assert!(run.stderr.contains("; store from the input; data-paths from the input;"));
     assert!(!same.stderr.contains("settings:"), "{}", same.stderr);
@@ -101,20 +94,7 @@ models:
 ";
     let sandbox = project(file);
     let flags = |data: &str, extra: &str| {
-        fingerprint(&sandbox.raw([
-            "plan",
-            "--json",
-            "--config",
-            "none",
-            "--model",
-            "x",
-            "--data-paths",
-            data,
-            "--training-paths",
-            "src/**",
-            "--extra-key",
-            extra,
-        ]))
+        fingerprint(&by_flags(&sandbox, ["x", data, "src/**"], &["--extra-key", extra]))
     };
     let of = |model: &str| fingerprint(&sandbox.raw(["plan", "--json", "--model", model]));
     assert_eq!(of("plain"), flags("data/**\n!data/b.csv", "python=3.11\nseed=1"));
@@ -196,18 +176,9 @@ models:
     trained.json();
     assert!(sandbox.read("services/fraud/models/where").ends_with("/services/fraud\n"));
     let plain = |name: &str, more: &str| {
-        fingerprint(&sandbox.raw([
-            "plan",
-            "--json",
-            "--config",
-            "none",
-            "--model",
-            name,
-            "--data-paths",
-            &format!("services/{name}/data/**"),
-            "--training-paths",
-            &format!("services/{name}/src/**\nservices/common/**\n{more}"),
-        ]))
+        let data = format!("services/{name}/data/**");
+        let training = format!("services/{name}/src/**\nservices/common/**\n{more}");
+        fingerprint(&by_flags(&sandbox, [name, &data, &training], &[]))
     };
     assert_eq!(fingerprint(&trained), plain("fraud", ""));
     let churn = sandbox.raw(["plan", "--json", "--model", "churn"]);
@@ -238,22 +209,8 @@ fn equal_inputs_give_equal_fingerprints_with_the_file() {
         let extra: BTreeMap<String, String> =
             extra.into_iter().enumerate().map(|(at, it)| (format!("key {at}"), it)).collect();
         let lines: Vec<String> = extra.iter().map(|(name, it)| format!("{name}={it}")).collect();
-        let flags = sandbox.raw([
-            "plan",
-            "--json",
-            "--config",
-            "none",
-            "--model",
-            "m",
-            "--if-no-files-found",
-            "ignore",
-            "--data-paths",
-            &data.join("\n"),
-            "--training-paths",
-            &training.join("\n"),
-            "--extra-key",
-            &lines.join("\n"),
-        ]);
+        let more = ["--if-no-files-found", "ignore", "--extra-key", &lines.join("\n")];
+        let flags = by_flags(&sandbox, ["m", &data.join("\n"), &training.join("\n")], &more);
         let model = serde_json::json!({ "data": data, "training": training, "extra": extra });
         // Keys and values in block style, each value in quotes.
         let mut file = "models:\n  m:\n".to_owned();

@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 3;
 /// The pause before the second reading. The next pause is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Some file systems keep times in steps of two seconds.
-pub(super) const COARSE: Duration = Duration::from_secs(2);
+const COARSE: Duration = Duration::from_secs(2);
 /// Names of files that are empty on purpose.
 const MARKERS: &[&str] =
     &["__init__.py", "py.typed", ".gitkeep", ".gitignore", ".keep", ".nomedia", "_SUCCESS"];
@@ -43,14 +43,18 @@ pub(super) async fn scan(ctx: &Context, began: Option<Timestamp>) -> Result<Tree
         ctx.report.warn(&format!("{}: {names}", count(&odd, "is empty", "are empty")));
     }
     if let Some(began) = began {
-        warn_of_old(ctx, &tree, SystemTime::from(began));
+        warn_of_old(ctx, &tree, earliest(began));
     }
     Ok(tree)
 }
 
+/// Returns the earliest time of a file that the training wrote, in nanoseconds since 1970.
+pub(super) fn earliest(began: Timestamp) -> i64 {
+    stamp::nanos(SystemTime::from(began) - COARSE)
+}
+
 /// Warns of files that are older than the training.
-fn warn_of_old(ctx: &Context, tree: &Tree, began: SystemTime) {
-    let began = stamp::nanos(began - COARSE);
+fn warn_of_old(ctx: &Context, tree: &Tree, began: i64) {
     let old: Vec<&str> = paths(tree, |file| file.stamp.latest() < began);
     if old.len() == tree.files.len() {
         ctx.report.warn(

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -16,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::metrics::{MAX_METRICS, MAX_NAME, Metric, is_name};
 use crate::outcome::describe;
 use crate::regular_file;
+use crate::stamp::Stamp;
 
 /// The metrics of a model, and of the trusted model before it.
 #[derive(Debug, Default)]
@@ -45,7 +44,9 @@ pub(super) async fn read(ctx: &Context, began: Option<Timestamp>) -> Result<Comp
     let path = ctx.settings.workspace.join(name);
     let bytes =
         regular_file::read("metrics", &path, MAX_BYTES).map_err(|error| error.hint(WRITE))?;
-    if is_older(&path, began) {
+    // Then it has the metrics of another model.
+    let written = fs::metadata(&path).map(|found| Stamp::of(&found).latest());
+    if written.is_ok_and(|written| began.is_some_and(|began| written < files::earliest(began))) {
         return Err(Error::failed(format!("`{name}` is older than the training")).hint(WRITE));
     }
     let metrics = parse(&bytes).map_err(|why| {
@@ -53,13 +54,6 @@ pub(super) async fn read(ctx: &Context, began: Option<Timestamp>) -> Result<Comp
     })?;
     let trusted = ctx.latest_trusted().await?;
     Ok(Compared { metrics, trusted: trusted.map(|pointer| pointer.metrics) })
-}
-
-/// Returns whether a file is of before the training, so that it has the metrics of another model.
-fn is_older(path: &Path, began: Option<Timestamp>) -> bool {
-    let written = fs::metadata(path).and_then(|found| found.modified());
-    let began = began.map(|began| SystemTime::from(began) - files::COARSE);
-    written.is_ok_and(|written| began.is_some_and(|began| written < began))
 }
 
 /// Compares the metrics with `min-metrics`.
