@@ -37,14 +37,14 @@ class Pipeline:
         self.python, self.out, self.work, self.place = python, out, place / "work", place
         ignored = shutil.ignore_patterns("models", "checkpoints", "reports", ".*", "*_cache", "__pycache__", "mlflow.db")
         shutil.copytree(EXAMPLE, self.work, ignore=ignored)
-        staging, production = free_ports(2)
+        self.reserved = staging, production = reserve_port(), reserve_port()
         self.env = os.environ | {
             "PYTHON": str(python),
             "PYTHONPATH": "src:tests/support",
             "DEPLOY_TARGET": "local",
             "DEPLOY_STATE": str(place / "state"),
-            "STAGING_PORT": str(staging),
-            "PRODUCTION_PORT": str(production),
+            "STAGING_PORT": str(staging.getsockname()[1]),
+            "PRODUCTION_PORT": str(production.getsockname()[1]),
         }
 
     def run(self, *command, code=0):
@@ -70,12 +70,12 @@ class Pipeline:
         (self.work / "models").rename(directory)
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def reserve_port():
+    """Returns a socket whose port only HAProxy can take as well, because both set SO_REUSEPORT."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 def rewrite(path, change):

@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model-dir", type=Path, default=Path("models"))
     parser.add_argument("--pointer", help="pointer of ml-cache: its JSON, or a file")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, default=8080, help="0 takes one that is free")
+    parser.add_argument("--port-file", type=Path, help="a file to write the number of the port to")
     arguments = parser.parse_args(argv)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -111,8 +112,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     app = create_app(arguments.model_dir, pointer)
-    uvicorn.run(app, host=arguments.host, port=arguments.port, access_log=False)
-    return 0
+    config = uvicorn.Config(app, host=arguments.host, port=arguments.port, access_log=False)
+    # Before the model is loaded: a port that is taken ends the process at once.
+    listener = config.bind_socket()
+    if arguments.port_file:
+        arguments.port_file.write_text(f"{listener.getsockname()[1]}\n")
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
 
 
 if __name__ == "__main__":

@@ -50,19 +50,20 @@ deployed_order() { cat "$state/$1/stable/order" 2>/dev/null || true; }
 
 # start_release DIR: starts the server, if it does not run, and waits until it is ready.
 start_release() {
-  local release port server arguments=()
+  local release server arguments=()
   release=$(readlink -f "$1")
   if release_runs "$release"; then return; fi
-  port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  rm -f "$release/port" # of a server that is gone
   [ ! -f "$release/pointer.json" ] || arguments=(--pointer "$release/pointer.json")
   # A session of its own, so that the server outlives the step that started it.
-  env -u RUNNER_TRACKING_ID setsid "$python" "$release/src/serve.py" --model-dir "$release/models" --port "$port" \
-    "${arguments[@]}" >"$release/log" 2>&1 </dev/null &
+  env -u RUNNER_TRACKING_ID setsid "$python" "$release/src/serve.py" --model-dir "$release/models" --port 0 \
+    --port-file "$release/port" "${arguments[@]}" >"$release/log" 2>&1 </dev/null &
   server=$!
   echo "$server" >"$release/pid"
-  echo "$port" >"$release/port"
   for _ in {1..300}; do
-    if curl --silent --fail --output /dev/null "http://127.0.0.1:$port/readyz"; then return; fi
+    # The server takes a free port itself: between a search for one and its start, somebody else could take it.
+    if [ -s "$release/port" ] &&
+      curl --silent --fail --output /dev/null "http://127.0.0.1:$(release_port "$release")/readyz"; then return; fi
     # By its number alone: a moment after its start, a process still has the name of this script.
     kill -0 "$server" 2>/dev/null || break
     sleep 0.2
