@@ -83,14 +83,20 @@ pub(super) fn load(raw: &RawInputs, around: Around<'_>) -> Loaded {
     };
     faults.sort_by_key(|fault| fault.place);
     faults.dedup_by_key(|fault| fault.place);
-    let mut filler =
-        Filler { around, root: &root, path: &path, raw: loaded.raw, faults: Vec::new() };
+    let mut filler = Filler {
+        around,
+        root: &root,
+        path: &path,
+        raw: loaded.raw,
+        faults: vec![],
+        doubts: vec![],
+    };
     for fault in faults {
         filler.fault("", fault.place, &fault.text);
     }
     filler.faults.extend(values::faults(&content, &path, around.given));
     loaded.working_directory = filler.fill(&content);
-    Loaded { raw: filler.raw, faults: filler.faults, ..loaded }
+    Loaded { raw: filler.raw, faults: filler.faults, doubts: filler.doubts, ..loaded }
 }
 
 /// Returns a warning about a file that is never read.
@@ -149,6 +155,7 @@ struct Filler<'a> {
     path: &'a str,
     raw: RawInputs,
     faults: Vec<Fault>,
+    doubts: Vec<String>,
 }
 
 impl Filler<'_> {
@@ -176,8 +183,7 @@ impl Filler<'_> {
         let directory = chosen.working_directory();
         for (key, items) in chosen.values() {
             if self.takes(key.input) {
-                let is_path = key.kind == Kind::List;
-                self.set(key, &items, |text| match is_path {
+                self.set(key, &items, |text| match key.path {
                     true => model::below(&directory, text),
                     false => text.to_owned(),
                 });
@@ -185,6 +191,7 @@ impl Filler<'_> {
         }
         self.role(content, doubt.as_deref());
         self.check_directory(&chosen, &directory);
+        self.doubts.extend(self.bound_without_metrics(&chosen));
         directory
     }
 
@@ -283,10 +290,29 @@ impl Filler<'_> {
         }
     }
 
+    /// Returns a warning about demands that a later save will refuse. A verb that saves refuses them
+    /// itself.
+    fn bound_without_metrics(&self, chosen: &Chosen<'_>) -> Option<String> {
+        let values = chosen.values();
+        let of = |name: &str| values.iter().find(|(key, _)| key.name == name);
+        let item = of("min-metrics").filter(|_| of("metrics").is_none())?.1.first()?;
+        let is_later = self.around.verb == Verb::Plan;
+        is_later.then(|| {
+            format!(
+                "{}:{}: `min-metrics` stands without `metrics`, so the save will refuse it; add \
+                 `metrics: metrics.json` to the model",
+                sanitize::short(self.path, 200),
+                item.place.line
+            )
+        })
+    }
+
     /// Notes a working directory that is not there, where a training will start in it.
     fn check_directory(&mut self, chosen: &Chosen<'_>, directory: &str) {
         let Some(item) = chosen.directory_item() else { return };
-        if self.around.verb == Verb::Run && self.root.directory(directory).is_err() {
+        if matches!(self.around.verb, Verb::Run | Verb::Check)
+            && self.root.directory(directory).is_err()
+        {
             let text = format!(
                 "`working-directory`: `{}`: there is no such directory without links; accepted: a \
                  directory below the workspace",

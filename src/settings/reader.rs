@@ -138,7 +138,8 @@ impl Reader<'_> {
     pub(super) fn model(&mut self) -> Option<ModelName> {
         const ACCEPTED: &str = "a name of up to 100 bytes without `/`";
         if self.raw.get("model").is_none() {
-            self.fault("model", "", "it is required", ACCEPTED);
+            let reason = "it is required; if a variable is behind it, that variable is unset";
+            self.fault("model", "", reason, ACCEPTED);
         }
         self.parsed("model", ACCEPTED)
     }
@@ -343,7 +344,9 @@ impl Reader<'_> {
             },
             // A directory inside a job's container would be lost with the job.
             None if run.is_some() => {
-                self.fault("store", "", "it is required in GitHub Actions", ACCEPTED);
+                let reason = "it is required in GitHub Actions; if a variable or a secret is behind \
+                              it, that one is unset, or this job cannot see it";
+                self.fault("store", "", reason, ACCEPTED);
                 None
             }
             None => {
@@ -651,16 +654,30 @@ impl Reader<'_> {
     /// Reads `metrics`: a file within the workspace.
     pub(super) fn metrics(&mut self) -> Option<String> {
         let path = self.value("metrics")?;
-        let is_within = Path::new(&path).components().all(|it| matches!(it, Component::Normal(_)));
-        if !is_within {
+        let names = Path::new(&path).components().filter(|it| *it != Component::CurDir);
+        let is_within = names.clone().all(|it| matches!(it, Component::Normal(_)));
+        if !is_within || names.clone().next().is_none() {
             let accepted = "a file relative to the workspace, such as `metrics.json`";
             self.fault("metrics", &path, "it does not lie within the workspace", accepted);
         }
-        Some(path)
+        Some(names.collect::<PathBuf>().to_string_lossy().into_owned())
     }
 
-    /// Reads `min-metrics`: a demand on each line.
+    /// Reads `min-metrics`, which need `metrics`.
     pub(super) fn min_metrics(&mut self) -> Vec<Bound> {
+        let bounds = self.bounds();
+        if let (Some(bound), None, false) =
+            (bounds.first(), self.raw.get("metrics"), self.has_fault("min-metrics"))
+        {
+            let reason = "the input `metrics` names no file";
+            let accepted = "demands beside `metrics: metrics.json`";
+            self.fault("min-metrics", &bound.to_string(), reason, accepted);
+        }
+        bounds
+    }
+
+    /// Reads the demands of `min-metrics`, each on its own line.
+    pub(super) fn bounds(&mut self) -> Vec<Bound> {
         const ACCEPTED: &str = "lines such as `auc >= 0.9`, `loss < 1e-3` or \
                                 `auc >= trusted - 0.005`";
         let lines = self.lines("min-metrics");
@@ -670,12 +687,6 @@ impl Reader<'_> {
                 Ok(bound) => bounds.push(bound),
                 Err(()) => self.fault("min-metrics", line, "it is no demand", ACCEPTED),
             }
-        }
-        if let (Some(line), None, false) =
-            (lines.first(), self.raw.get("metrics"), self.has_fault("min-metrics"))
-        {
-            let reason = "the input `metrics` names no file";
-            self.fault("min-metrics", line, reason, "demands beside `metrics: metrics.json`");
         }
         bounds
     }

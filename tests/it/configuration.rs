@@ -258,3 +258,52 @@ fn every_file_of_the_documentation_is_accepted() {
     }
     assert_eq!(count, 3);
 }
+
+#[test]
+fn the_file_names_the_metrics_and_their_demands() {
+    let sandbox = project(
+        "\
+store: file://STORE
+defaults: { min-metrics: [auc >= 0.5] }
+models:
+  fraud:
+    working-directory: src
+    data: ../data/**
+    path: ../models/
+    metrics: out/metrics.json
+    min-metrics: auc >= trusted - 0.01
+",
+    );
+    let train = |auc: &str| {
+        let script = format!(
+            "mkdir -p ../models out && echo {auc} > ../models/m && echo '{{\"auc\": {auc}}}' > \
+             out/metrics.json"
+        );
+        sandbox.write("data/new.csv", auc);
+        sandbox.raw(["run", "--json", "--", "sh", "-c", &script])
+    };
+    assert_eq!(train("0.93").json()["metrics"]["auc"], 0.93);
+    train("0.4").fails(1, &["`auc >= 0.5`", "`auc >= trusted - 0.01`"]);
+    train("0.9").fails(1, &["`auc >= trusted - 0.01`: auc is 0.9"]);
+    assert_eq!(train("0.925").json()["saved"], true);
+}
+
+#[test]
+fn demands_without_metrics_are_told_before_the_training() {
+    let sandbox = project(
+        "\
+store: file://STORE
+models:
+  fraud:
+    data: data/**
+    path: models/
+    min-metrics: [auc >= 0.5]
+",
+    );
+    let plan = sandbox.raw(["plan", "--json"]);
+    plan.json();
+    let told = "warning: ml-cache.yml:6: `min-metrics` stands without `metrics`";
+    assert!(plan.stderr.contains(told), "{}", plan.stderr);
+    sandbox.raw(["run", "--", "touch", "trained"]).fails(2, &["ml-cache.yml:6:", "`min-metrics`"]);
+    assert!(!sandbox.path("trained").exists());
+}

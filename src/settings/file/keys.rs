@@ -34,12 +34,14 @@ pub struct Key {
     pub pattern: &'static str,
     /// Whether the value chooses credentials, or decides which models are trusted.
     pub trust: bool,
+    /// Whether the value is a path or a pattern, relative to the directory of the model.
+    pub path: bool,
     /// The meaning, as a sentence.
     pub help: &'static str,
 }
 
 const PLAIN: Key =
-    Key { name: "", input: "", kind: Kind::Text, pattern: "", trust: false, help: "" };
+    Key { name: "", input: "", kind: Kind::Text, pattern: "", trust: false, path: false, help: "" };
 
 /// The keys of the file itself.
 pub const FILE: &[Key] = &[
@@ -89,6 +91,7 @@ pub const FILE: &[Key] = &[
         trust: true,
         help: "Branches or full refs to trust like the default branch; `*` at the end stands for \
                anything.",
+        ..PLAIN
     },
     Key {
         name: "roles",
@@ -134,6 +137,7 @@ pub const MODEL: &[Key] = &[
         input: "data-paths",
         kind: Kind::List,
         pattern: PATH,
+        path: true,
         help: "Patterns of the training data; `!` excludes.",
         ..PLAIN
     },
@@ -142,6 +146,7 @@ pub const MODEL: &[Key] = &[
         input: "training-paths",
         kind: Kind::List,
         pattern: PATH,
+        path: true,
         help: "Patterns of the training code and its configuration.",
         ..PLAIN
     },
@@ -157,6 +162,7 @@ pub const MODEL: &[Key] = &[
         input: "model-path",
         kind: Kind::List,
         pattern: PATH,
+        path: true,
         help: "Files and directories that the training writes, as paths or patterns.",
         ..PLAIN
     },
@@ -165,6 +171,23 @@ pub const MODEL: &[Key] = &[
         input: "max-age",
         pattern: AGE,
         help: "Train again when the model is older than this duration, such as `7d` or `12h`.",
+        ..PLAIN
+    },
+    Key {
+        name: "metrics",
+        input: "metrics",
+        pattern: METRICS,
+        path: true,
+        help: "JSON file of numbers that the training writes; a save stores them with the model.",
+        ..PLAIN
+    },
+    Key {
+        name: "min-metrics",
+        input: "min-metrics",
+        kind: Kind::List,
+        pattern: BOUND,
+        help: "Demands on the metrics, such as `auc >= 0.9` or `auc >= trusted - 0.005`; a model \
+               that breaks one is not stored.",
         ..PLAIN
     },
     Key {
@@ -179,6 +202,16 @@ pub const MODEL: &[Key] = &[
 /// A schema cannot count how many directories `../` may leave.
 const PATH: &str =
     r"^(?!(!\s*)*(/|~(/|$)))(?!(!\s*)*$)(?!.*[^/.!\s][^/]*/(.*/)?\.\.(/|$))(?!.*[^/]/\.(/|$)).*$";
+/// A schema cannot count the directories here, either.
+const METRICS: &str = concat!(
+    r"^(\.\.?/)*(?!\.\.?(/|$))[^/*?\[\]\\!#~][^/*?\[\]\\]*",
+    r"(/(?!\.\.?(/|$))[^/*?\[\]\\]+)*$"
+);
+const BOUND: &str = concat!(
+    r"^(?=[^<>]*[^\s<>=!]\s*[<>])[^<>\x00-\x1f\x7f]{1,200}\s*[<>]=?\s*",
+    r"(-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?",
+    r"|trusted(\s*[+-]\s*-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)?)$"
+);
 const AGE: &str =
     "^(?=.*[1-9])([0-9]{1,6}w ?)?([0-9]{1,6}d ?)?([0-9]{1,6}h ?)?([0-9]{1,6}m ?)?([0-9]{1,6}s)?$";
 

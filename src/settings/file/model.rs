@@ -145,6 +145,21 @@ pub(super) fn directory(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Checks a path that names a single file. `../` at its start may lead out of the directory.
+pub(super) fn file(text: &str) -> Result<(), &'static str> {
+    let mut rest = text;
+    while let Some(after) = rest.strip_prefix("./").or_else(|| rest.strip_prefix("../")) {
+        rest = after;
+    }
+    if rest.starts_with(['!', '#', '~']) || rest.contains(['*', '?', '[', ']', '\\']) {
+        return Err("it names a single file, without wildcards");
+    }
+    match rest.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        true => Err("it names no file below the workspace"),
+        false => Ok(()),
+    }
+}
+
 /// Returns the pattern relative to the workspace. `../` at its start leads out of the directory.
 pub(super) fn below(directory: &str, pattern: &str) -> String {
     let rest = pattern.trim_start_matches(|c: char| c == '!' || c.is_whitespace());
@@ -202,6 +217,16 @@ mod tests {
         ] {
             assert_eq!(below("a/b", pattern), wanted, "{pattern}");
             assert_eq!(below("", pattern), pattern);
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_single_file() {
+        for text in ["metrics.json", "./a/b.json", "../a b", "../../x", ".hidden", "..."] {
+            assert_eq!(file(text), Ok(()), "{text}");
+        }
+        for text in ["/a", "~/a", ".", "..", "../", "a/", "a//b", "a/../b", "a/./b", "*", "!a"] {
+            assert!(file(text).is_err(), "{text}");
         }
     }
 

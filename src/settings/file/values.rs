@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::keys::{FILE, Key, Kind};
+use super::keys::{FILE, Key};
 use super::model::{self, Chosen};
 use super::shape::{Content, Item, Values};
 use crate::environment::Environment;
@@ -69,30 +69,34 @@ impl Check<'_> {
         self.fault("model", "models", name, &reason, accepted);
     }
 
-    /// Checks the values of a model; the patterns only `with_lists`.
-    fn model(&mut self, chosen: &Chosen<'_>, with_lists: bool) {
+    /// Checks the values of a model; the paths only `with_paths`.
+    fn model(&mut self, chosen: &Chosen<'_>, with_paths: bool) {
         let directory = chosen.working_directory();
         let workspace = self.workspace;
         let values = chosen.values().into_iter();
-        for (key, items) in values.filter(|(key, _)| with_lists || key.kind != Kind::List) {
+        for (key, items) in values.filter(|(key, _)| with_paths || !key.path) {
             let path = self.path;
             let placed = |item: &Item| {
-                let text = match key.kind {
-                    Kind::List => model::below(&directory, &item.text),
-                    _ => item.text.clone(),
+                let text = match key.path {
+                    true => model::below(&directory, &item.text),
+                    false => item.text.clone(),
                 };
                 placed(path, key.name, item, text)
             };
-            if key.kind == Kind::List {
-                items.iter().for_each(|item| self.relative(key, item));
-            }
             let lines = items.iter().map(placed).collect();
-            self.read_lines(key.input, lines, |reader| match key.kind {
-                Kind::List => drop(reader.patterns(key.input, workspace)),
-                Kind::Table => drop(reader.extra_keys()),
-                _ => drop(reader.max_age()),
+            self.read_lines(key.input, lines, |reader| match key.name {
+                "metrics" => drop(reader.metrics()),
+                "min-metrics" => drop(reader.bounds()),
+                "extra" => drop(reader.extra_keys()),
+                "max-age" => drop(reader.max_age()),
+                _ => drop(reader.patterns(key.input, workspace)),
             });
-            self.age(key, &items);
+            match key.name {
+                "metrics" => items.iter().for_each(|item| self.metrics(key, item)),
+                "max-age" => items.iter().for_each(|item| self.age(key, item)),
+                _ if key.path => items.iter().for_each(|item| self.relative(key, item)),
+                _ => {}
+            }
         }
         if let Some(item) = chosen.directory_item()
             && let Err(reason) = model::directory(&item.text)
@@ -111,22 +115,30 @@ impl Check<'_> {
         }
     }
 
-    /// The schema cannot describe every form of a duration, so the file has only the plain form.
-    fn age(&mut self, key: &Key, items: &[Item]) {
-        let Some(item) =
-            items.first().filter(|item| key.name == "max-age" && !is_plain(&item.text))
-        else {
-            return;
-        };
-        let place = format!(":{}:{}: ", item.place.line, item.place.column);
-        if !self.faults.iter().any(|fault| fault.text.contains(&place)) {
-            let reason = "it is not a duration in weeks, days, hours, minutes and seconds";
-            let accepted = "durations such as `30d`, `12h` or `1w 2d`";
-            self.fault("max-age", "max-age", item, reason, accepted);
+    /// Refuses what names no single file. The reader of the input then sees whether the path leaves
+    /// the workspace.
+    fn metrics(&mut self, key: &Key, item: &Item) {
+        if let Err(reason) = model::file(&item.text) {
+            let accepted = "a file relative to the workspace, such as `metrics.json`";
+            self.fault(key.input, key.name, item, reason, accepted);
         }
     }
 
+    /// The schema cannot describe every form of a duration, so the file has only the plain form.
+    fn age(&mut self, key: &Key, item: &Item) {
+        if !is_plain(&item.text) {
+            let reason = "it is not a duration in weeks, days, hours, minutes and seconds";
+            let accepted = "durations such as `30d`, `12h` or `1w 2d`";
+            self.fault(key.input, key.name, item, reason, accepted);
+        }
+    }
+
+    /// Notes a fault, unless the value has one already.
     fn fault(&mut self, name: &str, key: &str, item: &Item, reason: &str, accepted: &str) {
+        let place = format!(":{}:{}: ", item.place.line, item.place.column);
+        if self.faults.iter().any(|fault| fault.text.contains(&place)) {
+            return;
+        }
         let mut raw = RawInputs::default();
         raw.place(name, vec![placed(self.path, key, item, item.text.clone())]);
         let mut reader = Reader::bare(Verb::Plan, &raw);

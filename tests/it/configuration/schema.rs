@@ -96,6 +96,10 @@ fn good_text(dice: &mut Dice, name: &str) -> Value {
         "trusted-refs" => &["release/*", "main", "refs/tags/v2*", "refs/heads/x"],
         "trusted" | "untrusted" | "deploy" => &["arn:aws:iam::123456789012:role/trainer"],
         "max-age" => &["30d", "12h", "1w 2d", "90m", "1d12h", "45s"],
+        "metrics" => &["metrics.json", "./out/m.json", "a b.json"],
+        "min-metrics" => {
+            &["auc >= 0.9", "log loss<1e-3", "auc >= trusted - 0.005", "r2 > -1", "n <= trusted"]
+        }
         "working-directory" => &["fraud", "services/fraud", ".", "a b", "./x/"],
         _ => &["data/**", "!data/x", "src/train.py", "*.txt", "a b/c", "models/"],
     };
@@ -167,6 +171,10 @@ fn spoil(dice: &mut Dice, document: &mut Value) {
         json!("a\nb"),
         json!("#x"),
         json!("soon"),
+        json!("auc => 0.9"),
+        json!("auc >= 0.9"),
+        json!("auc >= .9"),
+        json!("auc >= best"),
         json!("0d"),
         json!("30"),
         json!("gs://bucket/x"),
