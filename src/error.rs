@@ -47,12 +47,20 @@ pub struct Error {
     message: String,
     hints: Vec<String>,
     source: Option<anyhow::Error>,
+    /// A slice, because results with this error are returned everywhere.
+    others: Box<[Self]>,
 }
 
 impl Error {
     /// Returns an error of the given kind. The message begins in lower case and has no full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            source: None,
+            others: Box::default(),
+        }
     }
 
     /// Returns the error of work that failed (exit code 1).
@@ -92,6 +100,32 @@ impl Error {
     pub fn caused_by(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Adds errors that do not depend on this one, so that the user can mend them all at once. The
+    /// first error decides the exit code.
+    #[must_use]
+    pub fn beside(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = std::mem::take(&mut self.others).into_vec();
+        for mut other in others {
+            let more = std::mem::take(&mut other.others);
+            all.push(other);
+            all.extend(more);
+        }
+        self.others = all.into();
+        self
+    }
+
+    /// Joins errors that do not depend on each other; `None` if there is no error.
+    pub fn join(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let first = errors.next()?;
+        Some(first.beside(errors))
+    }
+
+    /// Returns the error itself, and then those that were joined with it.
+    pub fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.others.iter())
     }
 
     /// Returns the sort of the failure.
@@ -189,6 +223,15 @@ mod tests {
              some space"
         );
         assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn joined_errors_are_flat_and_the_first_decides() {
+        let inner = Error::join([Error::not_found("b"), Error::failed("c")]).unwrap();
+        let all = Error::bad_input("a").beside([inner, Error::failed("d")]);
+        let texts: Vec<String> = all.each().map(ToString::to_string).collect();
+        assert_eq!((texts.join(" "), all.exit_code()), ("a b c d".to_owned(), 2));
+        assert!(Error::join([]).is_none());
     }
 
     #[test]

@@ -39,37 +39,40 @@ impl Report {
 
     /// Prints a warning. The work goes on.
     pub fn warn(&self, message: &str) {
-        let message = sanitize::lines(message);
-        match self.in_actions {
-            true => put(&Command { name: "warning", message: &message }.to_string()),
-            false => put(&format!("{} {message}", paint(Style::new().yellow().bold(), "warning:"))),
-        }
+        self.annotate("warning", Style::new().yellow(), &sanitize::lines(message));
     }
 
     /// Prints the consequence of an error that does not end the work.
     pub fn warn_of(&self, consequence: &str, error: &Error) {
-        self.warn(&format!("{consequence}: {}", error.explanation()));
-        self.hints(error);
+        let message = sanitize::lines(&format!("{consequence}: {}", error.explanation()));
+        self.annotate("warning", Style::new().yellow(), &(message + &self.hints(error)));
     }
 
-    /// Prints the error that ended the work.
+    /// Prints the error that ended the work, and those that were joined with it.
     pub fn error(&self, error: &Error) {
-        let message = sanitize::lines(&error.explanation());
-        match self.in_actions {
-            true => put(&Command { name: "error", message: &message }.to_string()),
-            false => put(&format!("{} {message}", paint(Style::new().red().bold(), "error:"))),
+        for error in error.each() {
+            let message = sanitize::lines(&error.explanation()) + &self.hints(error);
+            self.annotate("error", Style::new().red(), &message);
         }
-        self.hints(error);
     }
 
-    fn hints(&self, error: &Error) {
-        for hint in error.hints() {
-            put(&format!(
-                "{} {}",
-                paint(Style::new().cyan().bold(), "hint:"),
-                sanitize::line(hint)
-            ));
+    /// Prints a message that has no invisible characters, and makes it an annotation in a job.
+    fn annotate(&self, name: &'static str, style: Style, message: &str) {
+        match self.in_actions {
+            true => put(&Command { name, message }.to_string()),
+            false => put(&format!("{} {message}", paint(style.bold(), &format!("{name}:")))),
         }
+    }
+
+    /// Returns the hints, each on a line of its own. An annotation shows its message alone, so the
+    /// hints are a part of the message.
+    fn hints(&self, error: &Error) -> String {
+        let word = match self.in_actions {
+            true => "hint:".to_owned(),
+            false => paint(Style::new().cyan().bold(), "hint:"),
+        };
+        let line = |hint: &String| format!("\n{word} {}", sanitize::line(hint));
+        error.hints().iter().map(line).collect()
     }
 
     /// Returns a function that prints a message.

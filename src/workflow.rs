@@ -11,6 +11,8 @@ pub struct RunContext {
     pub repository: String,
     /// The repository's number; 0 if neither the runner nor the payload says it.
     pub repository_id: u64,
+    /// The base URL of GitHub, such as `https://github.com`; empty if the runner does not say it.
+    pub server_url: String,
     /// The full ref, such as `refs/heads/main` or `refs/pull/7/merge`.
     pub git_ref: String,
     /// The commit of the run (GITHUB_SHA).

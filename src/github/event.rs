@@ -84,6 +84,7 @@ pub fn read(environment: &Environment, payload: Option<&[u8]>) -> Option<RunCont
             None => 0,
         },
         repository,
+        server_url: text("GITHUB_SERVER_URL"),
         git_ref: text("GITHUB_REF"),
         sha: text("GITHUB_SHA"),
         event: text("GITHUB_EVENT_NAME"),

@@ -1,7 +1,8 @@
 //! The view of an outcome in the job summary, as Markdown.
 
-use crate::outcome::Outcome;
+use crate::error::Error;
 use crate::outcome::metrics::{self, Row};
+use crate::outcome::{Outcome, links};
 use crate::sanitize::markdown;
 
 /// The summary lists at most this many changed inputs.
@@ -23,6 +24,12 @@ pub fn render(outcome: &Outcome) -> String {
     ));
     for (name, value) in outcome.rows() {
         text.push_str(&format!("| {name} | {} |\n", prose(&value)));
+    }
+    let links = links::of(outcome);
+    if !links.is_empty() {
+        let links: Vec<String> =
+            links.iter().map(|link| format!("[{}]({})", link.text, link.url)).collect();
+        text.push_str(&format!("| Pages | {} |\n", links.join(", ")));
     }
     if outcome.beside.is_some() {
         text.push_str(&compared(outcome));
@@ -52,6 +59,21 @@ pub fn render(outcome: &Outcome) -> String {
             text.push_str(&format!("| … | | and {} more |\n", outcome.changes.len() - MAX_CHANGES));
         }
         text.push_str("\n</details>\n");
+    }
+    text.push('\n');
+    text
+}
+
+/// Renders the end of a step that failed: what failed, and what to do. `model` is its name, if it
+/// is known.
+pub fn failure(model: Option<&str>, error: &Error) -> String {
+    let mut text = format!("### {}: failed\n\n", model.map_or("ml-cache".to_owned(), markdown));
+    // Without the heading, GitHub would take the first failure for it.
+    text.push_str("| Failure | Remedy |\n| :--- | :--- |\n");
+    let cell = |lines: &str| lines.split('\n').map(prose).collect::<Vec<_>>().join("<br>");
+    for error in error.each() {
+        let remedy = error.hints().join("\n");
+        text.push_str(&format!("| {} | {} |\n", cell(&error.explanation()), cell(&remedy)));
     }
     text.push('\n');
     text
@@ -132,6 +154,21 @@ mod tests {
         assert!(!text.contains("<b>") && !text.contains("\n::"));
         let few = render(&outcome(&changes[..OPEN_CHANGES]));
         assert!(few.contains("\n<details open><summary>10 changed inputs</summary>\n"), "{few}");
+    }
+
+    #[test]
+    fn a_failure_has_a_row_for_each_error_with_its_remedy() {
+        let error = Error::join([
+            Error::failed("cannot read `v1/x`:\n  <b>refused</b>").hint("check `store`").hint("b"),
+            Error::bad_input("a|b"),
+        ]);
+        assert_eq!(
+            failure(Some("fraud"), &error.unwrap()),
+            "### fraud: failed\n\n| Failure | Remedy |\n| :--- | :--- |\n\
+             | cannot read <code>v1/x</code>:<br>  &lt;b&gt;refused&lt;/b&gt; \
+             | check <code>store</code><br>b |\n| a&#124;b |  |\n\n"
+        );
+        assert!(failure(None, &Error::failed("x")).starts_with("### ml-cache: failed\n"));
     }
 
     #[test]

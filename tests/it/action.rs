@@ -5,6 +5,7 @@ mod artifacts;
 mod bounds;
 mod configuration;
 mod elsewhere;
+mod failures;
 mod force;
 mod foreign_pointers;
 mod foreign_zips;
