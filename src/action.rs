@@ -4,17 +4,19 @@ pub mod inputs;
 pub mod state;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::commands::handover::{Handover, Stored};
-use crate::commands::{Context, begin, plan, resolve, restore, save};
+use crate::commands::{Context, begin, check, plan, resolve, restore, save};
 use crate::decide::Decision;
 use crate::environment::Environment;
 use crate::error::Result;
+use crate::format::ModelName;
 use crate::github::event;
 use crate::github::file_command::FileCommands;
 use crate::outcome::Outcome;
 use crate::report::{Report, outputs, summary};
-use crate::settings::Verb;
+use crate::settings::{Given, Verb};
 use state::StateFile;
 
 /// A step of an action. The name of the executable selects it.
@@ -66,7 +68,13 @@ impl Phase {
 pub async fn execute(phase: Phase, environment: &Environment) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
-    step(phase, environment, report, &files).await
+    let model = OnceLock::new();
+    let result = step(phase, environment, report, &files, &model).await;
+    if let Err(error) = &result {
+        let model = model.get().map(ModelName::as_str);
+        add_summary(report, &files, &summary::failure(model, error));
+    }
+    result
 }
 
 /// Sets the outputs of a step that ended before it set them itself. A post step has no outputs.
@@ -86,6 +94,7 @@ async fn step(
     environment: &Environment,
     report: Report,
     files: &FileCommands,
+    model: &OnceLock<ModelName>,
 ) -> Result<()> {
     let workspace = inputs::workspace(environment)?;
     let run = event::run_of(environment);
@@ -98,12 +107,17 @@ async fn step(
         }
         state::take_file_values(environment, &mut raw);
     }
-    let settings =
-        crate::settings::resolve(phase.verb(), &raw, environment, run.as_ref(), &workspace)?;
+    let verb = phase.verb();
+    let given = Given { verb, raw: &raw, environment, run: run.as_ref(), workspace: &workspace };
+    let settings = match phase {
+        // The main step has checked the connection.
+        Phase::Post => given.resolve()?,
+        _ => check::settings(given, report).await?,
+    };
+    model.get_or_init(|| settings.model.clone());
     let state = StateFile::find(environment, files, &settings);
     let handover = if phase == Phase::Post { state.take(environment) } else { None };
-    let ctx =
-        Context::open(phase.verb(), settings, run, handover.as_ref(), report, environment).await?;
+    let ctx = Context::open(verb, settings, run, handover.as_ref(), report, environment).await?;
     let outcome = outcome(phase, &ctx, handover, &state, files).await;
     ctx.name_credentials();
     let Some(outcome) = outcome? else { return Ok(()) };
@@ -111,7 +125,7 @@ async fn step(
     if phase != Phase::Post {
         set_outputs(files, outputs::pairs(&outcome))?;
     }
-    add_summary(&ctx, files, &outcome);
+    add_summary(report, files, &summary::render(&outcome));
     match phase {
         Phase::Post => Ok(()),
         _ => plan::check_found(&ctx, &outcome),
@@ -177,10 +191,10 @@ async fn post(ctx: &Context, handover: Option<Handover>) -> Result<Option<Outcom
     save::execute(ctx, Some(handover)).await.map(Some)
 }
 
-/// Adds the outcome to the job summary. A failure is only a warning, because the work is done.
-fn add_summary(ctx: &Context, files: &FileCommands, outcome: &Outcome) {
-    if let Err(error) = files.add_summary(&summary::render(outcome)) {
-        ctx.report.warn_of("there is no job summary", &error);
+/// Adds a text to the job summary. A failure is only a warning, because the work is done.
+fn add_summary(report: Report, files: &FileCommands, text: &str) {
+    if let Err(error) = files.add_summary(text) {
+        report.warn_of("there is no job summary", &error);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verbs. A command observes, lets [`crate::decide`] decide, and applies the verdict.
 
 pub mod begin;
+pub mod check;
 mod claim;
 mod context;
 mod foresight;
@@ -46,6 +47,7 @@ pub async fn execute(
             plan::check_found(ctx, &outcome)?;
             Ok(outcome)
         }
+        Verb::Check => check::execute(ctx).await,
         Verb::Restore => restore::execute(ctx).await,
         Verb::Save => save::execute(ctx, None).await,
         Verb::Resolve => resolve::execute(ctx).await,

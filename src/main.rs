@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use ml_cache::action::{self, Phase};
 use ml_cache::cli::{self, Arguments, CommandLine};
 use ml_cache::commands::interrupt::Interrupt;
-use ml_cache::commands::{self, Context};
+use ml_cache::commands::{self, Context, check};
 use ml_cache::environment::Environment;
 use ml_cache::github::event;
 use ml_cache::report::{Report, outputs};
-use ml_cache::settings::Verb;
-use ml_cache::{Error, Result, sanitize, secrets, settings};
+use ml_cache::settings::{Given, Verb};
+use ml_cache::{Error, Result, sanitize, secrets};
 
 /// The stack of a thread, in bytes. A walk needs some of it for each of the 2,000 directories that
 /// the longest path can have.
@@ -121,8 +121,9 @@ async fn command(
     let run_context = event::run_of(environment);
     let verb = arguments.verb;
     let workspace = &arguments.workspace;
-    let settings =
-        settings::resolve(verb, &arguments.inputs, environment, run_context.as_ref(), workspace)?;
+    let (raw, run) = (&arguments.inputs, run_context.as_ref());
+    let given = Given { verb, raw, environment, run, workspace };
+    let settings = check::settings(given, report).await?;
     let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
     let outcome = commands::execute(&ctx, &arguments.training, arguments.json, interrupt).await;
     ctx.name_credentials();

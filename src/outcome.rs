@@ -5,6 +5,7 @@
 //! for programs, or both.
 
 pub mod describe;
+pub mod links;
 pub mod metrics;
 
 use serde_json::{Value, json};
@@ -60,6 +61,8 @@ pub struct Outcome {
     pub artifact: Option<Uploaded>,
     /// The source of the credentials; `None` if no request needed any.
     pub credentials: Option<String>,
+    /// The base URL of GitHub; empty if it is unknown.
+    pub server_url: String,
 }
 
 /// The scope into which a run writes its pointers.
@@ -100,6 +103,8 @@ pub enum Ending {
     Kept,
     /// The run may not save.
     NotSaved,
+    /// A check found nothing that would stop a plan or a save.
+    Ready,
 }
 
 impl Ending {
@@ -117,12 +122,17 @@ impl Ending {
             Self::Saved => "saved",
             Self::Kept => "kept",
             Self::NotSaved => "not saved",
+            Self::Ready => "ready",
         }
     }
 
     fn retrain_needed(self) -> bool {
-        // A refused model is the model of no inputs, so it never makes a training needless.
-        matches!(self, Self::Retrain | Self::Trained { .. } | Self::NotFound | Self::Recovered)
+        // A refused model is the model of no inputs, so it never makes a training needless. A check
+        // looks for no model.
+        matches!(
+            self,
+            Self::Retrain | Self::Trained { .. } | Self::NotFound | Self::Recovered | Self::Ready
+        )
     }
 
     fn cache_hit(self) -> bool {
@@ -378,6 +388,7 @@ impl Outcome {
             beside: None,
             artifact: None,
             credentials: None,
+            server_url: String::new(),
         }
     }
 

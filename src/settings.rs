@@ -28,7 +28,7 @@ use crate::github::oidc::Role;
 use crate::store::{Location, S3Options};
 
 pub use names::advice;
-pub use resolve::resolve;
+pub use resolve::{Given, resolve};
 pub use table::{INPUTS, Input, Verb};
 pub use target::Target;
 
@@ -68,6 +68,14 @@ impl RawInputs {
     /// Sets a value. An empty value says that the user gave the input, and gave it no value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Returns the inputs of these names.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        let mut kept = self.clone();
+        kept.values.retain(|name, _| names.contains(&name.as_str()));
+        kept
     }
 
     /// Sets a value of the configuration file.

@@ -54,6 +54,34 @@ impl Catalog {
         Ok(self.store.check_writable(&key).await?)
     }
 
+    /// Tries the reads of a plan in some scopes, and the write of a save in another. Returns the
+    /// failures.
+    ///
+    /// It reads objects that no run makes, so a missing object is no failure.
+    pub async fn check_access(&self, reads: &[Scope], writes: Option<&Scope>) -> Vec<Error> {
+        let (namespace, model) = (&self.namespace, &self.model);
+        let pointer =
+            |scope: &Scope| layout::pointer(scope, namespace, model, &Fingerprint::of(b""));
+        let mut keys: Vec<Key> = reads.iter().map(pointer).collect();
+        keys.push(layout::manifest(&ManifestId::of(b"")));
+        let mut failures = Vec::new();
+        for key in &keys {
+            failures.extend(self.store.get(key).await.err());
+        }
+        if let Some(scope) = writes {
+            let key = layout::probe(scope, namespace, model);
+            failures.extend(self.store.check_writable(&key).await.err());
+        }
+        // A refusal may concern a single key. Every other failure repeats itself with each key.
+        let mut told = Vec::new();
+        failures.retain(|failure| {
+            let is_new = failure.kind == StoreErrorKind::Denied || !told.contains(&failure.kind);
+            told.push(failure.kind);
+            is_new && failure.kind != StoreErrorKind::NotFound
+        });
+        failures.into_iter().map(Error::from).collect()
+    }
+
     /// Returns keys that a save in the scope writes, whatever its model.
     pub fn examples(&self, scope: &Scope) -> Vec<Key> {
         let (namespace, model) = (&self.namespace, &self.model);

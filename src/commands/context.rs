@@ -161,7 +161,8 @@ impl Context {
     /// Returns an outcome that has an ending and no other facts.
     pub fn outcome(&self, ending: Ending) -> Outcome {
         let Settings { namespace, model, .. } = &self.settings;
-        Outcome::new(self.verb.name(), namespace, model, ending)
+        let server_url = self.run.as_ref().map(|run| run.server_url.clone()).unwrap_or_default();
+        Outcome { server_url, ..Outcome::new(self.verb.name(), namespace, model, ending) }
     }
 
     /// Names the source of the credentials in the log, if the command used any.

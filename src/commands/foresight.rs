@@ -75,16 +75,21 @@ pub(super) fn check(ctx: &Context, inputs: &InputsDocument, links: &Links) -> Re
     }
 }
 
-/// Warns of a directory that is no store, so that a save will refuse it.
-///
-/// For a bucket, this would need a request.
+/// Warns of a store that this step could not write. The step that saves may have other rights.
 pub(super) async fn check_store(ctx: &Context) {
-    if ctx.access.read_only.is_none()
-        && matches!(ctx.settings.store, Location::Directory(_))
-        && let Err(error) = ctx.catalog.check_writable(&ctx.access.own).await
-        && error.kind() == Kind::BadInput
-    {
-        ctx.report.warn_of("the save will refuse this store", &error);
+    if ctx.access.read_only.is_some() {
+        return;
+    }
+    let Err(error) = ctx.catalog.check_writable(&ctx.access.own).await else { return };
+    match ctx.settings.store {
+        Location::Directory(_) if error.kind() == Kind::BadInput => {
+            ctx.report.warn_of("the save will refuse this store", &error);
+        }
+        // The machine of the plan need not be the machine of the save.
+        Location::Directory(_) => {}
+        Location::S3 { .. } => {
+            ctx.report.warn_of("a save with the credentials of this step would fail", &error);
+        }
     }
 }
 

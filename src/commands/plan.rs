@@ -49,7 +49,9 @@ pub async fn execute(ctx: &Context) -> Result<(Planned, Outcome)> {
     match planned.decision.hit() {
         None => {
             foresight::check(ctx, &planned.document, &planned.links)?;
-            foresight::check_store(ctx).await;
+            if planned.looked() {
+                foresight::check_store(ctx).await;
+            }
         }
         Some(_) => foresight::check_shared(ctx, &planned.document, &planned.links)?,
     }

@@ -16,7 +16,9 @@ impl Report {
         let files = outcome.pointer.as_ref().map(|it| files_and_bytes(it.files, it.bytes));
         let files = files.unwrap_or_default();
         match outcome.ending {
-            Ending::Retrain | Ending::UpToDate | Ending::Resolved => self.fold(outcome),
+            Ending::Retrain | Ending::UpToDate | Ending::Resolved | Ending::Ready => {
+                self.fold(outcome)
+            }
             Ending::Restored => {
                 let restored = outcome.restored.unwrap_or_default();
                 let fetched = files_and_bytes(restored.fetched_files, restored.fetched_bytes);
@@ -67,8 +69,9 @@ impl Report {
 
     /// Prints all facts of an outcome, in a fold under a headline.
     fn fold(&self, outcome: &Outcome) {
-        let headline = outcome.ending.headline();
-        self.begin(&format!("{}: {headline} ({})", outcome.model, outcome.word()));
+        let (headline, word) = (outcome.ending.headline(), outcome.word());
+        let reason = if word == headline { String::new() } else { format!(" ({word})") };
+        self.begin(&format!("{}: {headline}{reason}", outcome.model));
         self.info(&format!("  {}", outcome.explanation));
         for change in outcome.changes.iter().take(SHOWN_CHANGES) {
             self.info(&format!("  {}", describe::change(change)));

@@ -19,6 +19,32 @@ const ON_ERROR: &[(&str, OnError)] = &[("fail", OnError::Fail), ("retrain", OnEr
 
 const STAND_INS: &[(&str, StandIns)] = &[("refuse", StandIns::Refuse), ("allow", StandIns::Allow)];
 
+/// All that the settings of a verb are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The verb.
+    pub verb: Verb,
+    /// The inputs of the user.
+    pub raw: &'a RawInputs,
+    /// The environment of the process.
+    pub environment: &'a Environment,
+    /// The workflow run; `None` outside of GitHub Actions.
+    pub run: Option<&'a RunContext>,
+    /// The directory to which paths are relative, as the user spells it.
+    pub workspace: &'a Path,
+}
+
+impl Given<'_> {
+    /// Makes the settings.
+    ///
+    /// # Errors
+    /// Any error of [`resolve`].
+    pub fn resolve(self) -> Result<Settings> {
+        let Given { verb, raw, environment, run, workspace } = self;
+        resolve(verb, raw, environment, run, workspace)
+    }
+}
+
 /// Makes the settings of a verb from its inputs.
 ///
 /// # Errors
@@ -26,6 +52,8 @@ const STAND_INS: &[(&str, StandIns)] = &[("refuse", StandIns::Refuse), ("allow",
 ///   the accepted forms.
 /// - A role has no region.
 /// - The environment has AWS credentials that no request can carry.
+///
+/// These errors come together.
 // Over 70 lines: it has a line for each input, to be read from top to bottom.
 pub fn resolve(
     verb: Verb,
@@ -65,18 +93,23 @@ pub fn resolve(
     let trusted_refs = reader.trusted_refs();
     file.doubts.extend(reader.doubts(run, namespace.as_ref(), &sources));
     let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
-    if let Some(faults) = reader.into_faults(std::mem::take(&mut file.faults)) {
-        return Err(faults);
+    let faults = reader.into_faults(std::mem::take(&mut file.faults));
+    let odd = check_credentials(store.as_ref(), environment, role.is_some(), s3.region.is_some());
+    let role = role.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment));
+    let (role, unusable) = match role.transpose() {
+        Ok(role) => (role, None),
+        Err(error) => (None, Some(error)),
+    };
+    if let Some(error) = Error::join([faults, odd.err(), unusable].into_iter().flatten()) {
+        return Err(error);
     }
     let (Some(store), Some(namespace), Some(model)) = (store, namespace, model) else {
         return Err(Error::bad_input("an input cannot be used"));
     };
-    check_credentials(&store, environment, role.is_some(), s3.region.is_some())?;
     let prefix = artifact_name.clone().unwrap_or_else(|| artifact::prefix(model.as_str()));
-    let role = role.map(|arn| Role::from_environment(&arn, s3.region.as_deref(), environment));
     Ok(Settings {
         store,
-        role: role.transpose()?,
+        role,
         s3,
         namespace,
         model,
@@ -115,12 +148,12 @@ pub fn resolve(
 /// A role replaces the keys of the environment. The input `region` replaces the region of the
 /// environment.
 fn check_credentials(
-    store: &Location,
+    store: Option<&Location>,
     environment: &Environment,
     has_role: bool,
     has_region: bool,
 ) -> Result<()> {
-    if !matches!(store, Location::S3 { .. }) {
+    if !matches!(store, Some(Location::S3 { .. })) {
         return Ok(());
     }
     let keys: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];

@@ -15,14 +15,23 @@ pub enum Verb {
     Verify,
     /// Find a stored model without fetching it.
     Resolve,
+    /// Look for all that would stop a plan and a save.
+    Check,
     /// The root action: plan and restore in its main step, save in its post step.
     Auto,
 }
 
 impl Verb {
     /// The verbs of the command line, in the order of the help.
-    pub const COMMANDS: &[Self] =
-        &[Self::Plan, Self::Restore, Self::Save, Self::Run, Self::Resolve, Self::Verify];
+    pub const COMMANDS: &[Self] = &[
+        Self::Check,
+        Self::Plan,
+        Self::Restore,
+        Self::Save,
+        Self::Run,
+        Self::Resolve,
+        Self::Verify,
+    ];
 
     /// Returns the verb's name in lower case, such as `plan`.
     pub fn name(self) -> &'static str {
@@ -33,6 +42,7 @@ impl Verb {
             Self::Run => "run",
             Self::Verify => "verify",
             Self::Resolve => "resolve",
+            Self::Check => "check",
             Self::Auto => "auto",
         }
     }
@@ -40,6 +50,11 @@ impl Verb {
     /// Returns whether the verb only finds models. It then neither plans a training nor saves.
     pub fn only_reads(self) -> bool {
         FINDERS.contains(&self)
+    }
+
+    /// Returns whether the verb decides about a training that has not begun.
+    pub fn plans(self) -> bool {
+        PLANNERS.contains(&self)
     }
 
     /// Returns the sentence of the help, in the imperative.
@@ -51,6 +66,7 @@ impl Verb {
             Self::Run => "Plan, then run the training command or restore, then save",
             Self::Verify => "Read a stored model and compare every byte with its digests",
             Self::Resolve => "Find a stored model and print its pointer, without fetching it",
+            Self::Check => "Look for all that would stop a plan or a save, and tell it at once",
             Self::Auto => "Plan and restore now, save at the end of the job",
         }
     }
@@ -106,15 +122,16 @@ impl Input {
 /// role that is given but empty.
 pub const OMITTED: &str = "omitted";
 
-use Verb::{Auto, Plan, Resolve, Restore, Run, Save, Verify};
+use Verb::{Auto, Check, Plan, Resolve, Restore, Run, Save, Verify};
 
-const ALL: &[Verb] = &[Plan, Restore, Save, Run, Resolve, Verify, Auto];
+const ALL: &[Verb] = &[Check, Plan, Restore, Save, Run, Resolve, Verify, Auto];
 const FINDERS: &[Verb] = &[Restore, Resolve, Verify];
-const PLANNERS: &[Verb] = &[Plan, Run, Auto];
-const DECIDERS: &[Verb] = &[Plan, Save, Run, Auto];
-const SAVERS: &[Verb] = &[Save, Run, Auto];
+/// A check takes what a plan or a save takes, so that the same lines serve all three.
+const PLANNERS: &[Verb] = &[Check, Plan, Run, Auto];
+const DECIDERS: &[Verb] = &[Check, Plan, Save, Run, Auto];
+const SAVERS: &[Verb] = &[Check, Save, Run, Auto];
 /// A command that finds a model may move the ref's head.
-const WRITERS: &[Verb] = &[Plan, Restore, Save, Run, Auto];
+const WRITERS: &[Verb] = &[Check, Plan, Restore, Save, Run, Auto];
 const RESTORERS: &[Verb] = &[Restore, Run, Auto];
 
 const fn text(
@@ -179,7 +196,7 @@ pub const INPUTS: &[Input] = &[
     ),
     list(
         "model-path",
-        &[Plan, Restore, Save, Run, Auto],
+        WRITERS,
         "Files and directories that the training writes, as paths or patterns, each on its own \
          line; a plan checks that they are no inputs, and a restore writes nothing else.",
     ),
@@ -300,7 +317,7 @@ pub const INPUTS: &[Input] = &[
     text(
         "save-patience",
         "10m",
-        &[Run, Save, Auto],
+        SAVERS,
         "How long a save goes on trying while the store does not answer, throttles or fails \
          inside, such as `30m`; `0s` gives up at once.",
     ),
@@ -308,7 +325,7 @@ pub const INPUTS: &[Input] = &[
     boolean(
         "fail-on-miss",
         "false",
-        &[Plan, Restore, Resolve, Verify, Auto],
+        &[Check, Plan, Restore, Resolve, Verify, Auto],
         "Fail with exit code 3 when there is no model.",
     ),
     boolean(

@@ -14,6 +14,7 @@ mod action;
 mod architecture;
 mod bad_input;
 mod careless;
+mod check;
 mod configuration;
 mod conformance;
 mod damage;
