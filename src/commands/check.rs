@@ -112,6 +112,9 @@ fn select(settings: &Settings, report: Report) -> Vec<Error> {
 
 /// Tries the reads of a plan and the write of a save.
 async fn access(ctx: &Context) -> Vec<Error> {
-    let own = Some(&ctx.access.own).filter(|_| ctx.access.read_only.is_none());
+    let own = match ctx.access.read_only {
+        None => Some(&ctx.access.own),
+        Some(_) => None,
+    };
     ctx.catalog.check_access(&ctx.access.reads, own).await
 }

@@ -64,8 +64,8 @@ pub fn render(outcome: &Outcome) -> String {
     text
 }
 
-/// Renders the end of a step that failed: what failed, and what to do. `model` is its name, if it
-/// is known.
+/// Renders the end of a step that failed, with the remedy of each failure. `model` is its name, if
+/// it is known.
 pub fn failure(model: Option<&str>, error: &Error) -> String {
     let mut text = format!("### {}: failed\n\n", model.map_or("ml-cache".to_owned(), markdown));
     // Without the heading, GitHub would take the first failure for it.

@@ -290,21 +290,21 @@ impl Filler<'_> {
         }
     }
 
-    /// Returns a warning about demands that a later save will refuse. A verb that saves refuses them
-    /// itself.
+    /// Returns a warning about demands that a later save will refuse. A verb that saves refuses
+    /// them itself.
     fn bound_without_metrics(&self, chosen: &Chosen<'_>) -> Option<String> {
         let values = chosen.values();
         let of = |name: &str| values.iter().find(|(key, _)| key.name == name);
-        let item = of("min-metrics").filter(|_| of("metrics").is_none())?.1.first()?;
-        let is_later = self.around.verb == Verb::Plan;
-        is_later.then(|| {
-            format!(
-                "{}:{}: `min-metrics` stands without `metrics`, so the save will refuse it; add \
-                 `metrics: metrics.json` to the model",
-                sanitize::short(self.path, 200),
-                item.place.line
-            )
-        })
+        let (_, items) = match of("metrics") {
+            None if self.around.verb == Verb::Plan => of("min-metrics")?,
+            _ => return None,
+        };
+        let line = items.first()?.place.line;
+        let file = sanitize::short(self.path, 200);
+        Some(format!(
+            "{file}:{line}: `min-metrics` stands without `metrics`, so the save will refuse it; \
+             add `metrics: metrics.json` to the model"
+        ))
     }
 
     /// Notes a working directory that is not there, where a training will start in it.

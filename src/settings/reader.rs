@@ -344,8 +344,9 @@ impl Reader<'_> {
             },
             // A directory inside a job's container would be lost with the job.
             None if run.is_some() => {
-                let reason = "it is required in GitHub Actions; if a variable or a secret is behind \
-                              it, that one is unset, or this job cannot see it";
+                let reason = "it is required in GitHub Actions; if a variable or a secret is \
+                              behind it, that variable or secret is unset, or this job cannot see \
+                              it";
                 self.fault("store", "", reason, ACCEPTED);
                 None
             }

@@ -70,7 +70,7 @@ fn a_plan_with_bad_inputs_tells_of_the_connection_too() {
 }
 
 #[test]
-fn a_plan_warns_of_a_store_that_refuses_writes_before_a_training() {
+fn a_plan_warns_of_a_store_that_refuses_writes() {
     let scene = Scene::new();
     scene.fault(Method::PUT, PROBE, 1.., DENIED);
     let plan = scene.sandbox.run("plan", &[]);

@@ -1,9 +1,10 @@
 //! A failed step says in the annotation and in the summary what failed, on what, and what to do.
 
 use super::runner::Runner;
+use crate::support::s3::Server;
 
 #[test]
-fn a_failed_step_has_the_remedy_in_the_annotation_and_in_the_summary() {
+fn a_failed_step_shows_the_remedy() {
     let mut runner = Runner::new();
     runner.input("max-age", "soon");
     let step = runner.main();
@@ -40,4 +41,21 @@ fn the_summary_links_to_the_pages_of_the_model() {
                [commit 6f1e2d3c4b5a](https://github.com/acme/fraud-detection/commit/\
                6f1e2d3c4b5a69788796a5b4c3d2e1f001122334) |\n";
     assert!(next.summary.contains(row), "{}", next.summary);
+}
+
+#[test]
+fn a_missing_permission_is_told_together_with_bad_inputs() {
+    let server = Server::start();
+    let mut runner = Runner::on_server(&server);
+    runner.input("role-to-assume", "arn:aws:iam::123456789012:role/trainer");
+    runner.input("max-age", "soon");
+    runner.input("model", "");
+    for phase in ["main", "plan"] {
+        let step = runner.step(phase);
+        step.fails(2, &["2 inputs cannot be used", "OIDC token", "id-token: write"]);
+        assert_eq!(step.log.matches("::error::").count(), 2, "{}", step.log);
+        let remedy = "<code>permissions: id-token: write</code>";
+        assert!(step.summary.contains(remedy), "{}", step.summary);
+    }
+    assert!(server.requests().is_empty());
 }
