@@ -1,13 +1,13 @@
-//! Shows the progress of long work: a bar on a terminal, a line every ten seconds elsewhere.
+//! Shows the progress of long work: a bar on a terminal, a line every 30 seconds elsewhere.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The time between two lines in a log.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// Counts the bytes of the current phase and shows them.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Progress {
         Self::new(Mode::Bar)
     }
 
-    /// Returns a display that gives `log` a line every ten seconds.
+    /// Returns a display that gives `log` a line every 30 seconds.
     pub fn log(log: fn(&str)) -> Self {
         Self::new(Mode::Log(log))
     }
@@ -61,7 +61,8 @@ impl Progress {
         }
         let bar = matches!(self.mode, Mode::Bar).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let template = "{msg:<18} {bar:30} {bytes:>10} of {total_bytes:<10} {bytes_per_sec}";
+            let template = "{msg:<18} {bar:30} {bytes:>10} of {total_bytes:<10} {bytes_per_sec}, \
+                            {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -90,14 +91,7 @@ impl Progress {
             && Instant::now() >= phase.next_log
         {
             phase.next_log = Instant::now() + LOG_EVERY;
-            let rate = (done as f64 / phase.started.elapsed().as_secs_f64().max(0.001)) as u64;
-            log(&format!(
-                "{}: {} of {}, {}/s",
-                phase.name,
-                HumanBytes(done),
-                HumanBytes(phase.total),
-                HumanBytes(rate)
-            ));
+            log(&format!("{}: {}", phase.name, line(done, phase.total, phase.started.elapsed())));
         }
     }
 
@@ -109,5 +103,32 @@ impl Progress {
         {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Returns the finished bytes, the mean rate, and the time that the rest takes at this rate.
+fn line(done: u64, total: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = done as f64 / seconds;
+    let rest = total.saturating_sub(done) as f64;
+    let text =
+        format!("{} of {}, {}/s", HumanBytes(done), HumanBytes(total), HumanBytes(rate as u64));
+    match Duration::try_from_secs_f64(rest / rate) {
+        Ok(left) => format!("{text}, {:#} left", HumanDuration(left)),
+        // Nothing is finished yet, so there is no rate.
+        Err(_) => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_rate_and_the_remaining_time() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(line(3 << 30, 9 << 30, minute), "3.00 GiB of 9.00 GiB, 51.20 MiB/s, 2m left");
+        assert_eq!(line(9, 9, minute), "9 B of 9 B, 0 B/s, 0s left");
+        assert_eq!(line(0, 9, minute), "0 B of 9 B, 0 B/s");
     }
 }
