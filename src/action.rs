@@ -144,7 +144,7 @@ async fn outcome(
         Phase::Plan => {
             let (planned, outcome) = plan::execute(ctx).await?;
             if let Decision::Hit(found) = &planned.decision {
-                ctx.move_head(&found.pointer).await;
+                ctx.move_head(&found.pointer, None).await;
             }
             outcome
         }

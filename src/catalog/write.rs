@@ -1,5 +1,6 @@
 //! Writes a model's documents.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
@@ -14,7 +15,7 @@ use crate::format::{
     ManifestId, Nonce, Pointer, Refused, Scope, head, inputs,
 };
 use crate::retry::{Failure, Policy};
-use crate::store::{self, Condition, Home, Key, Payload, StoreErrorKind, layout};
+use crate::store::{self, Condition, Home, Key, Payload, StoreErrorKind, Version, layout};
 use crate::transfer::addressed::{self, Content, Guess};
 
 /// For a writer that lost a race: the winner finishes within moments, so short pauses suffice.
@@ -43,6 +44,10 @@ pub struct Mover {
     /// The run's commit; empty outside of GitHub Actions.
     pub sha: String,
 }
+
+/// A head, or its absence, as an earlier request found it.
+#[derive(Clone, Debug)]
+pub struct ReadHead(pub Option<(Head, Version)>);
 
 impl Catalog {
     /// Checks that this process may write in the scope. It asks about a key that nobody reads.
@@ -100,6 +105,7 @@ impl Catalog {
     }
 
     /// Stores a manifest for a scope unless the store has it, and returns its digest and size.
+    /// `read` is a manifest that this process has read under a name that the scope's readers find.
     ///
     /// # Errors
     /// - The manifest exceeds a limit of the format.
@@ -109,10 +115,14 @@ impl Catalog {
         scope: &Scope,
         manifest: &Manifest,
         guess: Guess,
+        read: Option<ManifestId>,
     ) -> Result<Reference<ManifestId>> {
         let too_large =
             |error: FormatError| Error::bad_input("cannot save the model").caused_by(error);
         let Packed { id, size, bytes, is_compressed } = manifest.pack().map_err(too_large)?;
+        if read == Some(id) {
+            return Ok(Reference { digest: id, size });
+        }
         let payload = Payload::new(bytes);
         let form = (payload.digest(), payload.size());
         // Another version of the compressor makes other bytes of the same text.
@@ -206,20 +216,37 @@ impl Catalog {
     /// Moves a ref's head to the model, unless a later run moved the head already. Returns the head
     /// that stays, and its key; `None` if the head leads to the model now.
     ///
+    /// `read` spares the first look. If the head has changed since, the store refuses the write, and
+    /// the next attempt reads it.
+    ///
     /// # Errors
     /// - The store cannot be read or written.
     /// - Other runs wrote the head during every attempt.
-    pub async fn move_head(&self, mover: &Mover, pointer: &Pointer) -> Result<Option<(Head, Key)>> {
-        RACE.run(|| self.move_head_once(mover, pointer)).await
+    pub async fn move_head(
+        &self,
+        mover: &Mover,
+        pointer: &Pointer,
+        read: Option<ReadHead>,
+    ) -> Result<Option<(Head, Key)>> {
+        let read = Mutex::new(read);
+        RACE.run(|| {
+            let read = read.lock().map_or(None, |mut read| read.take());
+            self.move_head_once(mover, pointer, read)
+        })
+        .await
     }
 
     async fn move_head_once(
         &self,
         mover: &Mover,
         pointer: &Pointer,
+        read: Option<ReadHead>,
     ) -> std::result::Result<Option<(Head, Key)>, Failure<Error>> {
         let (scope, name) = &mover.head;
-        let current = self.head(scope, name).await?;
+        let current = match read {
+            Some(ReadHead(read)) => read,
+            None => self.head(scope, name).await?,
+        };
         match movement(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
             Move::Write => {}
             Move::Done => return Ok(None),

@@ -39,7 +39,7 @@ pub async fn execute(
     keep(&handover)?;
     let outcome = Outcome { ending: Ending::Restored, restored: Some(restored?), ..outcome };
     ctx.report.tell(&outcome);
-    ctx.move_head(&found.pointer).await;
+    ctx.move_head(&found.pointer, None).await;
     Ok((outcome, handover))
 }
 

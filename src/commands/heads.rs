@@ -3,19 +3,31 @@
 use std::collections::HashSet;
 
 use super::Context;
-use crate::catalog::Mover;
+use crate::catalog::{Mover, ReadHead};
 use crate::decide::head::is_impossible;
 use crate::decide::scope::{self, LOCAL_REF};
 use crate::error::{Error, Result};
-use crate::format::{BlobId, HeadName, Pointer, Scope};
+use crate::format::{BlobId, HeadName, ManifestId, Pointer, Scope};
 use crate::settings::Target;
 use crate::store::Location;
 use crate::workflow::RunContext;
 
+/// The model that a ref used last, as a save finds it at its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The blobs of the model. The store probably has them.
+    pub blobs: HashSet<BlobId>,
+    /// The manifest of the model, if this process has read it under a name that readers of its own
+    /// scope find.
+    pub manifest: Option<ManifestId>,
+    /// The head of the run's own ref; `None` if it was not read.
+    pub head: Option<ReadHead>,
+}
+
 impl Context {
     /// Moves the ref's head to the model, if this run may write. A head is a convenience, so a
-    /// failure is only a warning.
-    pub async fn move_head(&self, pointer: &Pointer) {
+    /// failure is only a warning. `read` is the head as this command has read it.
+    pub async fn move_head(&self, pointer: &Pointer, read: Option<ReadHead>) {
         if self.access.read_only.is_some() {
             return;
         }
@@ -26,7 +38,7 @@ impl Context {
             run_id: self.run_id(),
             sha: self.run.as_ref().map(|run| run.sha.clone()).unwrap_or_default(),
         };
-        match self.catalog.move_head(&mover, pointer).await {
+        match self.catalog.move_head(&mover, pointer, read).await {
             Ok(None) => {}
             Ok(Some((head, key))) if is_impossible(&head, mover.run_id) => {
                 self.report.warn(&format!(
@@ -87,22 +99,33 @@ impl Context {
         }
     }
 
-    /// Returns the blobs of the model that the ref used last. The store probably has them.
+    /// Returns the model that the ref used last, as far as it helps a save.
     ///
-    /// Nothing depends on the answer but the order of later requests, so no failure matters.
-    pub async fn known_blobs(&self) -> HashSet<BlobId> {
+    /// Nothing depends on the answer but the order and the number of later requests, so no failure
+    /// matters.
+    pub async fn known(&self) -> Known {
+        let mut known = Known::default();
         // A directory refuses a name that is taken before it reads a byte, so nothing is gained.
         if matches!(self.settings.store, Location::Directory(_)) {
-            return HashSet::new();
+            return known;
         }
-        let latest = self.catalog.latest(&self.heads(), None, &self.access.reads).await;
-        let Ok(Some(pointer)) = latest else { return HashSet::new() };
-        match self.catalog.find_manifest(&pointer).await {
-            Ok(Some(manifest)) => {
-                manifest.files.iter().flat_map(|file| &file.parts).map(|part| part.blob).collect()
+        let own = self.own_head();
+        for head in self.heads() {
+            let Ok(read) = self.catalog.head(&head.0, &head.1).await else { return known };
+            let manifest = read.as_ref().map(|(found, _)| found.manifest);
+            if head == own {
+                known.head = Some(ReadHead(read));
             }
-            _ => HashSet::new(),
+            let Some(digest) = manifest else { continue };
+            if let Ok((_, manifest)) = self.catalog.earlier_manifest(&head.0, &digest).await {
+                let parts = manifest.files.iter().flat_map(|file| &file.parts);
+                known.blobs = parts.map(|part| part.blob).collect();
+                // Readers of this scope do not look for second names of another scope.
+                known.manifest = (head.0 == own.0).then_some(digest);
+            }
+            break;
         }
+        known
     }
 
     /// Names the refs whose latest model this command means, for a message.

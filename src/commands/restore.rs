@@ -39,7 +39,7 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
     let restored = apply(ctx, &pointer).await?;
     if known.inputs.is_some() {
         // This is the model of the checked-out inputs, so the ref uses it now.
-        ctx.move_head(&pointer).await;
+        ctx.move_head(&pointer, None).await;
     }
     let outcome = Outcome {
         reason: Some(Reason::Hit),

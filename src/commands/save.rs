@@ -17,13 +17,14 @@ use self::metrics::Compared;
 use jiff::Timestamp;
 
 use super::handover::{Handover, Seen, Stored};
+use super::heads::Known;
 use super::{Context, foresight, stand_ins};
 use crate::catalog::{nonce, now, seconds_since};
 use crate::decide::Reason;
 use crate::error::Result;
 use crate::fingerprint::Observed;
 use crate::format::refused::Why;
-use crate::format::{BlobId, Fingerprint, InputsDocument, Pointer, artifact};
+use crate::format::{BlobId, Fingerprint, InputsDocument, ManifestId, Pointer, artifact};
 use crate::github::artifact::Uploaded as Published;
 use crate::outcome::{Ending, Inputs, Outcome, Sent};
 use crate::transfer::tree::Tree;
@@ -48,8 +49,8 @@ const WAS_FASTER: &str =
 pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcome> {
     let known = async {
         match ctx.access.read_only {
-            None => ctx.known_blobs().await,
-            Some(_) => HashSet::default(),
+            None => ctx.known().await,
+            Some(_) => Known::default(),
         }
     };
     // What was trained is nowhere else, so this is the wrong time to give up.
@@ -89,7 +90,7 @@ async fn save(
     ctx: &Context,
     handover: Option<&Handover>,
     planned: Option<Fingerprint>,
-    known: impl Future<Output = HashSet<BlobId>>,
+    known: impl Future<Output = Known>,
 ) -> Result<Outcome, Refusal> {
     let began = handover.and_then(|it| it.began);
     let took = began.map(seconds_since);
@@ -119,12 +120,14 @@ async fn save(
     let compared = compare(ctx, began, fingerprint).await?;
     let tree = files::scan(ctx, began).await?;
     foresight::check_shared(ctx, &document, &links)?;
-    let (uploaded, model_stand_ins) = send(ctx, tree, known, fingerprint).await?;
-    let draft = keep(ctx, &uploaded, &document, fingerprint, took).await?;
-    let draft = Pointer { metrics: compared.metrics, ..draft }.with_schema();
+    let Known { blobs, manifest, head } = known;
+    let (uploaded, model_stand_ins) = send(ctx, tree, blobs, fingerprint).await?;
+    let draft = keep(ctx, &uploaded, manifest, &document).await?;
+    let metrics = compared.metrics;
+    let draft = Pointer { train_seconds: took, metrics, ..draft }.with_schema();
     let trained = draft.manifest.digest;
     let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
-    ctx.move_head(&pointer).await;
+    ctx.move_head(&pointer, head).await;
 
     let was_there = base.as_ref() == Some(&pointer.nonce);
     if !saved && was_there && pointer.manifest.digest != trained {
@@ -232,9 +235,8 @@ async fn observe(
 async fn keep(
     ctx: &Context,
     uploaded: &Uploaded,
+    read: Option<ManifestId>,
     document: &InputsDocument,
-    fingerprint: Fingerprint,
-    took: Option<u64>,
 ) -> Result<Pointer> {
     let (manifest, guess) = (&uploaded.manifest, uploaded.guess());
     for (one, other) in manifest.case_collisions() {
@@ -244,7 +246,7 @@ async fn keep(
     }
     let own = &ctx.access.own;
     let (stored, inputs) = tokio::try_join!(
-        ctx.catalog.keep_manifest(own, manifest, guess),
+        ctx.catalog.keep_manifest(own, manifest, guess, read),
         ctx.catalog.keep_inputs(own, document, guess),
     )?;
     let forced = ctx.policy.force.clone();
@@ -253,14 +255,14 @@ async fn keep(
         namespace: ctx.settings.namespace.clone(),
         model: ctx.settings.model.clone(),
         scope: ctx.access.own.clone(),
-        fingerprint,
+        fingerprint: document.digests().fingerprint,
         generation: 1,
         manifest: stored,
         inputs,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         created_at: now(),
-        train_seconds: took,
+        train_seconds: None,
         producer: ctx.run.as_ref().map(RunContext::producer),
         forced,
         promotion: None,

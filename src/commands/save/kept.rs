@@ -87,18 +87,19 @@ async fn store(
 ) -> Result<ManifestId> {
     let train_seconds = began.map(seconds_since);
     let tree = files::scan(ctx, began).await?;
-    let known = Arc::new(ctx.known_blobs().await);
-    let uploaded = files::send(ctx, tree, &known).await?.1;
+    let known = ctx.known().await;
+    let uploaded = files::send(ctx, tree, &Arc::new(known.blobs)).await?.1;
     let (guess, manifest) = (uploaded.guess(), uploaded.manifest);
+    let own = &ctx.access.own;
     let record = Refused {
         schema: SCHEMA.to_owned(),
         namespace: ctx.settings.namespace.clone(),
         model: ctx.settings.model.clone(),
-        scope: ctx.access.own.clone(),
+        scope: own.clone(),
         reason,
         planned,
         found,
-        manifest: ctx.catalog.keep_manifest(&ctx.access.own, &manifest, guess).await?,
+        manifest: ctx.catalog.keep_manifest(own, &manifest, guess, known.manifest).await?,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         refused_at: now(),
