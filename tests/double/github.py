@@ -107,6 +107,7 @@ class Double:
             "repositories": state.repositories,
             "runs": list(state.runs.values()),
             "pulls": list(state.pulls.values()),
+            "comments": [comment for _, comment in sorted(state.comments.items())],
             "roles": sorted(state.roles),
             "sessions": state.sessions,
             "artifacts": [asdict(artifact) for artifact in self.artifacts.records.values()],

@@ -194,6 +194,7 @@ class Verification {
     await this.faults()
     await this.otherRepository()
     await this.idToken()
+    await this.comments()
     return { calls: this.calls, requests: await this.requests() }
   }
 
@@ -303,6 +304,34 @@ class Verification {
     assert.equal(claims.sub, 'repo:org/serving:ref:refs/heads/main')
   }
 
+  // The client of actions/github-script, which the artifact client brings along: comments, page by page.
+  async comments() {
+    const job = { repositories: ['org/models'], permissions: { 'pull_requests': 'write' } }
+    await this.control('state', {
+      pulls: [{ repository: 'org/models', number: 7 }],
+      tokens: { job, person: { ...job, kind: 'fine-grained', login: 'hubot' } },
+    })
+    const { getOctokit } = await load('@actions/github')
+    const [bot, person] = ['job', 'person'].map((token) => getOctokit(token, { baseUrl: `${this.url}/api/v3` }))
+    const issue = { owner: 'org', repo: 'models', issue_number: 7 }
+    for (const [client, body] of [[bot, 'first'], [person, 'second'], [bot, 'third']]) {
+      assert.equal((await client.rest.issues.createComment({ ...issue, body })).status, 201)
+    }
+    const [{ id }] = (await bot.rest.issues.listComments(issue)).data
+    await bot.rest.issues.updateComment({ owner: 'org', repo: 'models', comment_id: id, body: 'changed' })
+    const listed = await person.paginate(person.rest.issues.listComments, { ...issue, per_page: 2 })
+    assert.deepEqual(listed.map(({ user, body }) => [user.type, user.login, body]), [
+      ['Bot', 'github-actions[bot]', 'changed'],
+      ['User', 'hubot', 'second'],
+      ['Bot', 'github-actions[bot]', 'third'],
+    ])
+    assert.equal((await person.rest.users.getAuthenticated()).data.login, 'hubot')
+    await assert.rejects(bot.rest.users.getAuthenticated(), { status: 403 })
+    const reader = getOctokit(LOOKUP_TOKEN, { baseUrl: `${this.url}/api/v3` })
+    await assert.rejects(reader.rest.issues.createComment({ ...issue, body: 'x' }), { status: 403 })
+    this.calls.push('comments: created, updated and listed (REST)')
+  }
+
   // How often each kind of request was made.
   async requests() {
     const counts = {}
@@ -333,7 +362,7 @@ try {
     const verification = new Verification(args[0])
     try {
       const versions = Object.fromEntries(
-        ['@actions/artifact', 'artifact-5', '@actions/core'].map((name) => [name, packageJson(name).version]))
+        ['@actions/artifact', 'artifact-5', '@actions/core', '@actions/github'].map((name) => [name, packageJson(name).version]))
       print(`${JSON.stringify({ ok: true, versions, ...(await verification.verify()) }, null, 2)}\n`)
     } finally {
       fs.rmSync(verification.directory, { recursive: true })

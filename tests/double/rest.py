@@ -8,22 +8,32 @@ from urllib.parse import quote, unquote, urlencode
 from artifacts import Artifacts
 from http_base import Reply, Request
 from rest_access import Access, ApiError
-from rest_shapes import Shapes, children_of, git_sha, git_tree, repository_json
-from state import State, number_of
+from rest_shapes import Shapes, children_of, git_sha, git_tree, repository_json, user
+from state import State, iso, number_of
 
 DOCUMENTATION = "https://docs.github.com/rest"
 MAX_PAGE = 100
+MAX_COMMENT = 65536
 
 
 class Call:
     """One request, with what routing found out about it."""
 
-    def __init__(self, request: Request, base: str, repository: dict, parts: dict[str, str], shapes: Shapes):
+    def __init__(
+        self,
+        request: Request,
+        base: str,
+        repository: dict,
+        parts: dict[str, str],
+        shapes: Shapes,
+        token: dict | None,
+    ):
         self.request = request
         self.base = base
         self.repository = repository
         self.parts = parts
         self.shapes = shapes
+        self.token = token
 
     def number(self, name: str) -> int:
         return int(self.parts[name])
@@ -57,6 +67,9 @@ class Rest:
                 ("GET", "/pulls", pulls, self.list_pulls),
                 ("GET", r"/pulls/(?P<number>\d+)", pulls, self.get_pull),
                 ("GET", r"/issues/(?P<number>\d+)/events", "issues|pull_requests", self.list_events),
+                ("GET", r"/issues/(?P<number>\d+)/comments", "issues|pull_requests", self.list_comments),
+                ("POST", r"/issues/(?P<number>\d+)/comments", "issues|pull_requests", self.create_comment),
+                ("PATCH", r"/issues/comments/(?P<id>\d+)", "issues|pull_requests", self.update_comment),
                 ("GET", "/contents/?(?P<path>.*)", contents, self.get_contents),
                 ("GET", "/git/ref/(?P<ref>.+)", contents, self.get_ref),
                 ("GET", "/git/trees/(?P<sha>.+)", contents, self.get_tree),
@@ -85,6 +98,8 @@ class Rest:
         path = request.path.removeprefix("/api/v3")
         base = request.origin + request.path[: len(request.path) - len(path)]
         method = "GET" if request.method == "HEAD" else request.method
+        if (method, path) == ("GET", "/user"):
+            return Reply.json(user(self.access.person(token)))
         for verb, pattern, permission, handler in self.routes:
             if method == verb and (match := pattern.fullmatch(path)):
                 break
@@ -94,9 +109,10 @@ class Rest:
         repository = self.state.repositories.get(f"{parts['owner']}/{parts['repo']}".lower())
         if repository is None:
             raise ApiError(404, "Not Found")
-        level = "write" if method == "DELETE" else "read"
+        level = "read" if method == "GET" else "write"
         self.access.check(repository, token, permission, level, public=handler != self.download_artifact)
-        return handler(Call(request, base, repository, parts, Shapes(self.state.repositories, self.state.pulls, base)))
+        shapes = Shapes(self.state.repositories, self.state.pulls, base)
+        return handler(Call(request, base, repository, parts, shapes, token))
 
     # Pages
 
@@ -253,6 +269,43 @@ class Rest:
 
     def list_labels(self, call: Call) -> Reply:
         return self.listing(call, call.shapes.labels(call.repository, self.pull(call)), lambda label: label)
+
+    # Comments
+
+    def list_comments(self, call: Call) -> Reply:
+        """The oldest first."""
+        found = self.state.comments_of(call.repository, self.pull(call)["number"])
+        return self.listing(call, found, lambda comment: call.shapes.comment(call.repository, comment))
+
+    def create_comment(self, call: Call) -> Reply:
+        number, body = self.pull(call)["number"], self.body_of(call)
+        author = self.access.login(call.token)
+        fields = {"repository": call.repository["full_name"], "number": number, "user": author, "body": body}
+        comment = call.shapes.comment(call.repository, self.state.add_comment(fields))
+        return Reply.json(comment, 201, {"Location": comment["url"]})
+
+    def update_comment(self, call: Call) -> Reply:
+        """Whoever may write may change the comment of anybody."""
+        comment = self.state.comments.get(call.number("id"))
+        if comment is None or comment["repository"] != call.repository["full_name"]:
+            raise ApiError(404, "Not Found")
+        comment.update(body=self.body_of(call), updated_at=iso(self.state.now()))
+        return Reply.json(call.shapes.comment(call.repository, comment))
+
+    @staticmethod
+    def body_of(call: Call) -> str:
+        try:
+            document = call.request.json()
+        except ValueError:
+            raise ApiError(400, "Problems parsing JSON") from None
+        body = document.get("body") if isinstance(document, dict) else None
+        if not isinstance(body, str):
+            raise ApiError(422, 'Invalid request.\n\n"body" wasn\'t supplied.')
+        if not body.strip():
+            raise ApiError(422, "Validation Failed: body cannot be blank")
+        if len(body) > MAX_COMMENT:
+            raise ApiError(422, f"Validation Failed: body is too long (maximum is {MAX_COMMENT} characters)")
+        return body
 
     # Files
 

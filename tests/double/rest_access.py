@@ -71,6 +71,20 @@ class Access:
         raise ApiError(403, f"Resource not accessible by {holder}")
 
     @staticmethod
+    def login(token: dict | None) -> str:
+        """The account that acts for the token: an app's is a bot."""
+        kind = (token or {}).get("kind", "installation")
+        return (token or {}).get("login", "github-actions[bot]" if kind == "installation" else "octocat")
+
+    def person(self, token: dict | None) -> str:
+        """The person of the token. An app's token is nobody's."""
+        if token is None:
+            raise ApiError(401, "Requires authentication")
+        if token.get("kind", "installation") == "installation":
+            raise ApiError(403, "Resource not accessible by integration")
+        return self.login(token)
+
+    @staticmethod
     def covers(token: dict, repository: dict) -> bool:
         names = token.get("repositories", [])
         return names == "*" or repository["full_name"].lower() in [name.lower() for name in names]

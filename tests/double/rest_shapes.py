@@ -157,6 +157,22 @@ class Shapes:
             "changed_files": 1,
         }
 
+    def comment(self, repository: dict, comment: dict) -> dict:
+        number, identity = comment["number"], comment["id"]
+        return {
+            "id": identity,
+            "node_id": f"IC_{identity}",
+            "url": self.url(repository, f"issues/comments/{identity}"),
+            "html_url": f"https://github.com/{repository['full_name']}/pull/{number}#issuecomment-{identity}",
+            "issue_url": self.url(repository, f"issues/{number}"),
+            "user": user(comment["user"]),
+            "body": comment["body"],
+            "created_at": comment["created_at"],
+            "updated_at": comment["updated_at"],
+            "author_association": "CONTRIBUTOR",
+            "performed_via_github_app": None,
+        }
+
     @staticmethod
     def label(end: dict) -> str:
         return f"{(end['repo'] or 'unknown repository').split('/')[0]}:{end['ref']}"

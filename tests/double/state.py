@@ -8,10 +8,11 @@ runs          [{id, repository, head_branch, head_sha, event, status, conclusion
               head_repository: "o/r" or null, pull_requests: [number], …}]; other keys go to the answer as they are
 pulls         [{repository, number, state, merged, merge_commit_sha, head: {ref, sha, repo: "o/r" or null},
               base: {ref, sha}, labels: [name], commits: [sha], events: [name], …}]; other keys likewise
+comments      [{repository, number, user: login or null, body, id}] of pull requests; a known id changes that comment
 commits       [{repository, sha, message}]
 files         [{repository, ref, path, content (text) or content_base64, mode}]; null content removes the file
 tokens        {"ghs_x": {kind: installation | fine-grained | classic, repositories: ["o/r"] or "*",
-              permissions: {"actions": "read"}, expires_at: seconds, rate_limit}}; null removes the token
+              permissions: {"actions": "read"}, login, expires_at: seconds, rate_limit}}; null removes the token
 artifacts     [{repository, run_id, name, files: {path: text or JSON} or content_base64, id, attempt, job, mime_type,
               version, digest, expired, created and expires (seconds), rest: what the REST API shall say otherwise}]
 roles         {arn: {subjects: ["repo:o/r:*"], audience, max_session, access_key_id, secret_access_key, session_token}}
@@ -90,6 +91,7 @@ class State:
         self.repositories: dict[str, dict] = {}
         self.runs: dict[int, dict] = {}
         self.pulls: dict[tuple[str, int], dict] = {}
+        self.comments: dict[int, dict] = {}
         self.commits: dict[tuple[str, str], dict] = {}
         self.files: dict[tuple[str, str, str], dict] = {}
         self.tokens: dict[str, dict] = {}
@@ -106,7 +108,18 @@ class State:
 
     def merge(self, document: dict):
         """Merges everything but artifacts, which are the artifact service's."""
-        known = {"settings", "repositories", "runs", "pulls", "commits", "files", "tokens", "artifacts", "roles"}
+        known = {
+            "settings",
+            "repositories",
+            "runs",
+            "pulls",
+            "comments",
+            "commits",
+            "files",
+            "tokens",
+            "artifacts",
+            "roles",
+        }
         if not isinstance(document, dict) or set(document) - known:
             raise BadState(f"a state document has only the keys {sorted(known)}")
         unknown = set(document.get("settings", {})) - set(DEFAULT_SETTINGS)
@@ -119,6 +132,8 @@ class State:
             self.add_run(run)
         for pull in document.get("pulls", []):
             self.add_pull(pull)
+        for comment in document.get("comments", []):
+            self.add_comment(comment)
         for commit in document.get("commits", []):
             self.commits[self.known(commit["repository"]), commit["sha"]] = commit
         for file in document.get("files", []):
@@ -219,6 +234,13 @@ class State:
         if sides["head"]["repo"]:
             self.known(sides["head"]["repo"])
 
+    def add_comment(self, fields: dict) -> dict:
+        number = fields.get("id") or next(self.ids)
+        full_name = self.repositories[self.known(fields["repository"])]["full_name"]
+        comment = self.comments.setdefault(number, {"created_at": iso(self.now()), "user": "octocat"})
+        comment.update(fields, id=number, repository=full_name, updated_at=iso(self.now()))
+        return comment
+
     def add_file(self, fields: dict):
         key = (self.known(fields["repository"]), fields["ref"], fields["path"])
         if "content_base64" in fields:
@@ -255,6 +277,12 @@ class State:
     def pulls_of(self, repository: dict) -> list[dict]:
         key = repository["full_name"].lower()
         return [pull for (name, _), pull in sorted(self.pulls.items(), reverse=True) if name == key]
+
+    def comments_of(self, repository: dict, number: int) -> list[dict]:
+        """Oldest first."""
+        wanted = (repository["full_name"], number)
+        comments = [comment for _, comment in sorted(self.comments.items())]
+        return [comment for comment in comments if (comment["repository"], comment["number"]) == wanted]
 
     def runs_of(self, repository: dict) -> list[dict]:
         """Newest first."""

@@ -171,6 +171,78 @@ class RestApi(DoubleTest):
         self.assertTrue(self.get("/repos/org/models/pulls/5").json()["merged"])
         self.assertEqual(self.get("/repos/org/models/issues/5/labels").json()[0]["name"], "retrain")
 
+    def write(self, method: str, path: str, fields, token: str) -> Answer:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        return self.call(method, path, json.dumps(fields), headers)
+
+    def test_comments(self):
+        comments, one = "/repos/org/models/issues/5/comments", "/repos/org/models/issues/comments/{}"
+        job = {"repositories": ["org/models"], "permissions": {"pull_requests": "write"}}
+        person = {**job, "kind": "fine-grained", "login": "hubot"}
+        self.control(
+            "state",
+            {
+                "pulls": [{"repository": "org/models", "number": number} for number in (5, 6)],
+                "comments": [{"repository": "org/models", "number": 5, "user": None, "body": "first"}],
+                "tokens": {"job": job, "person": person},
+            },
+        )
+        created = self.write("POST", comments, {"body": "from a job"}, "job")
+        self.assertEqual((created.status, created.json()["user"]["type"]), (201, "Bot"))
+        self.assertEqual(created.headers["Location"], created.json()["url"])
+        self.assertEqual(self.write("POST", comments, {"body": "of a person"}, "person").status, 201)
+        changed = self.write("PATCH", one.format(created.json()["id"]), {"body": "changed"}, "person")
+        self.assertEqual((changed.status, changed.json()["user"]["login"]), (200, "github-actions[bot]"))
+        found = [((entry["user"] or {}).get("login"), entry["body"]) for entry in self.get(comments).json()]
+        wanted = [(None, "first"), ("github-actions[bot]", "changed"), ("hubot", "of a person")]
+        self.assertEqual(found, wanted)
+        page = self.get(f"{comments}?per_page=2&page=2")
+        self.assertEqual([entry["body"] for entry in page.json()], ["of a person"])
+        self.assertIn(f'{comments}?per_page=2&page=1>; rel="prev"', page.headers["Link"])
+        self.assertEqual(self.get("/repos/org/models/issues/6/comments").json(), [])
+        self.assertEqual(len(self.control("state")["comments"]), 3)
+
+    def test_comments_that_are_refused(self):
+        comments = "/repos/{}/issues/5/comments"
+        job = {"repositories": ["org/models"], "permissions": {"issues": "write"}}
+        self.control(
+            "state",
+            {
+                "pulls": [{"repository": name, "number": 5} for name in ("org/models", "org/open")],
+                "comments": [{"repository": "org/open", "number": 5, "body": "elsewhere", "id": 7}],
+                "tokens": {"job": job},
+            },
+        )
+        for repository, token, body, status in [
+            ("org/models", "job", {"body": "x" * 65536}, 201),
+            ("org/models", "job", {"body": "x" * 65537}, 422),
+            ("org/models", "job", {"body": " "}, 422),
+            ("org/models", "job", {}, 422),
+            ("org/models", "reads-models", {"body": "x"}, 403),
+            ("org/models", "other", {"body": "x"}, 404),
+            ("org/open", "no-actions", {"body": "x"}, 403),
+            ("org/open", "job", {"body": "x"}, 403),
+            ("org/models", "unknown", {"body": "x"}, 401),
+        ]:
+            answer = self.write("POST", comments.format(repository), body, token)
+            self.assertEqual(answer.status, status, (repository, token, answer.body))
+        answer = self.call("POST", comments.format("org/models"), "{", {"Authorization": "Bearer job"})
+        self.assertEqual(answer.status, 400)
+        self.assertEqual(self.write("POST", "/repos/org/models/issues/9/comments", {"body": "x"}, "job").status, 404)
+        self.assertEqual(self.write("PATCH", "/repos/org/models/issues/comments/7", {"body": "x"}, "job").status, 404)
+        self.assertEqual(self.get(comments.format("org/open"), None).status, 200)
+        self.assertEqual(self.get(comments.format("org/models"), "no-actions").status, 403)
+
+    def test_the_person_of_a_token(self):
+        for token, status, login in [
+            ("other", 200, "octocat"),
+            ("reads-models", 403, None),
+            ("unknown", 401, None),
+            (None, 401, None),
+        ]:
+            answer = self.get("/user", token)
+            self.assertEqual((answer.status, answer.json().get("login")), (status, login), token)
+
     def test_files(self):
         files = {"a/b.txt": "x\n", "a.txt": "", "a-b": "y", "a/c/d": "z", "w.yml": "on: push\n"}
         self.control(
