@@ -1,16 +1,17 @@
 //! GitHub's REST API. Only this module knows octocrab.
 
 mod answers;
+mod comments;
 mod request;
 
 use reqwest::Url;
 use serde::de::IgnoredAny;
 
 pub use self::answers::{
-    Artifact, PullRequest, ReferencedWorkflow, Repository, Run, Side, TextFile,
+    Account, Artifact, Comment, PullRequest, ReferencedWorkflow, Repository, Run, Side, TextFile,
 };
 use self::answers::{Artifacts, Commit, Event, File, Runs};
-use self::request::{Attempt, Fault, RETRY};
+use self::request::{Attempt, Call, Fault, RETRY};
 pub use self::request::{MAX_ITEMS, Rest};
 use super::{archive, http};
 use crate::error::{Error, Result};
@@ -207,7 +208,8 @@ impl Rest {
     /// Requests an artifact's bytes once.
     async fn zip(&self, route: &str, artifact: &Artifact) -> Attempt<Vec<u8>> {
         let failed = |reason: String| not_downloaded(artifact, &reason);
-        let answer = self.answer("download the artifact", route, &[], archive::MAX_BYTES).await?;
+        let answer =
+            self.answer("download the artifact", Call::Get(route, &[]), archive::MAX_BYTES).await?;
         let location = answer.headers.get("location").and_then(|value| value.to_str().ok());
         match (answer.status, location) {
             (301 | 302 | 303 | 307 | 308, Some(url)) => {

@@ -182,6 +182,28 @@ impl File {
     }
 }
 
+/// A comment of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Comment {
+    /// The comment's number. A newer comment has a larger number.
+    pub id: u64,
+    /// The text, in Markdown; empty if the API gives no text.
+    #[serde(default, deserialize_with = "or_default")]
+    pub body: String,
+    /// The author; `None` if the account is gone.
+    pub user: Option<Account>,
+}
+
+/// An account of GitHub.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Account {
+    /// The name, such as `octocat` or `github-actions[bot]`.
+    pub login: String,
+    /// The sort, such as `User` or `Bot`; empty if the API gives none.
+    #[serde(default, rename = "type", deserialize_with = "or_default")]
+    pub kind: String,
+}
+
 /// A text file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextFile {

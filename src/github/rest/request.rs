@@ -8,6 +8,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::github::http;
@@ -34,17 +35,46 @@ const PAGE: u32 = 100;
 /// The client reads at most this many items of a list. A run has at most 500 artifacts a job.
 pub const MAX_ITEMS: usize = (MAX_PAGES * PAGE) as usize;
 /// The largest accepted answer, in bytes. A page of a list has a few megabytes at most.
-const MAX_ANSWER: usize = 32 << 20;
+pub(super) const MAX_ANSWER: usize = 32 << 20;
 
 /// The API of one server, with one token.
 #[derive(Clone, Debug)]
 pub struct Rest {
     api: Octocrab,
     pub(super) http: reqwest::Client,
+    advice: &'static Advice,
 }
+
+/// The hints whose remedy depends on the question.
+#[derive(Debug)]
+pub(super) struct Advice {
+    /// The hint after the status 403.
+    pub(super) refused: &'static str,
+    /// The hint after the status 404.
+    pub(super) missing: &'static str,
+}
+
+/// The hints for questions about runs, artifacts and merges.
+const RUNS: Advice = Advice {
+    refused: "grant `actions: read` on that repository to the `github-token`, and for `promote` \
+              also `contents: read` and `pull-requests: read`",
+    missing: "check `repository` and `run-id`; a job's own token cannot read other private \
+              repositories",
+};
 
 /// The names and values of a query.
 pub(super) type Query<'a> = [(&'a str, &'a str)];
+
+/// A request, with its route.
+#[derive(Clone, Copy)]
+pub(super) enum Call<'a> {
+    /// Reads something.
+    Get(&'a str, &'a Query<'a>),
+    /// Creates something from a document.
+    Post(&'a str, &'a Value),
+    /// Changes something to the fields of a document.
+    Patch(&'a str, &'a Value),
+}
 
 impl Rest {
     /// Returns a client for the server at `url`, such as `https://api.github.com`.
@@ -78,7 +108,12 @@ impl Rest {
             .map_err(|error| {
                 Error::failed("cannot start a client for the GitHub API").caused_by(error)
             })?;
-        Ok(Self { api, http })
+        Ok(Self { api, http, advice: &RUNS })
+    }
+
+    /// Returns this client with other hints.
+    pub(super) fn advised(&self, advice: &'static Advice) -> Self {
+        Self { advice, ..self.clone() }
     }
 
     /// Reads a list that must be complete.
@@ -131,41 +166,32 @@ impl Rest {
         query: &Query<'_>,
     ) -> std::result::Result<T, Fault> {
         let what = format!("read {route}");
-        let answer = RETRY.run(|| self.answer(&what, route, query, MAX_ANSWER)).await?;
-        match answer.status {
-            200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
-                let unknown = Error::failed(format!(
-                    "cannot {what}: the answer of the GitHub API has an unknown form"
-                ));
-                // serde's message quotes values of the answer, which may be long.
-                Fault::Failed(
-                    unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))),
-                )
-            }),
-            404 => Err(Fault::Missing(answer.explain(&what))),
-            403 if answer.is_exhausted() => Err(Fault::Failed(answer.explain(&what))),
-            300..=399 | 401 | 403 => Err(Fault::Refused(answer.explain(&what))),
-            _ => Err(Fault::Failed(answer.explain(&what))),
-        }
+        let call = Call::Get(route, query);
+        let answer = RETRY.run(|| self.answer(&what, call, MAX_ANSWER)).await?;
+        let answer = answer.checked(&what)?;
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            let unknown = Error::failed(format!(
+                "cannot {what}: the answer of the GitHub API has an unknown form"
+            ));
+            // serde's message quotes values of the answer, which may be long.
+            Fault::Failed(unknown.caused_by(Error::failed(sanitize::message(&error.to_string()))))
+        })
     }
 
     /// Sends a request once. A fault of the server itself may pass.
-    pub(super) async fn answer(
-        &self,
-        what: &str,
-        route: &str,
-        query: &Query<'_>,
-        limit: usize,
-    ) -> Attempt<Answer> {
+    pub(super) async fn answer(&self, what: &str, call: Call<'_>, limit: usize) -> Attempt<Answer> {
         let unreachable = |error: &dyn std::error::Error| {
             let reason = http::root_cause(error);
             Failure::passing(Fault::Unreachable(Error::failed(format!(
                 "cannot {what}: the GitHub API cannot be reached: {reason}"
             ))))
         };
-        let answer =
-            self.api._get(with_query(route, query)).await.map_err(|error| unreachable(&error))?;
-        let (head, body) = answer.into_parts();
+        let answer = match call {
+            Call::Get(route, query) => self.api._get(with_query(route, query)).await,
+            Call::Post(route, document) => self.api._post(route, Some(document)).await,
+            Call::Patch(route, document) => self.api._patch(route, Some(document)).await,
+        };
+        let (head, body) = answer.map_err(|error| unreachable(&error))?.into_parts();
         let body = http_body_util::Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
                 let too_large = format!("cannot {what}: the answer has more than {limit} bytes");
@@ -178,6 +204,7 @@ impl Rest {
             status: head.status.as_u16(),
             headers: head.headers,
             body: body.to_bytes().to_vec(),
+            advice: self.advice,
         };
         let outlook = match (answer.status, answer.pause()) {
             (500.., _) => Outlook::MayPass,
@@ -230,6 +257,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    advice: &'static Advice,
 }
 
 #[derive(Deserialize)]
@@ -238,6 +266,17 @@ struct Complaint {
 }
 
 impl Answer {
+    /// Returns the answer if it is good.
+    pub(super) fn checked(self, what: &str) -> std::result::Result<Self, Fault> {
+        match self.status {
+            200..=299 => Ok(self),
+            404 => Err(Fault::Missing(self.explain(what))),
+            403 if self.is_exhausted() => Err(Fault::Failed(self.explain(what))),
+            300..=399 | 401 | 403 => Err(Fault::Refused(self.explain(what))),
+            _ => Err(Fault::Failed(self.explain(what))),
+        }
+    }
+
     /// Returns an error with the API's own words and a hint.
     pub(super) fn explain(&self, what: &str) -> Error {
         let mut said = format!("cannot {what}: the GitHub API answered {}", self.status);
@@ -256,14 +295,8 @@ impl Answer {
                 "set a valid `github-token`; on the command line, check GITHUB_TOKEN and GH_TOKEN \
                  as well",
             ),
-            403 => error.hint(
-                "grant `actions: read` on that repository to the `github-token`, and for `promote` \
-                 also `contents: read` and `pull-requests: read`",
-            ),
-            404 => error.hint(
-                "check `repository` and `run-id`; a job's own token cannot read other private \
-                 repositories",
-            ),
+            403 => error.hint(self.advice.refused),
+            404 => error.hint(self.advice.missing),
             _ => error,
         }
     }
