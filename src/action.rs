@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::commands::handover::{Handover, Stored};
-use crate::commands::{Context, begin, check, plan, resolve, restore, save};
+use crate::commands::{Context, begin, check, comment, plan, resolve, restore, save};
 use crate::decide::Decision;
 use crate::environment::Environment;
 use crate::error::Result;
@@ -120,12 +120,16 @@ async fn step(
     let ctx = Context::open(verb, settings, run, handover.as_ref(), report, environment).await?;
     let outcome = outcome(phase, &ctx, handover, &state, files).await;
     ctx.name_credentials();
+    if let (Err(error), Phase::Save | Phase::Post) = (&outcome, phase) {
+        comment::show_failure(&ctx, error).await;
+    }
     let Some(outcome) = outcome? else { return Ok(()) };
     let outcome = Outcome { credentials: ctx.store.credentials(), ..outcome };
     if phase != Phase::Post {
         set_outputs(files, outputs::pairs(&outcome))?;
     }
     add_summary(report, files, &summary::render(&outcome));
+    comment::show(&ctx, &outcome).await;
     match phase {
         Phase::Post => Ok(()),
         _ => plan::check_found(&ctx, &outcome),

@@ -3,6 +3,7 @@
 pub mod begin;
 pub mod check;
 mod claim;
+pub mod comment;
 mod context;
 mod foresight;
 pub mod handover;
@@ -49,7 +50,11 @@ pub async fn execute(
         }
         Verb::Check => check::execute(ctx).await,
         Verb::Restore => restore::execute(ctx).await,
-        Verb::Save => save::execute(ctx, None).await,
+        Verb::Save => {
+            let saved = save::execute(ctx, None).await;
+            comment::show_save(ctx, &saved).await;
+            saved
+        }
         Verb::Resolve => resolve::execute(ctx).await,
         Verb::Verify => verify::execute(ctx).await,
         // The command line has no such verb. The arm runs the first half of `run`.

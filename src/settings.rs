@@ -171,6 +171,8 @@ pub struct Settings {
     pub metrics: Option<String>,
     /// The demands on the metrics.
     pub min_metrics: Vec<Bound>,
+    /// Whether the pull request of the run gets a comment about the model.
+    pub comment: bool,
     /// How long a save repeats a request that the store does not serve.
     pub save_patience: Duration,
     /// Whether a push may take over the model of a merged pull request.

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::handover::Stored;
 use super::interrupt::{GRACE, Interrupt, interrupted};
-use super::{Context, begin, save};
+use super::{Context, begin, comment, save};
 use crate::error::{Error, Kind, Result, describe_io};
 use crate::outcome::{Ending, Outcome};
 
@@ -28,6 +28,7 @@ pub async fn execute(
 ) -> Result<Outcome> {
     let (outcome, mut handover) = begin::execute(ctx, |_| Ok(())).await?;
     if handover.stored == Stored::Restored {
+        comment::show(ctx, &outcome).await;
         return Ok(outcome);
     }
     let started = Timestamp::now();
@@ -38,15 +39,24 @@ pub async fn execute(
     trained?;
     let seconds = Timestamp::now().duration_since(started).as_secs_f64();
     ctx.report.info(&format!("{}: trained in {seconds:.1} s", ctx.settings.model));
-    let saved = save::execute(ctx, Some(handover)).await?;
-    Ok(Outcome {
+    let saved = match save::execute(ctx, Some(handover)).await {
+        Ok(saved) => saved,
+        Err(error) => {
+            comment::show_failure(ctx, &error).await;
+            return Err(error);
+        }
+    };
+    let outcome = Outcome {
         ending: Ending::Trained { saved: saved.ending == Ending::Saved },
         pointer: saved.pointer,
         sent: saved.sent,
+        beside: saved.beside,
         stand_ins: saved.stand_ins,
         artifact: saved.artifact,
         ..outcome
-    })
+    };
+    comment::show(ctx, &outcome).await;
+    Ok(outcome)
 }
 
 async fn train(

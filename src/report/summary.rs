@@ -64,6 +64,14 @@ pub fn render(outcome: &Outcome) -> String {
     text
 }
 
+/// Renders the heading alone, for a place that has no room for the table.
+pub fn heading(model: &str, headline: &str) -> String {
+    let model = markdown(model);
+    format!(
+        "### {model}: {headline}\n\nThe table is too long for a comment. The job summary has it.\n"
+    )
+}
+
 /// Renders the end of a step that failed, with the remedy of each failure. `model` is its name, if
 /// it is known.
 pub fn failure(model: Option<&str>, error: &Error) -> String {

@@ -73,6 +73,24 @@ impl Reader<'_> {
         doubts
     }
 
+    /// Reads whether the pull request of the run gets a comment. A verb that saves no model ignores
+    /// the input, which a variable of the job may set.
+    pub(super) fn comment(&mut self) -> bool {
+        let is_wanted = self.boolean("comment").unwrap_or(false);
+        is_wanted && (self.verb.saves() || self.verb == Verb::Check)
+    }
+
+    /// Returns a doubt if the pull request of the run gets no comment, for lack of a token.
+    pub(super) fn no_comment(&self, run: Option<&RunContext>, is_wanted: bool) -> Option<String> {
+        let request = run?.pull_request.as_ref()?;
+        let is_due = is_wanted && request.same_repository;
+        (is_due && self.raw.get("github-token").is_none()).then(|| {
+            "`comment` needs a `github-token`, so the pull request gets no comment; remove the \
+             empty `github-token`, or give it a token with `pull-requests: write`"
+                .to_owned()
+        })
+    }
+
     /// Reads the refs to trust like the default branch.
     pub(super) fn trusted_refs(&mut self) -> Vec<String> {
         let entries = self.lines("trusted-refs");

@@ -85,6 +85,7 @@ pub fn resolve(
     let max_age = reader.max_age();
     let save_patience = reader.save_patience();
     let (metrics, min_metrics) = (reader.metrics(), reader.min_metrics());
+    let comment = reader.comment();
     let promote = reader.choice("promote", &[("never", false), ("merged-pull-request", true)]);
     let read_scopes = reader.choice("read-scopes", READ_SCOPES);
     let fail_on_miss = reader.boolean("fail-on-miss");
@@ -92,6 +93,7 @@ pub fn resolve(
     let artifact_retention_days = reader.retention_days();
     let trusted_refs = reader.trusted_refs();
     file.doubts.extend(reader.doubts(run, namespace.as_ref(), &sources));
+    file.doubts.extend(reader.no_comment(run, comment));
     let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
     let faults = reader.into_faults(std::mem::take(&mut file.faults));
     let odd = check_credentials(store.as_ref(), environment, role.is_some(), s3.region.is_some());
@@ -129,6 +131,7 @@ pub fn resolve(
         max_age,
         metrics,
         min_metrics,
+        comment,
         save_patience: save_patience.unwrap_or_default(),
         promote: promote.unwrap_or(false),
         read_scopes: read_scopes.unwrap_or_default(),

@@ -247,7 +247,7 @@ pub const INPUTS: &[Input] = &[
         "",
         ALL,
         "Token for the GitHub API: `run-id` needs `actions: read`; `promote` also needs `contents: \
-         read` and `pull-requests: read`.",
+         read` and `pull-requests: read`; `comment` needs `pull-requests: write`.",
     ),
     text(
         "artifact-name",
@@ -313,6 +313,13 @@ pub const INPUTS: &[Input] = &[
         SAVERS,
         "Demands on the metrics, each on its own line, such as `auc >= 0.9` or `auc >= trusted - \
          0.005`; a model that breaks one is not stored.",
+    ),
+    boolean(
+        "comment",
+        "false",
+        SAVERS,
+        "Show the model and its metrics in a comment of the run's pull request, which each run \
+         updates; needs `pull-requests: write` in the job's `permissions`, and a `github-token`.",
     ),
     text(
         "save-patience",

@@ -3,6 +3,7 @@
 mod ambient;
 mod artifacts;
 mod bounds;
+mod comments;
 mod configuration;
 mod elsewhere;
 mod failures;
