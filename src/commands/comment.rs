@@ -30,6 +30,7 @@ pub async fn show(ctx: &Context, outcome: &Outcome) {
     if outcome.pointer.is_none() && outcome.ending != Ending::NotSaved {
         return;
     }
+    // A run of a fork saves nothing, and still says why there is no comment.
     let Some(place) = Place::find(ctx) else { return };
     if outcome.pointer.is_none() {
         return;
@@ -86,8 +87,8 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Returns the pull request of the run; `None` if there is none, or if the user wants no
-    /// comment.
+    /// Returns the pull request of the run; `None` if there is none, if the user wants no comment,
+    /// or if its branch is in a fork.
     fn find(ctx: &'a Context) -> Option<Self> {
         let run = ctx.run.as_ref()?;
         let request = run.pull_request.as_ref()?;

@@ -66,10 +66,8 @@ pub fn render(outcome: &Outcome) -> String {
 
 /// Renders the heading alone, for a place that has no room for the table.
 pub fn heading(model: &str, headline: &str) -> String {
-    let model = markdown(model);
-    format!(
-        "### {model}: {headline}\n\nThe table is too long for a comment. The job summary has it.\n"
-    )
+    let more = "The table is too long for this place. The log of the run has the same text.";
+    format!("### {}: {headline}\n\n{more}\n", markdown(model))
 }
 
 /// Renders the end of a step that failed, with the remedy of each failure. `model` is its name, if
@@ -177,6 +175,9 @@ mod tests {
              | check <code>store</code><br>b |\n| a&#124;b |  |\n\n"
         );
         assert!(failure(None, &Error::failed("x")).starts_with("### ml-cache: failed\n"));
+        assert!(
+            heading("a|b", "failed").starts_with("### a&#124;b: failed\n\nThe table is too long")
+        );
     }
 
     #[test]

@@ -305,6 +305,21 @@ fn a_fork_gets_a_line_and_a_push_gets_nothing() {
     assert_eq!(double.look("requests"), json!([]));
 }
 
+#[test]
+fn an_action_that_does_not_save_comments_on_nothing() {
+    let double = double();
+    let mut same = pull_request(&double, &trusted("0.93"));
+    same.write("data/b.csv", "id,amount\n2,20\n");
+    same.env("INPUT_COMMENT", "true");
+    for phase in ["plan", "restore"] {
+        let step = same.step(phase);
+        step.succeeds();
+        assert_eq!(step.output("cache-hit"), "true", "{}", step.log);
+        assert!(step.log.contains("`comment` belongs to another action"), "{}", step.log);
+    }
+    assert_eq!(comments(&double), []);
+}
+
 /// Demands that the text is the marker and Markdown that mentions and begins nothing.
 #[track_caller]
 fn is_harmless(body: &str, marker: &str) {
