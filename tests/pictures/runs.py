@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/fraud-detection"
 REPOSITORY = "acme/fraud-detection"
 INPUTS = {
+    "config": "none",
     "model": "fraud-detector",
     "model-path": "models/",
     "data-paths": "data/training/**",

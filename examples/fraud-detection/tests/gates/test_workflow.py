@@ -121,19 +121,28 @@ def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
         [step for step in steps("train-model", "save") if step.get("id") == "save"],
     )
     assert plan["with"]["max-age"] == "${{ github.event_name == 'schedule' && '30d' || '' }}"
-    for name in (
-        "store",
-        "model",
-        "data-paths",
-        "training-paths",
-        "extra-key",
-        "force-retrain",
-        "max-age",
-    ):
+    for name in ("store", "model", "force-retrain", "max-age"):
         assert save["with"][name] == plan["with"][name], name
     (kept,) = [step for step in steps("train-model", "save") if step.get("id") != "save"]
-    for name in ("store", "data-paths", "training-paths", "extra-key", "fingerprint"):
-        assert kept["with"].get(name) == save["with"].get(name), name
+    for name in ("store", "fingerprint"):
+        assert kept["with"][name] == save["with"][name], name
+
+
+def test_every_path_stands_in_the_file_alone() -> None:
+    models = yaml.safe_load((EXAMPLE / "ml-cache.yml").read_text())["models"]
+    found = []
+    for name, job in JOBS.items():
+        for step in job["steps"]:
+            if "ml-cache-action" in step.get("uses", ""):
+                assert not {
+                    "data-paths",
+                    "training-paths",
+                    "extra-key",
+                    "model-path",
+                }.intersection(step["with"]), (name, step.get("name"))
+                found.append(step["with"]["model"])
+    assert set(found) == set(models)
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("job", DEPLOYING)

@@ -1,6 +1,8 @@
-"""Tests of the requirements: exact, with hashes, and the same in all files."""
+"""Tests of the requirements: exact, with hashes, and the same in all files; and of the Python."""
 
 import re
+
+import yaml
 
 from example import EXAMPLE
 
@@ -42,3 +44,9 @@ def test_whatever_installs_them_compares_their_hashes() -> None:
         assert commands, path.name
         for command in commands:
             assert "--require-hashes" in command, f"{path.name}: {command}"
+
+
+def test_another_python_is_another_model() -> None:
+    workflow = yaml.safe_load((EXAMPLE / ".github/workflows/ml-pipeline.yml").read_text())
+    file = yaml.safe_load((EXAMPLE / "ml-cache.yml").read_text())
+    assert file["defaults"]["extra"] == {"python": workflow["env"]["PYTHON_VERSION"]}
