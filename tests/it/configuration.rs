@@ -246,17 +246,24 @@ fn a_file_under_another_name_is_told() {
 fn every_file_of_the_documentation_is_accepted() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let place = tempfile::tempdir().unwrap();
+    let accepts = |page: &std::path::Path, file: &str| {
+        let found = schema::program_accepts(place.path(), file);
+        assert_eq!(found, Ok(()), "{}: {file}", page.display());
+    };
+    let docs = root.join("docs").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|it| it == "md"));
     let mut count = 0;
-    for page in ["README.md", "docs/configuration.md"] {
-        let text = std::fs::read_to_string(root.join(page)).unwrap();
+    for page in pages.chain([root.join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
         for block in text.split("```yaml\n# yaml-language-server: ").skip(1) {
             let (block, _) = block.split_once("\n```").unwrap();
-            let file = format!("# yaml-language-server: {block}\n");
-            assert_eq!(schema::program_accepts(place.path(), &file), Ok(()), "{page}: {file}");
+            accepts(&page, &format!("# yaml-language-server: {block}\n"));
             count += 1;
         }
     }
-    assert_eq!(count, 3);
+    assert!(count > 8, "{count} files in the documentation");
+    let example = root.join("examples/fraud-detection/ml-cache.yml");
+    accepts(&example, &std::fs::read_to_string(&example).unwrap());
 }
 
 #[test]
