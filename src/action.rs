@@ -17,6 +17,7 @@ use crate::github::file_command::FileCommands;
 use crate::outcome::Outcome;
 use crate::report::{Report, outputs, summary};
 use crate::settings::{Given, Verb};
+use crate::store::DynStore;
 use state::StateFile;
 
 /// A step of an action. The name of the executable selects it.
@@ -68,11 +69,15 @@ impl Phase {
 pub async fn execute(phase: Phase, environment: &Environment) -> Result<()> {
     let report = Report { in_actions: true, verbose: environment.get("RUNNER_DEBUG") == Some("1") };
     let files = FileCommands::find(environment);
-    let model = OnceLock::new();
-    let result = step(phase, environment, report, &files, &model).await;
+    let opened = OnceLock::new();
+    let result = step(phase, environment, report, &files, &opened).await;
     if let Err(error) = &result {
-        let model = model.get().map(ModelName::as_str);
-        add_summary(report, &files, &summary::failure(model, error));
+        let (model, credentials) = match opened.get() {
+            Some((model, store)) => (Some(model.as_str()), store.credentials()),
+            None => (None, None),
+        };
+        let text = summary::failure(model, error, credentials.as_deref());
+        add_summary(report, &files, &text);
     }
     result
 }
@@ -94,7 +99,7 @@ async fn step(
     environment: &Environment,
     report: Report,
     files: &FileCommands,
-    model: &OnceLock<ModelName>,
+    opened: &OnceLock<(ModelName, DynStore)>,
 ) -> Result<()> {
     let workspace = inputs::workspace(environment)?;
     let run = event::run_of(environment);
@@ -114,10 +119,10 @@ async fn step(
         Phase::Post => given.resolve()?,
         _ => check::settings(given, report).await?,
     };
-    model.get_or_init(|| settings.model.clone());
     let state = StateFile::find(environment, files, &settings);
     let handover = if phase == Phase::Post { state.take(environment) } else { None };
     let ctx = Context::open(verb, settings, run, handover.as_ref(), report, environment).await?;
+    opened.get_or_init(|| (ctx.settings.model.clone(), ctx.store.clone()));
     let outcome = outcome(phase, &ctx, handover, &state, files).await;
     ctx.name_credentials();
     if let (Err(error), Phase::Save | Phase::Post) = (&outcome, phase) {

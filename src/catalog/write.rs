@@ -62,7 +62,8 @@ impl Catalog {
     /// Tries the reads of a plan in some scopes, and the write of a save in another. Returns the
     /// failures.
     ///
-    /// It reads objects of an empty text, which most stores lack. So a missing object is no failure.
+    /// It reads objects of an empty text, which most stores lack. So a missing object is no
+    /// failure.
     pub async fn check_access(&self, reads: &[Scope], writes: Option<&Scope>) -> Vec<Error> {
         let (namespace, model) = (&self.namespace, &self.model);
         let pointer =
@@ -216,8 +217,8 @@ impl Catalog {
     /// Moves a ref's head to the model, unless a later run moved the head already. Returns the head
     /// that stays, and its key; `None` if the head leads to the model now.
     ///
-    /// `read` spares the first look. If the head has changed since, the store refuses the write, and
-    /// the next attempt reads it.
+    /// `read` spares the first look. If the head has changed since, the store refuses the write,
+    /// and the next attempt reads it.
     ///
     /// # Errors
     /// - The store cannot be read or written.

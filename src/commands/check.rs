@@ -8,7 +8,7 @@ use crate::fingerprint::walk;
 use crate::format::ModelName;
 use crate::outcome::{Ending, Outcome, Writes};
 use crate::report::Report;
-use crate::settings::{Given, Settings, Verb};
+use crate::settings::{Given, Settings};
 
 /// The inputs that decide about the connection to the store.
 const CONNECTION: &[&str] = &[
@@ -83,14 +83,15 @@ async fn connection(given: Given<'_>, report: Report) -> Vec<Error> {
     let mut raw = given.raw.only(CONNECTION);
     let model = given.raw.get("model").filter(|name| name.parse::<ModelName>().is_ok());
     raw.set("model", model.unwrap_or("check"));
-    // A plan needs something to hash, and this look does not hash it.
+    // A plan needs something to hash and a save needs a model, but this look reads neither.
     raw.set("data-paths", "check");
-    let given = Given { verb: Verb::Check, raw: &raw, ..given };
+    raw.set("model-path", "check");
+    let given = Given { raw: &raw, ..given };
     // These faults are told already.
     let Ok(mut settings) = given.resolve() else { return Vec::new() };
     (settings.doubts, settings.origins) = (Vec::new(), None);
     let run = given.run.cloned();
-    match Context::open(Verb::Check, settings, run, None, report, given.environment).await {
+    match Context::open(given.verb, settings, run, None, report, given.environment).await {
         Ok(ctx) => access(&ctx).await,
         Err(error) => vec![error],
     }

@@ -50,7 +50,7 @@ pub async fn show_failure(ctx: &Context, error: &Error) {
     let Some(place) = Place::find(ctx) else { return };
     let model = ctx.settings.model.as_str();
     place
-        .put(ctx, &[summary::failure(Some(model), error), summary::heading(model, "failed")])
+        .put(ctx, &[summary::failure(Some(model), error, None), summary::heading(model, "failed")])
         .await;
 }
 

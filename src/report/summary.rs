@@ -72,14 +72,21 @@ pub fn heading(model: &str, headline: &str) -> String {
 
 /// Renders the end of a step that failed, with the remedy of each failure. `model` is its name, if
 /// it is known.
-pub fn failure(model: Option<&str>, error: &Error) -> String {
+pub fn failure(model: Option<&str>, error: &Error, credentials: Option<&str>) -> String {
     let mut text = format!("### {}: failed\n\n", model.map_or("ml-cache".to_owned(), markdown));
-    // Without the heading, GitHub would take the first failure for it.
-    text.push_str("| Failure | Remedy |\n| :--- | :--- |\n");
     let cell = |lines: &str| lines.split('\n').map(prose).collect::<Vec<_>>().join("<br>");
+    let mut rows = Vec::new();
     for error in error.each() {
-        let remedy = error.hints().join("\n");
-        text.push_str(&format!("| {} | {} |\n", cell(&error.explanation()), cell(&remedy)));
+        rows.push(("Failure", cell(&error.explanation())));
+        rows.extend(error.hints().iter().map(|hint| ("Remedy", cell(hint))));
+    }
+    rows.extend(credentials.map(|source| ("Credentials", prose(source))));
+    for (at, (name, cell)) in rows.iter().enumerate() {
+        text.push_str(&format!("| {name} | {cell} |\n"));
+        // The first row is the table's heading, as in every other summary.
+        if at == 0 {
+            text.push_str("| :--- | :--- |\n");
+        }
     }
     text.push('\n');
     text
@@ -169,12 +176,13 @@ mod tests {
             Error::bad_input("a|b"),
         ]);
         assert_eq!(
-            failure(Some("fraud"), &error.unwrap()),
-            "### fraud: failed\n\n| Failure | Remedy |\n| :--- | :--- |\n\
-             | cannot read <code>v1/x</code>:<br>  &lt;b&gt;refused&lt;/b&gt; \
-             | check <code>store</code><br>b |\n| a&#124;b |  |\n\n"
+            failure(Some("fraud"), &error.unwrap(), Some("the role x")),
+            "### fraud: failed\n\n\
+             | Failure | cannot read <code>v1/x</code>:<br>  &lt;b&gt;refused&lt;/b&gt; |\n\
+             | :--- | :--- |\n| Remedy | check <code>store</code> |\n| Remedy | b |\n\
+             | Failure | a&#124;b |\n| Credentials | the role x |\n\n"
         );
-        assert!(failure(None, &Error::failed("x")).starts_with("### ml-cache: failed\n"));
+        assert!(failure(None, &Error::failed("x"), None).starts_with("### ml-cache: failed\n"));
         assert!(
             heading("a|b", "failed").starts_with("### a&#124;b: failed\n\nThe table is too long")
         );
