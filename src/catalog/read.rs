@@ -209,6 +209,16 @@ impl Catalog {
         Ok((Reference { digest: *digest, size }, manifest))
     }
 
+    /// Reads a manifest that a head names, if it is small and lies under its shared name. So the
+    /// answer costs one request and little memory; `None` says nothing about the manifest.
+    pub async fn glance(&self, digest: &ManifestId) -> Option<Manifest> {
+        let most = manifest::PACKED_ABOVE as usize;
+        let read = self.read(&layout::manifest(digest), most).await;
+        let (bytes, _) =
+            read.ok().flatten().filter(|(bytes, _)| ManifestId::of(bytes) == *digest)?;
+        Manifest::parse(&bytes).ok()
+    }
+
     /// Looks in these scopes, in order, for a model whose objects are all in the store.
     ///
     /// If every model has a gap, returns the model of the last scope that has a pointer.

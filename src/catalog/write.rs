@@ -1,7 +1,7 @@
 //! Writes a model's documents.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Unit};
 
@@ -45,9 +45,18 @@ pub struct Mover {
     pub sha: String,
 }
 
-/// A head, or its absence, as an earlier request found it.
+/// A head as an earlier request found it.
 #[derive(Clone, Debug)]
-pub struct ReadHead(pub Option<(Head, Version)>);
+pub struct ReadHead {
+    /// The time of that request.
+    pub at: Instant,
+    /// The head with its version; `None` if there was none.
+    pub found: Option<(Head, Version)>,
+}
+
+/// A head is read again after this time. On a store that ignores conditions, an old version would
+/// overwrite the head of a later run.
+const FRESH: Duration = Duration::from_secs(60);
 
 impl Catalog {
     /// Checks that this process may write in the scope. It asks about a key that nobody reads.
@@ -106,7 +115,7 @@ impl Catalog {
     }
 
     /// Stores a manifest for a scope unless the store has it, and returns its digest and size.
-    /// `read` is a manifest that this process has read under a name that the scope's readers find.
+    /// `read` is a manifest that this process has read under its shared name.
     ///
     /// # Errors
     /// - The manifest exceeds a limit of the format.
@@ -217,8 +226,8 @@ impl Catalog {
     /// Moves a ref's head to the model, unless a later run moved the head already. Returns the head
     /// that stays, and its key; `None` if the head leads to the model now.
     ///
-    /// `read` spares the first look. If the head has changed since, the store refuses the write,
-    /// and the next attempt reads it.
+    /// `read` spares the first look if it is fresh. If the head has changed since, the store refuses
+    /// the write, and the next attempt reads it.
     ///
     /// # Errors
     /// - The store cannot be read or written.
@@ -229,10 +238,11 @@ impl Catalog {
         pointer: &Pointer,
         read: Option<ReadHead>,
     ) -> Result<Option<(Head, Key)>> {
-        let read = Mutex::new(read);
+        let read = Mutex::new(read.filter(|read| read.at.elapsed() < FRESH));
+        let refused = Mutex::default();
         RACE.run(|| {
             let read = read.lock().map_or(None, |mut read| read.take());
-            self.move_head_once(mover, pointer, read)
+            self.move_head_once(mover, pointer, read, &refused)
         })
         .await
     }
@@ -242,12 +252,18 @@ impl Catalog {
         mover: &Mover,
         pointer: &Pointer,
         read: Option<ReadHead>,
+        refused: &Mutex<Option<Nonce>>,
     ) -> std::result::Result<Option<(Head, Key)>, Failure<Error>> {
         let (scope, name) = &mover.head;
         let current = match read {
-            Some(ReadHead(read)) => read,
+            Some(read) => read.found,
             None => self.head(scope, name).await?,
         };
+        let there = current.as_ref().map(|(head, _)| head.nonce.clone());
+        let before = refused.lock().map_or(None, |mut refused| refused.take());
+        if there.is_some() && before == there {
+            return Err(not_heeded(&format!("`{}`", self.head_key(scope, name))).into());
+        }
         match movement(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
             Move::Write => {}
             Move::Done => return Ok(None),
@@ -274,12 +290,28 @@ impl Catalog {
         let key = self.head_key(scope, name);
         match store::write(&*self.store, &key, &Payload::new(bytes), &condition).await {
             Ok(_) => Ok(None),
-            Err(error) if error.kind.lost_race() => Err(Failure::passing(Error::failed(
-                "other runs wrote the head during every attempt",
-            ))),
+            Err(error) if error.kind.lost_race() => {
+                if let Ok(mut refused) = refused.lock()
+                    && error.kind != StoreErrorKind::Conflict
+                {
+                    *refused = there;
+                }
+                Err(Failure::passing(Error::failed(
+                    "other runs wrote the head during every attempt",
+                )))
+            }
             Err(error) => Err(Error::from(error).into()),
         }
     }
+}
+
+/// Returns the error of a store that refused to replace a document that nobody changed.
+pub fn not_heeded(document: &str) -> Error {
+    Error::failed(format!(
+        "cannot replace {document}: the store does not accept the entity tag that it gave for that \
+         object (`If-Match`), and no other run changed the object"
+    ))
+    .hint("use a store with conditional writes, and no proxy before it that changes entity tags")
 }
 
 /// Returns the current time in whole seconds, the precision that our documents use.

@@ -1,6 +1,7 @@
 //! The heads that a run reads and moves. A head names the latest model of a ref.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::Context;
 use crate::catalog::{Mover, ReadHead};
@@ -17,8 +18,7 @@ use crate::workflow::RunContext;
 pub struct Known {
     /// The blobs of the model. The store probably has them.
     pub blobs: HashSet<BlobId>,
-    /// The manifest of the model, if this process has read it under a name that readers of its own
-    /// scope find.
+    /// The manifest of the model, if this process has read it under its shared name.
     pub manifest: Option<ManifestId>,
     /// The head of the run's own ref; `None` if it was not read.
     pub head: Option<ReadHead>,
@@ -99,10 +99,7 @@ impl Context {
         }
     }
 
-    /// Returns the model that the ref used last, as far as it helps a save.
-    ///
-    /// Nothing depends on the answer but the order and the number of later requests, so no failure
-    /// matters.
+    /// Returns the model that the ref used last, as far as it helps a save. No failure matters.
     pub async fn known(&self) -> Known {
         let mut known = Known::default();
         // A directory refuses a name that is taken before it reads a byte, so nothing is gained.
@@ -114,14 +111,13 @@ impl Context {
             let Ok(read) = self.catalog.head(&head.0, &head.1).await else { return known };
             let manifest = read.as_ref().map(|(found, _)| found.manifest);
             if head == own {
-                known.head = Some(ReadHead(read));
+                known.head = Some(ReadHead { at: Instant::now(), found: read });
             }
             let Some(digest) = manifest else { continue };
-            if let Ok((_, manifest)) = self.catalog.earlier_manifest(&head.0, &digest).await {
+            if let Some(manifest) = self.catalog.glance(&digest).await {
                 let parts = manifest.files.iter().flat_map(|file| &file.parts);
                 known.blobs = parts.map(|part| part.blob).collect();
-                // Readers of this scope do not look for second names of another scope.
-                known.manifest = (head.0 == own.0).then_some(digest);
+                known.manifest = Some(digest);
             }
             break;
         }

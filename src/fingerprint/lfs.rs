@@ -3,7 +3,7 @@
 //! Source: the Git LFS specification, docs/spec.md of git-lfs/git-lfs, "The Pointer".
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -54,16 +54,30 @@ pub fn may_be_stand_in(size: u64) -> bool {
 /// # Errors
 /// The file cannot be read.
 pub fn is_stand_in(path: &Path) -> Result<bool> {
-    if !fs::metadata(path).is_ok_and(|it| it.is_file() && may_be_stand_in(it.len())) {
-        return Ok(false);
+    match fs::metadata(path).is_ok_and(|it| it.is_file() && may_be_stand_in(it.len())) {
+        true => holds_stand_in(path),
+        false => Ok(false),
     }
+}
+
+/// Returns whether the file, whose size may be that of a stand-in, is a stand-in.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn holds_stand_in(path: &Path) -> Result<bool> {
     // The path may lead to another file by now.
-    let Some((file, _)) = regular_file::open(path).on("cannot open", path)? else {
+    let Some((mut file, found)) = regular_file::open(path).on("cannot open", path)? else {
         return Ok(false);
     };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes).on("cannot read", path)?;
-    Ok(parse(&bytes).is_some())
+    if !may_be_stand_in(found.len()) {
+        return Ok(false);
+    }
+    // A file that shrinks meanwhile is read again by the save.
+    let mut bytes = vec![0; found.len() as usize];
+    match file.read_exact(&mut bytes) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        read => read.on("cannot read", path).map(|()| parse(&bytes).is_some()),
+    }
 }
 
 #[cfg(test)]

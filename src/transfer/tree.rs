@@ -6,6 +6,7 @@ mod links;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::thread;
 
 use super::stage;
 use crate::beneath::Beneath;
@@ -48,13 +49,25 @@ pub struct TreeFile {
 impl Tree {
     /// Returns whether no file, link or directory changed since it was listed.
     pub fn is_unchanged(&self, workspace: &Path) -> bool {
-        let Ok(base) = Beneath::open(workspace) else { return false };
-        let is = |path: &str, stamp: &Stamp| {
-            base.look(path).is_ok_and(|found| found.is_some_and(|found| found.stamp() == *stamp))
+        let all = |parts: &[(&str, &Stamp)]| {
+            let Ok(base) = Beneath::open(workspace) else { return false };
+            let is = |(path, stamp): &(&str, &Stamp)| {
+                let found = base.look(path).ok().flatten();
+                found.is_some_and(|found| found.stamp() == **stamp)
+            };
+            parts.iter().all(is)
         };
         // A link never changes: a program replaces it, and so changes its directory.
-        self.directories.iter().all(|(path, stamp)| is(path, stamp))
-            && self.files.iter().all(|file| is(&file.path, &file.stamp))
+        let directories = self.directories.iter().map(|(path, stamp)| (path.as_str(), stamp));
+        let files = self.files.iter().map(|file| (file.path.as_str(), &file.stamp));
+        let entries: Vec<_> = directories.chain(files).collect();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = entries.len().div_ceil(threads).max(1);
+        thread::scope(|scope| {
+            let looks: Vec<_> =
+                entries.chunks(share).map(|part| scope.spawn(move || all(part))).collect();
+            looks.into_iter().all(|look| look.join().unwrap_or(false))
+        })
     }
 
     /// Returns the first path that differs in another list of the same model.
@@ -326,7 +339,7 @@ impl<'a> Scan<'a> {
             return self.take_link(&full, path);
         }
         let found = entry.metadata().on("cannot look at", &full)?;
-        if lfs::may_be_stand_in(found.len()) && lfs::is_stand_in(&full)? {
+        if lfs::may_be_stand_in(found.len()) && lfs::holds_stand_in(&full)? {
             self.tree.stand_ins.push(path.clone());
         }
         let (size, mode, stamp) = (found.len(), Mode::of(found.mode()), Stamp::of(&found));

@@ -2,12 +2,13 @@
 //! server.
 
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 
-use crate::support::cli::{Run, Sandbox, snapshot};
+use crate::support::cli::{Run, Sandbox, snapshot, wait_until};
 use crate::support::listener::{Listener, Manner};
 use crate::support::s3::{Endpoint, Fault, Server};
 
@@ -394,6 +395,52 @@ fn saving_the_same_again_sends_nothing() {
         .map(|request| request.path)
         .collect();
     assert_eq!(sent, [] as [String; 0]);
+    // The pointer is read before the work and at the commit. One look at each other document.
+    let count = |method, path| scene.server.requests_to(method, path).len();
+    assert_eq!(count(Method::GET, POINTERS), 2);
+    assert_eq!(count(Method::GET, HEADS), 1);
+    assert_eq!([count(Method::GET, MANIFESTS), count(Method::HEAD, MANIFESTS)], [1, 0]);
+    assert_eq!([count(Method::GET, INPUTS), count(Method::HEAD, INPUTS)], [0, 1]);
+    assert_eq!([count(Method::GET, BLOBS), count(Method::HEAD, BLOBS)], [0, 3]);
+}
+
+/// Somebody removes objects while a save of the same model is at work.
+#[test]
+fn a_manifest_is_looked_at_again_where_blobs_were_gone() {
+    let scene = Scene::saved();
+    write_model(&scene.sandbox.path("models"));
+    let blob = scene.server.objects(BLOBS).swap_remove(0).1;
+    std::fs::remove_file(blob).unwrap();
+    scene.sandbox.run("save", &[]).json();
+    assert_eq!(scene.server.requests_to(Method::HEAD, MANIFESTS).len(), 1);
+    scene.restores();
+}
+
+#[test]
+fn a_head_that_moves_during_a_save_is_read_again() {
+    let scene = Scene::saved();
+    write_model(&scene.sandbox.path("models"));
+    scene.sandbox.write("models/small.bin", "trained again");
+    scene.sandbox.write("data/new.csv", "id\n9\n");
+    let (key, head) = scene.server.objects(HEADS).swap_remove(0);
+    let text = std::fs::read_to_string(&head).unwrap();
+    let nonce = serde_json::from_str::<serde_json::Value>(&text).unwrap()["nonce"].to_string();
+    let others = text.replace(&nonce, "\"ffffffffffffffffffffffffffffffff\"");
+    scene.fault(Method::PUT, BLOBS, 1.., Fault::Delay(Duration::from_secs(4)));
+    let saved = std::thread::scope(|scope| {
+        let save = scope.spawn(|| scene.sandbox.run("save", &[]));
+        // The save has read the head, and its blobs are on their way.
+        wait_until(|| !scene.server.requests_to(Method::PUT, BLOBS).is_empty());
+        wait_until(|| !scene.server.requests_to(Method::GET, HEADS).is_empty());
+        scene.server.overwrite(&key, others.as_bytes());
+        save.join().unwrap()
+    });
+    let pointer = saved.json()["pointer"].clone();
+    assert!(!saved.stderr.contains("warning"), "{}", saved.stderr);
+    // The other run's write, the refused write, and the second attempt.
+    assert_eq!(scene.server.requests_to(Method::PUT, HEADS).len(), 3);
+    let moved: serde_json::Value = serde_json::from_slice(&std::fs::read(&head).unwrap()).unwrap();
+    assert_eq!(moved["fingerprint"], pointer["fingerprint"]);
 }
 
 #[test]

@@ -265,6 +265,20 @@ fn a_store_that_does_not_heed_its_own_tags_is_told_as_that() {
 }
 
 #[test]
+fn a_head_whose_own_tag_is_refused_is_told_as_that() {
+    let scene = Scene::saved();
+    scene.fault(Method::PUT, HEADS, 1.., Fault::Answer(412, "PreconditionFailed"));
+    scene.sandbox.write("models/small.bin", "trained again");
+    let saved = scene.sandbox.run("save", &["--force-retrain", "true"]);
+    assert_eq!(saved.json()["saved"], true);
+    for told in ["cannot record the latest model", "does not accept the entity tag", "hint: "] {
+        assert!(saved.stderr.contains(told), "{}", saved.stderr);
+    }
+    let puts = scene.server.requests_to(Method::PUT, HEADS).len();
+    assert!(puts <= 2, "nobody changed the head, so there is nothing to wait for: {puts}");
+}
+
+#[test]
 fn a_page_of_a_web_console_is_no_store() {
     let html = "<!doctype html><html><body>Console</body></html>";
     let is_page = "answered with a web page";

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::catalog::{RACE, Written};
+use crate::catalog::{RACE, Written, not_heeded};
 use crate::commands::Context;
 use crate::decide::commit::{self, Commit, Existing};
 use crate::error::{Error, Result};
@@ -26,16 +26,6 @@ pub(super) async fn commit(
 /// Returns the pointer that the last attempt could not replace.
 fn take(refused: &Mutex<Option<Nonce>>) -> Option<Nonce> {
     refused.lock().ok()?.take()
-}
-
-/// The store refused to replace a pointer that nobody changed.
-fn not_heeded(draft: &Pointer) -> Error {
-    Error::failed(format!(
-        "cannot replace the pointer of {} in the scope `{}`: the store does not accept the entity \
-         tag that it gave for that object (`If-Match`), and no other run changed the object",
-        draft.fingerprint, draft.scope
-    ))
-    .hint("use a store with conditional writes, and no proxy before it that changes entity tags")
 }
 
 /// Takes the numbers of the stored pointer's manifest, and returns whether its model is complete.
@@ -78,7 +68,9 @@ async fn attempt(
     }
     let there = existing.as_ref().map(|(found, _)| found.nonce.clone());
     if there.is_some() && take(refused) == there {
-        return Err(not_heeded(draft).into());
+        let pointer =
+            format!("the pointer of {} in the scope `{}`", draft.fingerprint, draft.scope);
+        return Err(not_heeded(&pointer).into());
     }
     let (existing, complete) = measured(ctx, existing, draft).await?;
     let forbidden = match &existing {

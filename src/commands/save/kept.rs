@@ -99,7 +99,7 @@ async fn store(
         reason,
         planned,
         found,
-        manifest: ctx.catalog.keep_manifest(own, &manifest, guess, known.manifest).await?,
+        manifest: ctx.catalog.keep_manifest(own, &manifest, guess, None).await?,
         files: manifest.files.len() as u64,
         bytes: manifest.total_bytes(),
         refused_at: now(),

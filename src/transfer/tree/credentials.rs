@@ -103,12 +103,31 @@ pub const TEMPLATES: &[&str] = &[
 
 /// Returns whether the path is the path of a known credential file, in any capitals.
 ///
-/// A save asks this of every file, so it makes no text but the small letters.
+/// A save asks this of every file. Most paths have no hidden component, which leaves few names and
+/// needs no text.
 pub fn is_known(path: &str) -> bool {
+    if !path.starts_with('.') && !path.contains("/.") {
+        return is_known_in_sight(path.rsplit('/').next().unwrap_or_default());
+    }
     let path = path.to_ascii_lowercase();
     let has_end = |end: &&str| ends_with(&path, end);
     lies_in_directory(&path)
         || (FILES.iter().any(has_end) || has_name(&path)) && !TEMPLATES.iter().any(has_end)
+}
+
+/// Returns whether the name, which is not hidden, is the name of a credential file.
+fn is_known_in_sight(name: &str) -> bool {
+    let begins = |text: &str, start: &str| {
+        text.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    };
+    let fits = |(before, after): (&str, &str)| {
+        name.len() >= before.len() + after.len()
+            && begins(name, before)
+            && name.get(name.len() - after.len()..).is_some_and(|end| begins(end, after))
+    };
+    let in_sight = |it: &&&str| !it.starts_with('.');
+    FILES.iter().filter(in_sight).any(|file| file.eq_ignore_ascii_case(name))
+        || NAMES.iter().filter(in_sight).filter_map(|it| it.split_once('*')).any(fits)
 }
 
 /// Returns whether one of the directories is above the path.
@@ -141,6 +160,14 @@ fn has_name(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_sight_has_one_component() {
+        let in_sight = FILES.iter().chain(NAMES).filter(|it| !it.starts_with('.'));
+        assert!(in_sight.clone().count() > 5);
+        assert!(in_sight.clone().all(|it| !it.contains('/')), "a path is compared by its name");
+        assert!(DIRECTORIES.iter().chain(TEMPLATES).all(|it| it.starts_with('.')));
+    }
 
     #[test]
     fn credential_files_are_known_wherever_they_lie() {
