@@ -114,14 +114,18 @@ async fn step(
     }
     let verb = phase.verb();
     let given = Given { verb, raw: &raw, environment, run: run.as_ref(), workspace: &workspace };
-    let settings = match phase {
-        // The main step has checked the connection.
-        Phase::Post => given.resolve()?,
-        _ => check::settings(given, report).await?,
+    let (ctx, handover) = match phase {
+        Phase::Post => {
+            // The main step has looked at all else that a save needs.
+            let settings = given.resolve()?;
+            let handover = StateFile::find(environment, files, &settings).take(environment);
+            let run = run.clone();
+            let open = Context::open(verb, settings, run, handover.as_ref(), report, environment);
+            (open.await?, handover)
+        }
+        _ => (check::open(given, report).await?, None),
     };
-    let state = StateFile::find(environment, files, &settings);
-    let handover = if phase == Phase::Post { state.take(environment) } else { None };
-    let ctx = Context::open(verb, settings, run, handover.as_ref(), report, environment).await?;
+    let state = StateFile::find(environment, files, &ctx.settings);
     opened.get_or_init(|| (ctx.settings.model.clone(), ctx.store.clone()));
     let outcome = outcome(phase, &ctx, handover, &state, files).await;
     ctx.name_credentials();

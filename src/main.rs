@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use ml_cache::action::{self, Phase};
 use ml_cache::cli::{self, Arguments, CommandLine};
 use ml_cache::commands::interrupt::Interrupt;
-use ml_cache::commands::{self, Context, check};
+use ml_cache::commands::{self, check};
 use ml_cache::environment::Environment;
 use ml_cache::github::event;
 use ml_cache::report::{Report, outputs};
@@ -123,8 +123,7 @@ async fn command(
     let workspace = &arguments.workspace;
     let (raw, run) = (&arguments.inputs, run_context.as_ref());
     let given = Given { verb, raw, environment, run, workspace };
-    let settings = check::settings(given, report).await?;
-    let ctx = Context::open(verb, settings, run_context, None, report, environment).await?;
+    let ctx = check::open(given, report).await?;
     let outcome = commands::execute(&ctx, &arguments.training, arguments.json, interrupt).await;
     ctx.name_credentials();
     let outcome = outcome?;

@@ -38,6 +38,8 @@ pub struct RawInputs {
     values: BTreeMap<String, String>,
     /// The places of the values that come from the configuration file.
     places: BTreeMap<String, Vec<Placed>>,
+    /// Whether faults of the configuration file count no more, because they are told.
+    is_told: bool,
 }
 
 /// A value, or a line of a value, that comes from the configuration file.
@@ -70,10 +72,11 @@ impl RawInputs {
         self.values.insert(name.to_owned(), value.into());
     }
 
-    /// Returns the inputs of these names.
+    /// Returns the inputs of these names, for another look after all faults are told. Faults of the
+    /// configuration file then count no more.
     #[must_use]
     pub fn only(&self, names: &[&str]) -> Self {
-        let mut kept = self.clone();
+        let mut kept = Self { is_told: true, ..self.clone() };
         kept.values.retain(|name, _| names.contains(&name.as_str()));
         kept
     }

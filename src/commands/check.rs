@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Context;
+use super::{Context, foresight};
 use crate::error::{Error, Result};
-use crate::fingerprint::walk;
-use crate::format::ModelName;
+use crate::fingerprint::{Links, walk};
+use crate::format::{Digest, InputEntry, InputsDocument, ModelName};
 use crate::outcome::{Ending, Outcome, Writes};
 use crate::report::Report;
 use crate::settings::{Given, Settings};
@@ -17,6 +17,7 @@ const CONNECTION: &[&str] = &[
     "endpoint-url",
     "force-path-style",
     "namespace",
+    "on-error",
     "read-scopes",
     "region",
     "role-to-assume",
@@ -24,6 +25,16 @@ const CONNECTION: &[&str] = &[
     "sse-kms-key-id",
     "store",
     "trusted-refs",
+];
+/// The inputs that decide about the inputs of the training.
+const INPUTS: &[&str] = &[
+    "config",
+    "data-paths",
+    "default-excludes",
+    "extra-key",
+    "if-no-files-found",
+    "max-linked-entries",
+    "training-paths",
 ];
 /// The longest look at the connection after the inputs have failed. The inputs fail the step
 /// anyway.
@@ -36,12 +47,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// All faults, joined.
 pub async fn execute(ctx: &Context) -> Result<Outcome> {
-    let (settings, report) = (ctx.settings.clone(), ctx.report);
-    let inputs = tokio::task::spawn_blocking(move || select(&settings, report)).await;
-    let inputs = inputs.unwrap_or_else(|error| {
-        vec![Error::failed("cannot look for the inputs: the task was interrupted").caused_by(error)]
-    });
-    if let Some(error) = Error::join(inputs.into_iter().chain(access(ctx).await)) {
+    let (mut faults, selected) = select(&ctx.settings, ctx.report).await;
+    if faults.is_empty() {
+        let (unread, links) = selected;
+        faults.extend(foresight::check(ctx, &unread, &links).err());
+    }
+    faults.extend(access(ctx).await);
+    if let Some(error) = Error::join(faults) {
         return Err(error);
     }
     let (may, writes) = match &ctx.access.read_only {
@@ -56,59 +68,127 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         credentials: ctx.store.credentials(),
         ..ctx.outcome(Ending::Ready)
     };
-    report.tell(&outcome);
+    ctx.report.tell(&outcome);
     Ok(outcome)
 }
 
-/// Makes the settings. If they have faults, it also looks at the connection to the store, so that
-/// the user can mend everything at once.
+/// Makes the settings and opens the context. If that fails, it also looks at all else that a plan
+/// needs, so that the user can mend everything at once.
 ///
 /// # Errors
-/// The faults of the settings, joined with those of the connection.
-pub async fn settings(given: Given<'_>, report: Report) -> Result<Settings> {
-    let error = match given.resolve() {
-        Ok(settings) => return Ok(settings),
-        Err(error) => error,
+/// The first fault, joined with those of the inputs and of the connection to the store.
+pub async fn open(given: Given<'_>, report: Report) -> Result<Context> {
+    let settings = match given.resolve() {
+        Ok(settings) => settings,
+        Err(error) if given.verb.plans() => {
+            let faults = inputs(given, report).await;
+            let faults = faults.into_iter().chain(connection(given, report).await);
+            return Err(error.beside(faults));
+        }
+        Err(error) => return Err(error),
     };
-    if !given.verb.plans() {
-        return Err(error);
-    }
-    let faults = tokio::time::timeout(PATIENCE, connection(given, report)).await;
-    let faults = faults.unwrap_or_default();
-    Err(error.beside(faults))
-}
-
-/// Returns the faults of the connection, whatever the other inputs are.
-async fn connection(given: Given<'_>, report: Report) -> Vec<Error> {
-    let mut raw = given.raw.only(CONNECTION);
-    let model = given.raw.get("model").filter(|name| name.parse::<ModelName>().is_ok());
-    raw.set("model", model.unwrap_or("check"));
-    // A plan needs something to hash and a save needs a model, but this look reads neither.
-    raw.set("data-paths", "check");
-    raw.set("model-path", "check");
-    let given = Given { raw: &raw, ..given };
-    // These faults are told already.
-    let Ok(mut settings) = given.resolve() else { return Vec::new() };
-    (settings.doubts, settings.origins) = (Vec::new(), None);
     let run = given.run.cloned();
+    let known = given.verb.plans().then(|| settings.clone());
     match Context::open(given.verb, settings, run, None, report, given.environment).await {
-        Ok(ctx) => access(&ctx).await,
-        Err(error) => vec![error],
+        Ok(ctx) => Ok(ctx),
+        Err(error) => Err(match known {
+            Some(settings) => error.beside(select(&settings, report).await.0),
+            None => error,
+        }),
     }
 }
 
-/// Looks for the inputs, without reading them.
-fn select(settings: &Settings, report: Report) -> Vec<Error> {
-    let Settings { workspace, sources, walk, .. } = settings;
-    let lists = [("data-paths", &sources.data), ("training-paths", &sources.training)];
-    let mut faults = Vec::new();
-    for (input, patterns) in lists {
-        match walk::select(workspace, patterns, input, *walk) {
-            Ok(selection) => selection.warnings.iter().for_each(|warning| report.warn(warning)),
-            Err(error) => faults.push(error),
+/// Joins an error about the inputs with all other faults of the inputs and of the store.
+pub(super) async fn beside(ctx: &Context, error: Error) -> Error {
+    let (mut faults, _) = select(&ctx.settings, ctx.report).await;
+    if faults.is_empty() {
+        faults.push(error);
+    }
+    faults.extend(access(ctx).await);
+    Error::join(faults).unwrap_or_else(|| Error::failed("cannot look for the inputs"))
+}
+
+/// Returns the settings that some inputs make, whatever the other inputs are. The faults of the
+/// settings are told already, so `None` says nothing more.
+fn settings_of(given: Given<'_>, names: &[&str], others: &[(&str, &str)]) -> Option<Settings> {
+    let model = given.raw.get("model").filter(|name| name.parse::<ModelName>().is_ok());
+    // Without a name, the file may have a single model.
+    let settings = [model, model.or(Some("check"))].into_iter().find_map(|model| {
+        let mut raw = given.raw.only(names);
+        for (name, value) in others.iter().copied().chain(model.map(|model| ("model", model))) {
+            raw.set(name, value);
+        }
+        Given { raw: &raw, ..given }.resolve().ok()
+    });
+    settings.map(|settings| Settings { doubts: Vec::new(), origins: None, ..settings })
+}
+
+/// Returns the faults of the inputs, whatever the connection is.
+async fn inputs(given: Given<'_>, report: Report) -> Vec<Error> {
+    // The store is not opened.
+    let others = [("store", "s3://check/check"), ("region", "check"), ("model-path", "check")];
+    match settings_of(given, INPUTS, &others) {
+        Some(settings) => select(&settings, report).await.0,
+        None => Vec::new(),
+    }
+}
+
+/// Returns the faults of the connection, whatever the inputs are.
+async fn connection(given: Given<'_>, report: Report) -> Vec<Error> {
+    // A plan needs something to hash and a save needs a model, but this look reads neither.
+    let others = [("data-paths", "check"), ("model-path", "check")];
+    let Some(settings) = settings_of(given, CONNECTION, &others) else { return Vec::new() };
+    let (run, model) = (given.run.cloned(), settings.model.clone());
+    let look = async {
+        match Context::open(given.verb, settings, run, None, report, given.environment).await {
+            Ok(ctx) => access(&ctx).await,
+            Err(error) => vec![error],
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| {
+        report.info(&format!("{model}: the store was not tried to its end, because it is slow"));
+        Vec::new()
+    })
+}
+
+/// Looks for the inputs, without reading them. Returns the faults, and the list of the inputs with
+/// digests of nothing.
+async fn select(settings: &Settings, report: Report) -> (Vec<Error>, (InputsDocument, Links)) {
+    let Settings { workspace, sources, walk, .. } = settings.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let mut faults = Vec::new();
+        let (mut links, mut warnings) = (Links::default(), Vec::new());
+        let mut entries =
+            |input: &str, patterns| match walk::select(&workspace, patterns, input, walk) {
+                Ok(selection) => {
+                    warnings.extend(selection.warnings);
+                    links.directories.extend(selection.links.directories);
+                    links.files.extend(selection.links.files);
+                    let unread = |(path, size)| InputEntry { path, size, digest: Digest::of(b"") };
+                    selection.files.into_iter().map(unread).collect()
+                }
+                Err(error) => {
+                    faults.push(error);
+                    Vec::new()
+                }
+            };
+        let document = InputsDocument {
+            data: entries("data-paths", &sources.data),
+            training: entries("training-paths", &sources.training),
+            extra: sources.extra.clone(),
+        };
+        (faults, warnings, (document, links))
+    });
+    match work.await {
+        Ok((faults, warnings, selected)) => {
+            warnings.iter().for_each(|warning| report.warn(warning));
+            (faults, selected)
+        }
+        Err(error) => {
+            let fault = Error::failed("cannot look for the inputs: the task was interrupted");
+            (vec![fault.caused_by(error)], Default::default())
         }
     }
-    faults
 }
 
 /// Tries the reads of a plan and the write of a save.

@@ -77,7 +77,7 @@ pub fn execute(workspace: &Path, store: Option<&str>, report: Report) -> Result<
     for missing in &draft.missing {
         report.warn(missing);
     }
-    report.info("next: complete the file, then see what `ml-cache plan` says");
+    report.info("next: complete the file, then see what `ml-cache check` says");
     Ok(())
 }
 

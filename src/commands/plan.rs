@@ -1,7 +1,7 @@
 //! `plan`: decides whether the model must be trained again.
 
 use super::handover::{Handover, Seen, Stored};
-use super::{Context, foresight, promote, stand_ins};
+use super::{Context, check, foresight, promote, stand_ins};
 use crate::decide::verdict::{Lookup, decide};
 use crate::decide::{Change, Decision, changes};
 use crate::error::{Error, Kind, Result};
@@ -77,7 +77,11 @@ pub fn check_found(ctx: &Context, outcome: &Outcome) -> Result<()> {
 /// - The store cannot be read, and `on-error` is `fail`.
 /// - The pointer or the manifest of these inputs is damaged.
 pub async fn observe(ctx: &Context) -> Result<Planned> {
-    let Observed { document, stand_ins, links, .. } = ctx.observe_inputs().await?;
+    let Observed { document, stand_ins, links, .. } = match ctx.observe_inputs().await {
+        Ok(observed) => observed,
+        Err(error) if error.kind() == Kind::BadInput => return Err(check::beside(ctx, error).await),
+        Err(error) => return Err(error),
+    };
     let measured = Inputs::of(&document);
     let inputs = measured.digests;
     let (mut looked_up, baseline) = match look(ctx, &inputs).await {

@@ -105,7 +105,7 @@ impl Role {
             .or_else(|| environment.get("AWS_DEFAULT_REGION"));
         let region = region.ok_or_else(|| {
             Error::bad_input("`role-to-assume` needs a region")
-                .hint("set the input `region`, or AWS_REGION in the environment")
+                .hint("set `region` as an input or in `ml-cache.yml`, or set AWS_REGION")
         })?;
         Ok(Self {
             arn: arn.to_owned(),

@@ -24,6 +24,7 @@ use super::{INPUTS, Placed, RawInputs, Verb};
 use crate::beneath::Beneath;
 use crate::decide::{ReadScopes, scope};
 use crate::environment::Environment;
+use crate::error::Error;
 use crate::format::Scope;
 use crate::sanitize;
 use crate::workflow::RunContext;
@@ -96,6 +97,9 @@ pub(super) fn load(raw: &RawInputs, around: Around<'_>) -> Loaded {
     }
     filler.faults.extend(values::faults(&content, &path, around.given));
     loaded.working_directory = filler.fill(&content);
+    if raw.is_told {
+        filler.faults.clear();
+    }
     Loaded { raw: filler.raw, faults: filler.faults, doubts: filler.doubts, ..loaded }
 }
 
@@ -117,6 +121,18 @@ impl Loaded {
             text: format!("input `config`: `{shown}`: {reason}; accepted: {accepted}"),
         });
         self
+    }
+
+    /// Adds what the user may not know about the file to an error about the settings.
+    pub(super) fn advise(&self, error: Error, lacks_model: bool) -> Error {
+        let error = self.doubts.iter().fold(error, |error, doubt| error.hint(doubt));
+        match self.path {
+            None if lacks_model && self.doubts.is_empty() => error.hint(format!(
+                "or write a file `{NAME}` for all steps; the workspace has none, and `ml-cache \
+                 init` writes a first version"
+            )),
+            _ => error,
+        }
     }
 
     /// Says where each value comes from; `None` if no file was read.

@@ -123,7 +123,7 @@ impl Reader<'_> {
     pub(super) fn model_path(&mut self, workspace: &Path) -> Patterns {
         let patterns = self.patterns("model-path", workspace);
         let limits = self.verb == Verb::Restore && self.raw.get("model-path").is_some();
-        if (self.verb.saves() || limits)
+        if (self.verb.saves() || self.verb == Verb::Check || limits)
             && !patterns.has_includes()
             && !self.has_fault("model-path")
         {
@@ -664,9 +664,13 @@ impl Reader<'_> {
         Some(names.collect::<PathBuf>().to_string_lossy().into_owned())
     }
 
-    /// Reads `min-metrics`, which need `metrics`.
+    /// Reads `min-metrics`, which need `metrics`. A plan leaves that to the save, whose step may
+    /// name the file.
     pub(super) fn min_metrics(&mut self) -> Vec<Bound> {
         let bounds = self.bounds();
+        if self.verb == Verb::Plan {
+            return bounds;
+        }
         if let (Some(bound), None, false) =
             (bounds.first(), self.raw.get("metrics"), self.has_fault("min-metrics"))
         {

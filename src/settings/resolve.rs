@@ -102,6 +102,7 @@ pub fn resolve(
         Ok(role) => (role, None),
         Err(error) => (None, Some(error)),
     };
+    let faults = faults.map(|faults| file.advise(faults, raw.get("model").is_none()));
     if let Some(error) = Error::join([faults, odd.err(), unusable].into_iter().flatten()) {
         return Err(error);
     }

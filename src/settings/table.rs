@@ -304,13 +304,13 @@ pub const INPUTS: &[Input] = &[
     text(
         "metrics",
         "",
-        SAVERS,
+        DECIDERS,
         "JSON file of numbers that the training writes, such as `metrics.json`; a save stores them \
          with the model, and shows them beside those of the latest trusted model.",
     ),
     list(
         "min-metrics",
-        SAVERS,
+        DECIDERS,
         "Demands on the metrics, each on its own line, such as `auc >= 0.9` or `auc >= trusted - \
          0.005`; a model that breaks one is not stored.",
     ),

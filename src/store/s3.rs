@@ -99,11 +99,13 @@ impl S3Store {
     ) -> MainResult<Self> {
         let (found, strain) = (Found::default(), Arc::<AtomicU64>::default());
         let Config { shared, endpoint, proxy } = load_config(bucket, options, role, &found).await?;
-        if shared.region().is_none() && endpoint.is_none() {
+        // An unset variable of a workflow leaves AWS_REGION empty.
+        let is_known = shared.region().is_some_and(|region| !region.as_ref().is_empty());
+        if !is_known && endpoint.is_none() {
             return Err(Error::bad_input(format!(
                 "the region of the bucket `{bucket}` is unknown"
             ))
-            .hint("set the input `region`, or AWS_REGION in the environment"));
+            .hint("set `region` as an input or in `ml-cache.yml`, or set AWS_REGION"));
         }
         let mut builder = config::Builder::from(&shared)
             .retry_partition(retry::quota())
@@ -119,7 +121,7 @@ impl S3Store {
         if let Some(url) = &endpoint {
             builder = builder.endpoint_url(url);
         }
-        if shared.region().is_none() {
+        if !is_known {
             // S3-compatible services usually sign with this region.
             builder = builder.region(Region::from_static("us-east-1"));
         }
