@@ -15,7 +15,8 @@ import yaml
 from example import EXAMPLE
 
 WORKFLOW = Path(EXAMPLE / ".github/workflows/ml-pipeline.yml")
-JOBS = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+CONTENT = yaml.safe_load(WORKFLOW.read_text())
+JOBS = CONTENT["jobs"]
 DEPLOYING = ["deploy-staging", "deploy-production"]
 
 OWN_ROLE = (
@@ -121,11 +122,22 @@ def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
         [step for step in steps("train-model", "save") if step.get("id") == "save"],
     )
     assert plan["with"]["max-age"] == "${{ github.event_name == 'schedule' && '30d' || '' }}"
-    for name in ("store", "model", "force-retrain", "max-age"):
+    for name in ("endpoint-url", "model", "force-retrain", "max-age"):
         assert save["with"][name] == plan["with"][name], name
     (kept,) = [step for step in steps("train-model", "save") if step.get("id") != "save"]
-    for name in ("store", "fingerprint"):
+    for name in ("endpoint-url", "fingerprint"):
         assert kept["with"][name] == save["with"][name], name
+
+
+def test_all_steps_have_the_same_store() -> None:
+    for name in ("ML_CACHE_STORE", "AWS_REGION"):
+        assert CONTENT["env"][name] == f"${{{{ vars.{name} }}}}"
+        for job in JOBS.values():
+            assert not [each for each in [job, *job["steps"]] if name in each.get("env", {})]
+    for job in JOBS:
+        for step in steps(job):
+            if "ml-cache-action" in step.get("uses", ""):
+                assert not {"store", "region"}.intersection(step["with"]), step.get("name")
 
 
 def test_every_path_stands_in_the_file_alone() -> None:
