@@ -74,7 +74,7 @@ pub async fn execute(phase: Phase, environment: &Environment) -> Result<()> {
     if let Err(error) = &result {
         let (model, credentials) = match opened.get() {
             Some((model, store)) => (Some(model.as_str()), store.credentials()),
-            None => (None, None),
+            None => (environment.get("INPUT_MODEL"), None),
         };
         let text = summary::failure(model, error, credentials.as_deref());
         add_summary(report, &files, &text);

@@ -38,8 +38,8 @@ pub struct RawInputs {
     values: BTreeMap<String, String>,
     /// The places of the values that come from the configuration file.
     places: BTreeMap<String, Vec<Placed>>,
-    /// Whether faults of the configuration file count no more, because they are told.
-    is_told: bool,
+    /// The only inputs that count, in another look after all faults are told.
+    only: Option<&'static [&'static str]>,
 }
 
 /// A value, or a line of a value, that comes from the configuration file.
@@ -72,11 +72,11 @@ impl RawInputs {
         self.values.insert(name.to_owned(), value.into());
     }
 
-    /// Returns the inputs of these names, for another look after all faults are told. Faults of the
-    /// configuration file then count no more.
+    /// Returns the inputs of these names, for another look after all faults are told. From the
+    /// configuration file, too, only they count, and no fault.
     #[must_use]
-    pub fn only(&self, names: &[&str]) -> Self {
-        let mut kept = Self { is_told: true, ..self.clone() };
+    pub fn only(&self, names: &'static [&'static str]) -> Self {
+        let mut kept = Self { only: Some(names), ..self.clone() };
         kept.values.retain(|name, _| names.contains(&name.as_str()));
         kept
     }

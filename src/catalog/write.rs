@@ -226,8 +226,8 @@ impl Catalog {
     /// Moves a ref's head to the model, unless a later run moved the head already. Returns the head
     /// that stays, and its key; `None` if the head leads to the model now.
     ///
-    /// `read` spares the first look if it is fresh. If the head has changed since, the store refuses
-    /// the write, and the next attempt reads it.
+    /// `read` spares the first look if it is fresh. If the head has changed since, the store
+    /// refuses the write, and the next attempt reads it.
     ///
     /// # Errors
     /// - The store cannot be read or written.

@@ -110,7 +110,11 @@ pub(super) async fn beside(ctx: &Context, error: Error) -> Error {
 
 /// Returns the settings that some inputs make, whatever the other inputs are. The faults of the
 /// settings are told already, so `None` says nothing more.
-fn settings_of(given: Given<'_>, names: &[&str], others: &[(&str, &str)]) -> Option<Settings> {
+fn settings_of(
+    given: Given<'_>,
+    names: &'static [&'static str],
+    others: &[(&str, &str)],
+) -> Option<Settings> {
     let model = given.raw.get("model").filter(|name| name.parse::<ModelName>().is_ok());
     // Without a name, the file may have a single model.
     let settings = [model, model.or(Some("check"))].into_iter().find_map(|model| {

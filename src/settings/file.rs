@@ -97,7 +97,7 @@ pub(super) fn load(raw: &RawInputs, around: Around<'_>) -> Loaded {
     }
     filler.faults.extend(values::faults(&content, &path, around.given));
     loaded.working_directory = filler.fill(&content);
-    if raw.is_told {
+    if raw.only.is_some() {
         filler.faults.clear();
     }
     Loaded { raw: filler.raw, faults: filler.faults, doubts: filler.doubts, ..loaded }
@@ -214,7 +214,8 @@ impl Filler<'_> {
     /// Returns whether an input of this verb has no value of its own.
     fn takes(&self, input: &str) -> bool {
         let applies = |it: &super::Input| it.name == input && it.applies_to(self.around.verb);
-        self.raw.get(input).is_none() && INPUTS.iter().any(applies)
+        let counts = self.raw.only.is_none_or(|names| names.contains(&input));
+        counts && self.raw.get(input).is_none() && INPUTS.iter().any(applies)
     }
 
     /// Refuses a key that decides about trust, where the file may be foreign.
@@ -285,7 +286,7 @@ impl Filler<'_> {
             || matches!(self.raw.get("credentials"), Some("ambient" | "none"));
         // Only a run has a token for which AWS gives a role's credentials.
         let run = match self.around.run {
-            Some(run) if !is_given => run,
+            Some(run) if !is_given && self.raw.only.is_none_or(|it| it.contains(&ROLE)) => run,
             _ => return,
         };
         let refs = self.raw.get("trusted-refs").unwrap_or_default().lines();

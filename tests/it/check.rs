@@ -83,3 +83,68 @@ fn a_plan_warns_of_a_store_that_refuses_writes() {
     assert_eq!(scene.sandbox.run("plan", &[]).json()["cache-hit"], true);
     assert!(scene.server.requests_to(Method::PUT, PROBE).is_empty(), "a hit needs no such look");
 }
+
+/// A file whose every part has a fault, and a pattern that selects nothing.
+#[test]
+fn faults_of_file_inputs_and_connection_come_together() {
+    let scene = Scene::new();
+    scene.fault(Method::GET, MANIFESTS, 1.., DENIED);
+    let file = "regin: x\nmodels:\n  fraud:\n    data: [data/**]\n    training: [nothing/**]\n    \
+                path: models/\n    max-age: soon\n";
+    scene.sandbox.write("ml-cache.yml", file);
+    for verb in ["check", "plan"] {
+        let run = scene.sandbox.raw([verb, "--store", "s3://models/some/prefix"]);
+        run.fails(
+            2,
+            &["ml-cache.yml:1:1: ", "ml-cache.yml:7:14: ", "`nothing/**`", "read `v1/manifests/"],
+        );
+        // The model of the file, and no other, names the keys.
+        assert!(!run.stderr.contains("/check/"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_plan_whose_pattern_selects_nothing_tells_the_others_too() {
+    let scene = Scene::new();
+    scene.fault(Method::GET, MANIFESTS, 1.., DENIED);
+    let lists = ["--model", "fraud", "--data-paths", "a/**", "--training-paths", "b/**"];
+    let store = ["--store", "s3://models/some/prefix"];
+    let run = scene.sandbox.raw([&["plan"], &lists[..], &store].concat());
+    run.fails(2, &["`a/**`", "`b/**`", "cannot read `v1/manifests/"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_hides_no_pattern() {
+    let sandbox = Sandbox::with_project();
+    sandbox.write("file", "");
+    let store = format!("file://{}", sandbox.path("file").display());
+    let lists = ["--model", "fraud", "--model-path", "m/", "--data-paths", "a/**"];
+    let run = sandbox.raw([&["check", "--store", &store], &lists[..]].concat());
+    run.fails(2, &["is not a directory", "`a/**`"]);
+}
+
+#[test]
+fn a_check_is_not_ready_where_a_save_would_fail() {
+    let sandbox = Sandbox::with_project();
+    let lists = ["--model", "fraud", "--data-paths", "data/**", "--training-paths", "src/**"];
+    for (more, told) in [
+        (&[][..], "`model-path`"),
+        (&["--model-path", "data/"], "the training would be in vain"),
+        (&["--model-path", "m/", "--metrics", "src/m.json"], "`src/m.json` of `metrics`"),
+    ] {
+        sandbox.raw([&["check"], &lists[..], more].concat()).fails(2, &[told]);
+        if more.len() > 2 {
+            sandbox.raw([&["plan"], &lists[..], more].concat()).fails(2, &[told]);
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let sandbox = Sandbox::with_project();
+    let run = sandbox.raw(["plan", "--data-paths", "data/**"]);
+    run.fails(2, &["`model`", "hint: or write a file `ml-cache.yml`", "`ml-cache init`"]);
+    sandbox.write("ml-cache.yaml", "models: {}\n");
+    let run = sandbox.raw(["plan", "--data-paths", "data/**"]);
+    run.fails(2, &["hint: `ml-cache.yaml` is not read; rename it to `ml-cache.yml`"]);
+}

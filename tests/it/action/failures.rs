@@ -9,7 +9,7 @@ fn a_failed_step_shows_the_remedy() {
     runner.input("max-age", "soon");
     let step = runner.main();
     step.fails(2, &["::error::input `max-age`: `soon`: ", "%0Ahint: see "]);
-    assert!(step.summary.starts_with("### ml-cache: failed\n"), "{}", step.summary);
+    assert!(step.summary.starts_with("### fraud: failed\n"), "{}", step.summary);
     let failure = "| Failure | input <code>max-age</code>: <code>soon</code>: ";
     for told in [failure, "\n| :--- | :--- |\n| Remedy | see "] {
         assert!(step.summary.contains(told), "{}", step.summary);

@@ -122,7 +122,7 @@ impl Sandbox {
         if verb != "restore" && verb != "verify" {
             arguments.extend(["--data-paths", "data/**", "--training-paths", "src/**"]);
         }
-        if verb == "save" || verb == "run" {
+        if ["check", "save", "run"].contains(&verb) {
             arguments.extend(["--model-path", "models/"]);
         }
         arguments.extend(more);
