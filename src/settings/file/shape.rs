@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::keys::{self, FILE, Key, Kind, MODEL, ROLES};
-use super::yaml::{Fault, Node, Place, Type, Value};
+use super::place::{Fault, Place};
+use super::slips::missing_space;
+use super::yaml::{Node, Type, Value};
 use crate::fingerprint::patterns::trim;
 use crate::settings::names::nearest_of;
 
@@ -113,8 +115,7 @@ impl Shape<'_> {
     /// Returns the entries of a map.
     fn names<'n>(&mut self, node: &'n Node, what: &str, accepted: &str) -> Vec<(Item, &'n Node)> {
         let Value::Map(pairs) = &node.value else {
-            let is = node.form();
-            self.fault(node.place, format!("{what} is {is}, not a map; accepted: {accepted}"));
+            self.fault(node.place, no_map(node, what, accepted));
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -224,6 +225,16 @@ impl Shape<'_> {
 
 const LOOSE: &str = "begins or ends with a space, or has several lines; accepted: a text on one \
                      line, and a list for several texts";
+
+fn no_map(node: &Node, what: &str, accepted: &str) -> String {
+    let is = node.form();
+    match &node.value {
+        Value::Scalar { text, is_plain: true } if missing_space(text).is_some() => {
+            format!("{what} is {is}, not a map, because a space is missing after `:`")
+        }
+        _ => format!("{what} is {is}, not a map; accepted: {accepted}"),
+    }
+}
 
 /// Returns whether an input would lose a part of the text.
 fn is_loose(text: &str) -> bool {

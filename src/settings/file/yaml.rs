@@ -1,26 +1,15 @@
 //! Reads YAML into a tree whose nodes know their places.
 //!
 //! Each scalar keeps its text as it is written: `3.10` does not become the number 3.1. Anchors,
-//! aliases and tags are refused, so that a value stands where a person looks for it.
+//! aliases and tags are refused before, so that a value stands where a person looks for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use yaml_rust2::parser::{Event, Parser};
-use yaml_rust2::scanner::{Marker, TScalarStyle};
+use yaml_rust2::scanner::TScalarStyle;
 
-/// A line and a column, both from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) line: usize,
-    pub(super) column: usize,
-}
-
-/// A place, and the reason why the file cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) place: Place,
-    pub(super) text: String,
-}
+use super::place::{Fault, Place, place};
+use super::slips;
 
 /// A node of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,14 +93,16 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
     if let Some(fault) = odd_character(text) {
         return (None, vec![fault]);
     }
-    let mut tree = Tree::default();
-    let mut parser = Parser::new_from_str(text);
+    let mut slips = slips::mend(text, MAX_DEPTH);
+    let faults = std::mem::take(&mut slips.faults);
+    let spoilt = std::mem::take(&mut slips.spoilt);
+    let mut tree = Tree { faults, spoilt, ..Tree::default() };
+    let mut parser = Parser::new_from_str(&slips.text);
     loop {
         let (event, marker) = match parser.next_token() {
             Ok(next) => next,
             Err(error) => {
-                let text = format!("it is not YAML: {}", error.info());
-                tree.faults.push(Fault { place: place(error.marker()), text });
+                tree.faults.extend(slips.explain(&error));
                 return (None, tree.faults);
             }
         };
@@ -148,10 +139,6 @@ pub(super) fn end_of(text: &str) -> Place {
     Place { line: text.matches('\n').count() + 1, column: line.chars().count().max(1) }
 }
 
-fn place(marker: &Marker) -> Place {
-    Place { line: marker.line(), column: marker.col() + 1 }
-}
-
 /// The tree while it grows.
 #[derive(Default)]
 struct Tree {
@@ -160,6 +147,8 @@ struct Tree {
     /// The lists and maps that are open, the innermost last.
     open: Vec<Open>,
     faults: Vec<Fault>,
+    /// The places of scalars that have a fault, and whose text means nothing.
+    spoilt: BTreeSet<Place>,
 }
 
 struct Open {
@@ -177,26 +166,13 @@ impl Tree {
 
     /// Takes an event. Returns false if the rest cannot be read.
     fn take(&mut self, event: Event, place: Place) -> bool {
-        let (anchor, tag) = match &event {
-            Event::Scalar(_, _, anchor, tag)
-            | Event::SequenceStart(anchor, tag)
-            | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
-            _ => (0, false),
-        };
-        if anchor > 0 {
-            self.fault(place, "the value has an anchor, which is not accepted; leave it out");
-        }
-        if tag {
-            self.fault(place, "the value has a tag, which is not accepted; leave it out");
-        }
         match event {
+            Event::Scalar(..) if self.spoilt.contains(&place) => {
+                self.add(Node { place, value: Value::List(Vec::new()) });
+            }
             Event::Scalar(text, style, ..) => {
                 let is_plain = style == TScalarStyle::Plain;
                 self.add(Node { place, value: Value::Scalar { text, is_plain } });
-            }
-            Event::Alias(_) => {
-                self.fault(place, "an alias is not accepted here; write the value in each place");
-                self.add(Node { place, value: Value::List(Vec::new()) });
             }
             Event::SequenceStart(..) => return self.enter(place, Value::List(Vec::new())),
             Event::MappingStart(..) => return self.enter(place, Value::Map(Vec::new())),
@@ -314,13 +290,13 @@ mod tests {
     fn each_odd_form_has_its_place() {
         for (text, wanted) in [
             ("a: 1\nb: 2\na: 3\n", "3:1 `a` appears twice, first on line 1"),
-            ("a: &x 1\n", "1:7 the value has an anchor, which is not accepted; leave it out"),
-            ("a: !!str 1\n", "1:10 the value has a tag, which is not accepted; leave it out"),
+            ("a: &x 1\n", "1:4 the value has an anchor, which is not accepted; leave it out"),
+            ("a: !!str 1\n", "1:4 the value has a tag, which is not accepted; leave it out"),
             ("a: 1\n---\nb: 2\n", "2:1 a second document begins here"),
             ("a: 1\u{0}b: 2\n", "1:5 a control character stands here"),
-            ("a: [1\nb: 2\n", "it is not YAML"),
+            ("a: [1\nb: 2\n", "1:4 the bracket `[` is never closed"),
             ("a:\n\tb: 1\n", "it is not YAML"),
-            ("a: *x\n", "it is not YAML"),
+            ("a: *x\n", "1:4 a pattern that begins with `*` needs quotes"),
             ("[[[[[[[[[[1]]]]]]]]]]", "1:9 lists and maps lie too deep in one another here"),
         ] {
             let found = faults(text);

@@ -75,11 +75,12 @@ fn a_file_of_another_form_is_refused() {
         ("- a\n", "ml-cache.yml:1:1: the file is a list, not a map"),
         ("models:\n", "ml-cache.yml:1:1: `models` is empty, not a map"),
         ("models:\n  a:\n", "ml-cache.yml:2:3: the model `a` is empty, not a map"),
-        ("a: [1\nb: 2\n", "it is not YAML: "),
-        ("region: \"a\n", "it is not YAML: "),
+        ("a: [1\nb: 2\n", "ml-cache.yml:1:4: the bracket `[` is never closed"),
+        ("region: \"a\n", "ml-cache.yml:1:9: the quote is never closed"),
+        ("region: 'a' b\n", "it is not YAML: "),
         ("region: a\n---\nregion: b\n", "ml-cache.yml:2:1: a second document begins here"),
         ("region: &a b\nnamespace: *a\n", "ml-cache.yml:2:12: an alias is not accepted here"),
-        ("region: !!str 1\n", "ml-cache.yml:1:15: the value has a tag, which"),
+        ("region: !!str 1\n", "ml-cache.yml:1:9: the value has a tag, which"),
         ("models: { ? [a] : {} }\n", "ml-cache.yml:1:13: a key of `models` is a list, not a name"),
         ("region: a\u{0}\nmodels: 1", "ml-cache.yml:1:10: a control character stands here"),
         ("models:\n  a:\n    <<: {}\n", "the model `a` has no key `<<`: write the values"),
@@ -90,6 +91,33 @@ fn a_file_of_another_form_is_refused() {
         let run = sandbox.run("plan", &[]);
         run.fails(2, &[fault]);
     }
+}
+
+#[test]
+fn a_slip_has_a_single_fault_at_its_place() {
+    let of_model = |lines: &str| format!("models:\n  m:\n{lines}    path: m\n");
+    let exclusion = "a pattern that begins with `!` needs quotes";
+    let asterisk = "a pattern that begins with `*` needs quotes";
+    for (text, place, fault) in [
+        (of_model("    data:\n      - d/**\n      - !d/x\n"), "5:9", exclusion),
+        (of_model("    data: !data/x\n"), "3:11", exclusion),
+        (of_model("    data: [d/**, !d/x]\n"), "3:18", exclusion),
+        (of_model("    data: **/*.csv\n"), "3:11", asterisk),
+        (of_model("    data:\n      - *.csv\n"), "4:9", asterisk),
+        (of_model("    data: [a\n"), "3:11", "the bracket `[` is never closed"),
+        (of_model("    data: a\n    max-age:3d\n"), "4:13", "a space is missing after `:`"),
+        ("models:\n  m:\n    path:m\n".to_owned(), "3:5", "because a space is missing after `:`"),
+        ("store:s3://b/c\nregion: x\n".to_owned(), "1:7", "a space is missing after `:`"),
+    ] {
+        let run = project(&text).run("plan", &[]);
+        run.fails(2, &[&format!("ml-cache.yml:{place}: "), fault]);
+        assert_eq!(run.stderr.matches("ml-cache.yml:").count(), 1, "{text}{}", run.stderr);
+    }
+    // The other faults of the file are told beside it.
+    let run = project(&of_model("    data: !x\n    max-age: soon\n    trainig: *.py\n"));
+    let run = run.run("plan", &[]);
+    run.fails(2, &["ml-cache.yml:3:11: ", "ml-cache.yml:4:14: ", "ml-cache.yml:5:5: "]);
+    run.fails(2, &["ml-cache.yml:5:14: "]);
 }
 
 #[test]
