@@ -32,6 +32,8 @@ pub struct Key {
     pub kind: Kind,
     /// The values that the schema accepts, as a regular expression; empty for any text.
     pub pattern: &'static str,
+    /// An example of a value for messages; empty if any text may stand here, in quotes if need be.
+    pub form: &'static str,
     /// Whether the value chooses credentials, or decides which models are trusted.
     pub trust: bool,
     /// Whether the value is a path or a pattern, relative to the directory of the model.
@@ -40,8 +42,16 @@ pub struct Key {
     pub help: &'static str,
 }
 
-const PLAIN: Key =
-    Key { name: "", input: "", kind: Kind::Text, pattern: "", trust: false, path: false, help: "" };
+const PLAIN: Key = Key {
+    name: "",
+    input: "",
+    kind: Kind::Text,
+    pattern: "",
+    form: "",
+    trust: false,
+    path: false,
+    help: "",
+};
 
 /// The keys of the file itself.
 pub const FILE: &[Key] = &[
@@ -49,6 +59,7 @@ pub const FILE: &[Key] = &[
         name: "store",
         input: "store",
         pattern: "^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?|file:///.*)$",
+        form: "a text such as `s3://bucket/prefix`",
         trust: true,
         help: "Where models are kept: `s3://bucket/prefix` or `file:///directory`.",
         ..PLAIN
@@ -64,6 +75,7 @@ pub const FILE: &[Key] = &[
         name: "endpoint-url",
         input: "endpoint-url",
         pattern: r"^https?://[^/\s@?#%]+(/[^\s@?#]*)?$",
+        form: "a URL such as `https://minio.example`",
         trust: true,
         help: "Base URL of an S3-compatible service.",
         ..PLAIN
@@ -79,6 +91,7 @@ pub const FILE: &[Key] = &[
         name: "namespace",
         input: "namespace",
         pattern: r"^(?!\.+/)[^/\x00-\x1f]{1,100}/(?!\.+$)[^/\x00-\x1f]{1,100}$",
+        form: "a text such as `owner/name`",
         trust: true,
         help: "Namespace of the models, as `owner/name`.",
         ..PLAIN
@@ -117,17 +130,25 @@ const REF: &str = concat!(
 
 /// The keys of `roles`.
 pub const ROLES: &[Key] = &[
-    Key { name: "trusted", pattern: ROLE, help: "Role of runs whose models are trusted.", ..PLAIN },
-    Key { name: "untrusted", pattern: ROLE, help: "Role of all other runs.", ..PLAIN },
+    Key {
+        name: "trusted",
+        pattern: ROLE,
+        form: ARN,
+        help: "Role of runs whose models are trusted.",
+        ..PLAIN
+    },
+    Key { name: "untrusted", pattern: ROLE, form: ARN, help: "Role of all other runs.", ..PLAIN },
     Key {
         name: "deploy",
         pattern: ROLE,
+        form: ARN,
         help: "Role of `restore`, `resolve` and `verify` in runs that read only trusted models; by \
                default the role of the scope.",
         ..PLAIN
     },
 ];
 
+const ARN: &str = "the ARN of a role";
 const ROLE: &str = r"^arn:aws\S*:role/\S*$";
 
 /// The keys of a model, and of `defaults`.
@@ -170,6 +191,7 @@ pub const MODEL: &[Key] = &[
         name: "max-age",
         input: "max-age",
         pattern: AGE,
+        form: "a duration such as `30d`",
         help: "Train again when the model is older than this duration, such as `7d` or `12h`.",
         ..PLAIN
     },
@@ -186,6 +208,7 @@ pub const MODEL: &[Key] = &[
         input: "min-metrics",
         kind: Kind::List,
         pattern: BOUND,
+        form: "a text such as `auc >= 0.9`",
         help: "Demands on the metrics, such as `auc >= 0.9` or `auc >= trusted - 0.005`; a model \
                that breaks one is not stored.",
         ..PLAIN

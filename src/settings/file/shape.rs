@@ -7,7 +7,8 @@ use super::place::{Fault, Place};
 use super::slips::missing_space;
 use super::yaml::{Node, Type, Value};
 use crate::fingerprint::patterns::trim;
-use crate::settings::names::nearest_of;
+use crate::settings::INPUTS;
+use crate::settings::names::{advice, nearest_of};
 
 /// A value of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,16 +97,9 @@ impl Shape<'_> {
     }
 
     fn unknown(&mut self, name: &Item, table: &'static [Key], what: &str) {
-        let near = nearest_of(&name.text, table.iter().map(|key| key.name));
-        let near = near.or_else(|| input_of(&name.text, table));
-        let elsewhere = [(FILE, "the top of the file"), (ROLES, "`roles`"), (MODEL, "a model")]
-            .into_iter()
-            .find(|(other, _)| keys::find(other, &name.text).is_some());
-        let advice = match (near, elsewhere) {
-            (_, Some((_, place))) => format!("it belongs to {place}"),
-            (Some(near), None) => format!("did you mean `{near}`?"),
-            (None, None) if name.text == "<<" => "write the values in each place".to_owned(),
-            (None, None) => "remove it".to_owned(),
+        let advice = match name.text.as_str() {
+            "<<" => "write the values in each place".to_owned(),
+            text => advice_for(text, table),
         };
         let text =
             format!("{what} has no key `{}`: {advice}; accepted: {}", name.text, accepted(table));
@@ -140,11 +134,11 @@ impl Shape<'_> {
         let items = match (key.kind, &node.value) {
             (Kind::Table, _) => self.table(&name, node),
             (Kind::List, Value::List(items)) => {
-                items.iter().filter_map(|item| self.item(&name, item, "a list of texts")).collect()
+                items.iter().filter_map(|item| self.item(key, item, true)).collect()
             }
-            (Kind::List, _) => self.item(&name, node, "a list of texts").into_iter().collect(),
+            (Kind::List, _) => self.item(key, node, false).into_iter().collect(),
             (Kind::Boolean, _) => self.boolean(&name, node).into_iter().collect(),
-            _ => self.text(&name, node, "a text").into_iter().collect(),
+            _ => self.text(&name, node, key, "a text").into_iter().collect(),
         };
         values.insert(key.name, items);
     }
@@ -177,9 +171,13 @@ impl Shape<'_> {
         items
     }
 
-    /// Reads an item of a list of patterns or refs.
-    fn item(&mut self, name: &str, node: &Node, accepted: &str) -> Option<Item> {
-        let item = self.text(name, node, accepted)?;
+    /// Reads a text of a list of patterns or refs, or the text that stands in place of a list.
+    fn item(&mut self, key: &Key, node: &Node, is_in_list: bool) -> Option<Item> {
+        let name = format!("`{}`", key.name);
+        let item = match is_in_list {
+            true => self.text(&format!("an item of {name}"), node, key, "a text")?,
+            false => self.text(&name, node, key, "a list of texts")?,
+        };
         if item.text.starts_with('#') {
             let text = format!("{name}: `{}` starts with `#`, as a comment does", item.text);
             self.fault(node.place, text);
@@ -202,7 +200,8 @@ impl Shape<'_> {
         }
     }
 
-    fn text(&mut self, name: &str, node: &Node, accepted: &str) -> Option<Item> {
+    fn text(&mut self, name: &str, node: &Node, key: &Key, form: &str) -> Option<Item> {
+        let accepted = if key.form.is_empty() { form } else { key.form };
         let Value::Scalar { text, .. } = &node.value else {
             let is = node.form();
             self.fault(node.place, format!("{name} is {is}; accepted: {accepted}"));
@@ -210,11 +209,17 @@ impl Shape<'_> {
         };
         let reason = match node.type_of() {
             Type::Null => format!("{name} has no value; accepted: {accepted}"),
+            Type::Boolean | Type::Number if !key.form.is_empty() => {
+                format!("{name} is {}; accepted: {accepted}", node.form())
+            }
             Type::Boolean | Type::Number => {
                 let is = node.form();
                 format!("{name} is {is}; accepted: {accepted}, in quotes if need be: \"{text}\"")
             }
             Type::Text if text.is_empty() => format!("{name} is empty; accepted: {accepted}"),
+            Type::Text if is_loose(text) && key.kind == Kind::List => {
+                format!("{name} {LOOSE}, and a list for several texts")
+            }
             Type::Text if is_loose(text) => format!("{name} {LOOSE}"),
             Type::Text => return Some(Item { place: node.place, text: text.clone() }),
         };
@@ -223,8 +228,8 @@ impl Shape<'_> {
     }
 }
 
-const LOOSE: &str = "begins or ends with a space, or has several lines; accepted: a text on one \
-                     line, and a list for several texts";
+const LOOSE: &str =
+    "begins or ends with a space, or has several lines; accepted: a text on one line";
 
 fn no_map(node: &Node, what: &str, accepted: &str) -> String {
     let is = node.form();
@@ -232,13 +237,72 @@ fn no_map(node: &Node, what: &str, accepted: &str) -> String {
         Value::Scalar { text, is_plain: true } if missing_space(text).is_some() => {
             format!("{what} is {is}, not a map, because a space is missing after `:`")
         }
-        _ => format!("{what} is {is}, not a map; accepted: {accepted}"),
+        _ => {
+            let empty = match (node.type_of(), what.strip_prefix("the model `")) {
+                (Type::Null, Some(name)) => {
+                    format!(
+                        "; write `{}: {{}}` for a model without keys",
+                        name.trim_end_matches('`')
+                    )
+                }
+                (Type::Null, None) if what == "`models`" => {
+                    "; write `models: {}` for a file without models".to_owned()
+                }
+                _ => String::new(),
+            };
+            format!("{what} is {is}, not a map{empty}; accepted: {accepted}")
+        }
     }
 }
 
 /// Returns whether an input would lose a part of the text.
 fn is_loose(text: &str) -> bool {
     trim(text) != text || text.contains(['\n', '\r'])
+}
+
+/// Returns the advice to a user who expects a key in a part of the file that has no such key.
+fn advice_for(name: &str, table: &'static [Key]) -> String {
+    const PARTS: [(&[Key], &str); 3] =
+        [(FILE, "the top of the file"), (ROLES, "`roles`"), (MODEL, "a model")];
+    let is_here = |key: &Key| keys::find(table, key.name).is_some();
+    let of_key = PARTS.iter().find(|(keys, _)| keys::find(keys, name).is_some());
+    let of_input = || {
+        let all = PARTS.iter().flat_map(|(keys, place)| keys.iter().map(move |key| (key, place)));
+        all.into_iter().find(|(key, _)| key.input == name && !is_here(key))
+    };
+    if let Some((_, place)) = of_key {
+        return format!("it belongs to {place}");
+    }
+    if let Some((key, place)) = of_input() {
+        return format!("it belongs to {place}, as `{}`", key.name);
+    }
+    if let Some(advice) = advice_in_file(name) {
+        return advice;
+    }
+    let near = nearest_of(name, table.iter().map(|key| key.name));
+    match near.or_else(|| input_of(name, table)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if INPUTS.iter().any(|input| input.name == name) => {
+            "it is an input; give it to the step".to_owned()
+        }
+        None => "remove it".to_owned(),
+    }
+}
+
+/// Returns the advice about a key of another tool, with the names of keys in place of inputs.
+fn advice_in_file(name: &str) -> Option<String> {
+    let mut text = advice(name)?.to_owned();
+    for key in FILE.iter().chain(MODEL).filter(|key| !key.input.is_empty()) {
+        text = text.replace(&format!("`{}`", key.input), &format!("`{}`", key.name));
+    }
+    let is_input = |name: &str| {
+        let is_key = keys::find(FILE, name).or_else(|| keys::find(MODEL, name)).is_some();
+        !is_key && INPUTS.iter().any(|input| input.name == name)
+    };
+    Some(match text.split('`').skip(1).step_by(2).any(is_input) {
+        true => format!("it belongs to the inputs of the step; {text}"),
+        false => text,
+    })
 }
 
 /// Returns the key that has the meaning of an input, in case the user took the input's name.

@@ -121,6 +121,42 @@ fn a_slip_has_a_single_fault_at_its_place() {
 }
 
 #[test]
+fn every_message_has_a_remedy_that_works() {
+    let of_model = |lines: &str| format!("models:\n  m:\n    path: m\n    {lines}\n");
+    for (text, fault) in [
+        (
+            "aws-region: x\n".to_owned(),
+            "the file has no key `aws-region`: here it is called `region`",
+        ),
+        ("restore-keys: x\n".to_owned(), "`restore-keys`: it is not needed, because only a model"),
+        ("key: x\n".to_owned(), "the content of `data` and `training` and the values of `extra`"),
+        ("role: x\n".to_owned(), "`role`: here it is called `roles`; accepted: "),
+        ("fail-on-cache-miss: true\n".to_owned(), "it belongs to the inputs of the step; here it "),
+        ("comment: true\n".to_owned(), "`comment`: it is an input; give it to the step"),
+        ("data-paths: x\n".to_owned(), "`data-paths`: it belongs to a model, as `data`"),
+        (of_model("role-to-assume: x"), "it belongs to the top of the file, as `roles`"),
+        (of_model("role-arn: x"), "`role-arn`: here it is called `roles`"),
+        (of_model("data-path: x"), "`data-path`: did you mean `data`?"),
+        (of_model("zzzzzz: x"), "`zzzzzz`: remove it"),
+        (of_model("max-age: 30"), "`max-age` is a number; accepted: a duration such as `30d`\n"),
+        (of_model("min-metrics: 0.9"), "is a number; accepted: a text such as `auc >= 0.9`\n"),
+        (of_model("data: 30"), "`data` is a number; accepted: a list of texts, in quotes if need"),
+        (of_model("data: [30]"), "an item of `data` is a number; accepted: a text, in quotes if"),
+        (of_model("data: [[x]]"), "an item of `data` is a list; accepted: a text\n"),
+        (of_model("min-metrics: [{auc: 0.9}]"), "an item of `min-metrics` is a map; accepted: a "),
+        (of_model("extra: {f: \"x\\ny\"}"), "several lines; accepted: a text on one line\n"),
+        (
+            of_model("data: \"x\\ny\""),
+            "accepted: a text on one line, and a list for several texts\n",
+        ),
+        ("models:\n  m:\n".to_owned(), "write `m: {}` for a model without keys; accepted: "),
+        ("models:\n".to_owned(), "write `models: {}` for a file without models; accepted: "),
+    ] {
+        project(&text).run("plan", &[]).fails(2, &[fault]);
+    }
+}
+
+#[test]
 fn no_secret_of_an_address_is_shown() {
     let sandbox = project("store: https://me:hunter2@host/x\nendpoint-url: http://me:hunter2@h\n");
     let run = sandbox.raw(["plan", "--model", "m", "--data-paths", "data/**"]);
