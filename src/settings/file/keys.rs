@@ -58,7 +58,7 @@ pub const FILE: &[Key] = &[
     Key {
         name: "store",
         input: "store",
-        pattern: "^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?|file:///.*)$",
+        pattern: STORE,
         form: "a text such as `s3://bucket/prefix`",
         trust: true,
         help: "Where models are kept: `s3://bucket/prefix` or `file:///directory`.",
@@ -122,6 +122,14 @@ pub const FILE: &[Key] = &[
     },
     Key { name: "models", kind: Kind::Models, help: "The models, each under its name.", ..PLAIN },
 ];
+
+/// The prefix has up to 512 characters between its slashes. No reader of URLs may find an escape in
+/// a directory.
+const STORE: &str = concat!(
+    r"^(?!s3://[^/]+/+[^/].{511,}[^/]/*$)(?!file:.*%[0-9A-Fa-f]{2})",
+    r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/*(/(?!\.\.?(/|$))[^/?#\x00-\x1f\x7f-\x9f]+)*/*",
+    r"|file:///.*)$"
+);
 
 const REF: &str = concat!(
     r"^(?!refs/(?!heads/|tags/))(?!refs/(heads|tags)/([-/.*]|$))(?!.*(\.\.|//|@\{))",
@@ -230,10 +238,18 @@ const METRICS: &str = concat!(
     r"^(\.\.?/)*(?!\.\.?(/|$))[^/*?\[\]\\!#~][^/*?\[\]\\]*",
     r"(/(?!\.\.?(/|$))[^/*?\[\]\\]+)*$"
 );
+/// A number of metrics, which is the end of the text. Exponents of two digits stay finite.
+macro_rules! number {
+    () => {
+        r"(?=\S{1,32}$)-?(0|[1-9]\d*)(\.\d+)?([eE](\+?0*\d{1,2}|-\d+))?"
+    };
+}
 const BOUND: &str = concat!(
-    r"^(?=[^<>]*[^\s<>=!]\s*[<>])[^<>\x00-\x1f\x7f]{1,200}\s*[<>]=?\s*",
-    r"(-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?",
-    r"|trusted(\s*[+-]\s*-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)?)$"
+    r"^[^<>\x00-\x1f\x7f-\x9f]{0,127}[^\s<>=!\x00-\x1f\x7f-\x9f]\s*[<>]=?\s*(",
+    number!(),
+    r"|trusted(\s*[+-]\s*",
+    number!(),
+    r")?)$"
 );
 const AGE: &str =
     "^(?=.*[1-9])([0-9]{1,6}w ?)?([0-9]{1,6}d ?)?([0-9]{1,6}h ?)?([0-9]{1,6}m ?)?([0-9]{1,6}s)?$";

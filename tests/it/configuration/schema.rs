@@ -152,11 +152,9 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Makes a document wrong, most of the time.
-fn spoil(dice: &mut Dice, document: &mut Value) {
-    let mut found = Vec::new();
-    places(document, "", &mut found);
-    let odd = [
+/// Values that most keys refuse.
+fn odd() -> Vec<Value> {
+    vec![
         json!(null),
         json!(7),
         json!(1.5),
@@ -188,7 +186,31 @@ fn spoil(dice: &mut Dice, document: &mut Value) {
         json!({ "data": "x" }),
         json!({ "stroe": "x" }),
         json!(["data/**", 5]),
-    ];
+        json!(format!("{} >= 1", "m".repeat(128))),
+        json!(format!("{}  >= 1", "m".repeat(129))),
+        json!(format!("auc >= {}", "1".repeat(32))),
+        json!(format!("auc >= {}", "1".repeat(33))),
+        json!("auc >= 1e99"),
+        json!("auc >= 1e-999"),
+        json!("auc >= 1e999"),
+        json!("auc < trusted + 1E+999"),
+        json!("s3://abc/../x"),
+        json!("s3://abc/x/."),
+        json!("s3://abc/x//y"),
+        json!("s3://abc//x/y//"),
+        json!("s3://abc/x?y"),
+        json!(format!("s3://abc/{}/", "x".repeat(512))),
+        json!(format!("s3://abc/{}/", "x".repeat(513))),
+        json!("file:///a%20b"),
+        json!("file:///a%b"),
+    ]
+}
+
+/// Makes a document wrong, most of the time.
+fn spoil(dice: &mut Dice, document: &mut Value) {
+    let mut found = Vec::new();
+    places(document, "", &mut found);
+    let odd = odd();
     let at = dice.pick(&found).clone();
     let place = document.pointer_mut(&at).unwrap();
     match place {
@@ -211,6 +233,43 @@ pub fn program_accepts(workspace: &Path, text: &str) -> Result<(), String> {
     settings.map(drop).map_err(|error| error.to_string())
 }
 
+/// Returns both opinions about the document if the schema and the program do not agree.
+fn difference(
+    validator: &jsonschema::Validator,
+    workspace: &Path,
+    document: &Value,
+    text: &str,
+) -> Option<String> {
+    let program = program_accepts(workspace, text);
+    let reasons: Vec<String> =
+        validator.iter_errors(document).map(|error| error.to_string()).collect();
+    (program.is_ok() != reasons.is_empty()).then(|| format!("{text}\n{program:?}\n{reasons:?}"))
+}
+
+#[test]
+fn the_schema_and_the_program_agree_about_every_value() {
+    let schema: Value = serde_json::from_str(&text()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let own = KEYS.iter().map(|key| (key.name, ""));
+    let roles = ROLES.iter().map(|key| (key.name, "roles"));
+    let keys = own.chain(roles).chain(MODEL.iter().map(|key| (key.name, "models")));
+    let mut differing = Vec::new();
+    for (key, part) in keys {
+        for value in odd() {
+            let entry = json!({ key: value });
+            let document = match part {
+                "roles" => json!({ "roles": entry }),
+                "models" => json!({ "models": { "m": entry } }),
+                _ => entry,
+            };
+            let text = document.to_string();
+            differing.extend(difference(&validator, place.path(), &document, &text));
+        }
+    }
+    assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
+}
+
 #[test]
 fn the_schema_and_the_program_agree() {
     let schema: Value = serde_json::from_str(&text()).unwrap();
@@ -228,13 +287,8 @@ fn the_schema_and_the_program_agree() {
             0 => serde_json::to_string_pretty(&document).unwrap(),
             _ => document.to_string(),
         };
-        let program = program_accepts(place.path(), &text);
         let is_valid = validator.is_valid(&document);
-        let reasons: Vec<String> =
-            validator.iter_errors(&document).map(|error| error.to_string()).collect();
-        if program.is_ok() != is_valid {
-            differing.push(format!("{seed}: {text}\n{program:?}\n{reasons:?}"));
-        }
+        differing.extend(difference(&validator, place.path(), &document, &text));
         *if is_valid { &mut good } else { &mut bad } += 1;
     }
     assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
