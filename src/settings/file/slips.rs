@@ -35,9 +35,8 @@ pub(super) fn mend(text: &str, max_depth: usize) -> Slips {
     let mut slips = Slips { chars: text.chars().collect(), ..Slips::default() };
     for _ in 0..MAX_SCANS {
         let chars = slips.chars.clone();
-        match slips.scan(&chars, max_depth) {
-            Some(error) if slips.unquoted(error.marker()) => {}
-            _ => break,
+        if !slips.scan(&chars, max_depth) {
+            break;
         }
     }
     slips.text = slips.chars.iter().collect();
@@ -45,8 +44,8 @@ pub(super) fn mend(text: &str, max_depth: usize) -> Slips {
 }
 
 impl Slips {
-    /// Looks at every token. Returns the error at which the scanner stops.
-    fn scan(&mut self, chars: &[char], max_depth: usize) -> Option<ScanError> {
+    /// Looks at every token. Returns whether the text has changed so that it needs another scan.
+    fn scan(&mut self, chars: &[char], max_depth: usize) -> bool {
         self.brackets.clear();
         self.quoted.clear();
         let mut anchors = BTreeSet::new();
@@ -68,12 +67,19 @@ impl Slips {
                     self.brackets.push((marker, true));
                     depth += 1;
                     if depth > max_depth {
-                        return None;
+                        return false;
                     }
                 }
                 TokenType::FlowSequenceEnd | TokenType::FlowMappingEnd => {
                     self.brackets.push((marker, false));
                     depth = depth.saturating_sub(1);
+                    if depth == 0
+                        && self.goes_on(&marker)
+                        && let Some(open) = self.outer()
+                    {
+                        self.unquoted(&open);
+                        return true;
+                    }
                 }
                 TokenType::Scalar(TScalarStyle::SingleQuoted | TScalarStyle::DoubleQuoted, _) => {
                     self.quoted.push(marker);
@@ -81,16 +87,33 @@ impl Slips {
                 _ => {}
             }
         }
-        scanner.get_error()
+        scanner.get_error().is_some_and(|error| self.unquoted(error.marker()))
+    }
+
+    /// Returns the first bracket of the value at whose end the scanner is.
+    fn outer(&self) -> Option<Marker> {
+        let mut depth = 0_usize;
+        let outer = self.brackets.iter().rfind(|(_, opens)| {
+            depth = if *opens { depth.saturating_sub(1) } else { depth + 1 };
+            depth == 0
+        });
+        outer.map(|(marker, _)| *marker)
+    }
+
+    /// Returns whether a text follows a closing bracket at once, as in `[ab]*.csv`.
+    fn goes_on(&self, marker: &Marker) -> bool {
+        let next = self.chars.get(marker.index() + 1);
+        next.is_some_and(|c| !c.is_whitespace() && !matches!(c, ':' | ',' | ']' | '}' | '#'))
     }
 
     /// Notes a text that needs quotes. Returns false if no such text begins at the marker.
     fn unquoted(&mut self, marker: &Marker) -> bool {
-        let Some(first @ ('!' | '*' | '@' | '`' | '%')) = self.chars.get(marker.index()).copied()
-        else {
-            return false;
+        let Some(first) = self.chars.get(marker.index()).copied() else { return false };
+        let what = match first {
+            '!' | '*' | '&' | '[' | '{' => "pattern",
+            '@' | '`' | '%' | '>' | '|' => "text",
+            _ => return false,
         };
-        let what = if matches!(first, '!' | '*') { "pattern" } else { "text" };
         let code = if first == '`' { "a backtick".to_owned() } else { format!("`{first}`") };
         self.spoil(marker, format!("a {what} that begins with {code} needs quotes"));
         true
@@ -111,11 +134,16 @@ impl Slips {
     }
 
     fn blank(&mut self, marker: &Marker, what: &str) {
+        let is_end = |c: &char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}');
+        let rest = &mut self.chars[marker.index()..];
+        let length = rest.iter().position(is_end).unwrap_or(rest.len());
+        if rest[1] != '<' && rest[..length].iter().any(|c| matches!(c, '/' | '*')) {
+            self.unquoted(marker);
+            return;
+        }
+        rest[..length].fill(' ');
         let text = format!("the value has {what}, which is not accepted; leave it out");
         self.faults.push(Fault { place: place(marker), text });
-        let rest = self.chars[marker.index()..].iter_mut();
-        let is_end = |c: &char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}');
-        rest.take_while(|c| !is_end(c)).for_each(|c| *c = ' ');
     }
 
     /// Returns the faults that stopped the parser, at the places where the user made them.
@@ -125,19 +153,23 @@ impl Slips {
             return spaces;
         }
         let told = self.open_quote(error).or_else(|| self.open_bracket(error.marker()));
-        let told = told.or_else(|| self.second_colon(error));
+        let told = told.or_else(|| self.odd_colon(error));
         let (marker, text) =
             told.unwrap_or_else(|| (*error.marker(), format!("it is not YAML: {}", error.info())));
         vec![Fault { place: place(&marker), text }]
     }
 
-    /// Finds keys whose value follows at once, up to a line.
+    /// Finds keys without a colon, or without a space behind it, up to a line.
     fn missing_spaces(&self, last: usize) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (index, line) in self.text.lines().take(last).enumerate() {
-            let Some(at) = missing_space(line) else { continue };
+            let (at, text) = match missing_space(line) {
+                Some(at) => (at, "a space is missing after `:`"),
+                None if is_key(line) => (line.trim_end().len(), "a `:` is missing after the key"),
+                None => continue,
+            };
             let place = Place { line: index + 1, column: at + 1 };
-            faults.push(Fault { place, text: "a space is missing after `:`".to_owned() });
+            faults.push(Fault { place, text: text.to_owned() });
         }
         faults
     }
@@ -185,22 +217,30 @@ impl Slips {
         self.chars[begin..].iter().take_while(|c| **c == ' ').count()
     }
 
-    /// Finds a text in which a colon and a space stand without quotes.
-    fn second_colon(&self, error: &ScanError) -> Option<(Marker, String)> {
+    /// Finds a text in which a colon and a space stand without quotes, and a key in a wrong column.
+    fn odd_colon(&self, error: &ScanError) -> Option<(Marker, String)> {
         let at = error.marker();
         let begin = at.index().checked_sub(at.col())?;
         let line: String = self.chars.get(begin..at.index())?.iter().collect();
-        let is_second = error.info().starts_with("mapping values") && line.contains(": ");
-        is_second.then(|| (*at, "a text that contains `: ` needs quotes".to_owned()))
+        let is_colon = self.chars.get(at.index()) == Some(&':');
+        if error.info().starts_with("mapping values") && line.contains(": ") {
+            return Some((*at, "a text that contains `: ` needs quotes".to_owned()));
+        }
+        let text = "the indentation of this key differs from that of its neighbours".to_owned();
+        (is_colon && is_key(&line)).then_some((*at, text))
     }
+}
+
+/// Returns whether a line is nothing but a key of the file.
+fn is_key(line: &str) -> bool {
+    [FILE, ROLES, MODEL].iter().any(|keys| keys::find(keys, line.trim()).is_some())
 }
 
 /// Returns the characters before the value if a key of the file has no space before its value.
 pub(super) fn missing_space(line: &str) -> Option<usize> {
     let (name, value) = line.split_once(':')?;
-    let is_key = [FILE, ROLES, MODEL].iter().any(|keys| keys::find(keys, name.trim()).is_some());
     let follows = value.chars().next().is_some_and(|c| !c.is_whitespace());
-    (is_key && follows).then(|| name.chars().count() + 1)
+    (is_key(name) && follows).then(|| name.chars().count() + 1)
 }
 
 #[cfg(test)]
@@ -229,6 +269,9 @@ mod tests {
             ("data:\n  - *\n  - *.{csv,tsv}\n", vec!["2:5 *", "3:5 *"]),
             ("# !a\r\ndata: '!a' # *b\r\npath: !ü b\r\n", vec!["3:7 !"]),
             ("region: @x\n", vec!["1:9 @"]),
+            ("min-metrics:\n  - >= 0.9\n  - >0\n", vec!["2:5 >", "3:5 >"]),
+            ("data: [ab]*.csv\npath:\n  - {a,b}/*.csv\n", vec!["1:7 [", "3:5 {"]),
+            ("data: &x/**\npath: !!x/y\n", vec!["1:7 &", "2:7 !"]),
         ] {
             let mut found = parse(text).1;
             found.sort_by_key(|fault| fault.place);
@@ -257,6 +300,10 @@ mod tests {
             ("region: 'a\n", "1:9 the quote is never closed"),
             ("region: a: b\n", "1:10 a text that contains `: ` needs quotes"),
             ("a: [\n  b,\n  c: d: e,\n]\n", "3:8 it is not YAML: "),
+            ("m:\n  data\n  path: x\n", "2:7 a `:` is missing after the key"),
+            ("m:\n  data: x\n   path: y\n", "3:8 the indentation of this key differs"),
+            ("m:\n  data: x\n path: y\n", "3:6 the indentation of this key differs"),
+            ("data: [a, b]]\n", "1:13 it is not YAML: "),
             ("a: 'b' c\n", "1:8 it is not YAML: "),
         ] {
             let found = faults(text);
