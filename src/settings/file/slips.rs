@@ -73,11 +73,11 @@ impl Slips {
                 TokenType::FlowSequenceEnd | TokenType::FlowMappingEnd => {
                     self.brackets.push((marker, false));
                     depth = depth.saturating_sub(1);
-                    if depth == 0
-                        && self.goes_on(&marker)
-                        && let Some(open) = self.outer()
+                    if self.goes_on(&marker)
+                        && let Some(open) = self.opening()
                     {
                         self.unquoted(&open);
+                        self.fill(&open, &marker);
                         return true;
                     }
                 }
@@ -90,14 +90,20 @@ impl Slips {
         scanner.get_error().is_some_and(|error| self.unquoted(error.marker()))
     }
 
-    /// Returns the first bracket of the value at whose end the scanner is.
-    fn outer(&self) -> Option<Marker> {
+    /// Returns the bracket that opens the value at whose end the scanner is.
+    fn opening(&self) -> Option<Marker> {
         let mut depth = 0_usize;
-        let outer = self.brackets.iter().rfind(|(_, opens)| {
+        let opening = self.brackets.iter().rfind(|(_, opens)| {
             depth = if *opens { depth.saturating_sub(1) } else { depth + 1 };
             depth == 0
         });
-        outer.map(|(marker, _)| *marker)
+        opening.map(|(marker, _)| *marker)
+    }
+
+    /// Makes a text of a value in brackets.
+    fn fill(&mut self, from: &Marker, to: &Marker) {
+        let within = &mut self.chars[from.index()..=to.index()];
+        within.iter_mut().filter(|c| !c.is_whitespace()).for_each(|c| *c = 'x');
     }
 
     /// Returns whether a text follows a closing bracket at once, as in `[ab]*.csv`.
@@ -271,6 +277,7 @@ mod tests {
             ("region: @x\n", vec!["1:9 @"]),
             ("min-metrics:\n  - >= 0.9\n  - >0\n", vec!["2:5 >", "3:5 >"]),
             ("data: [ab]*.csv\npath:\n  - {a,b}/*.csv\n", vec!["1:7 [", "3:5 {"]),
+            ("data: [d/**, {a,b}/*.csv, [c].csv, !x]\n", vec!["1:14 {", "1:27 [", "1:36 !"]),
             ("data: &x/**\npath: !!x/y\n", vec!["1:7 &", "2:7 !"]),
         ] {
             let mut found = parse(text).1;
