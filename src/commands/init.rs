@@ -71,19 +71,31 @@ pub fn execute(workspace: &Path, store: Option<&str>, report: Report) -> Result<
             &["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory"],
         )?,
     };
+    // Git ends this line with its line end.
+    let above = git(&real, &["rev-parse", "--show-prefix"])?.concat();
     let draft = found.draft(store);
     write(&root, &real, &draft.text)?;
     report.info(&format!("wrote `{}`", real.join(NAME).display()));
     for missing in &draft.missing {
         report.warn(missing);
     }
+    if !above.trim_end().is_empty() {
+        report.warn(&format!(
+            "this directory is not the root of the repository, where a job looks for `{NAME}`; \
+             move the file there, and set `working-directory: {}` in the model",
+            above.trim_end().trim_end_matches('/')
+        ));
+    }
     report.info("next: complete the file, then see what `ml-cache check` says");
     Ok(())
 }
 
 fn exists(name: &str) -> Error {
-    Error::bad_input(format!("`{name}` exists, and `init` overwrites nothing"))
-        .hint("edit the file, or remove it first")
+    let error = Error::bad_input(format!("`{name}` exists, and `init` overwrites nothing"));
+    match name == NAME {
+        true => error.hint("edit the file, or remove it first"),
+        false => error.hint(format!("rename it to `{NAME}`, the only name that is read by itself")),
+    }
 }
 
 /// Returns the paths that Git prints, relative to the workspace.

@@ -30,6 +30,9 @@ pub struct Patterns(Vec<Pattern>);
 pub struct Pattern {
     /// The line as the user wrote it, for messages.
     pub text: String,
+    /// The place of the line in the configuration file, for messages; `None` if it is not from
+    /// there.
+    place: Option<String>,
     /// Whether the pattern excludes: an odd number of leading `!`.
     pub negate: bool,
     /// Whether the pattern ends with `/`. It then matches directories, and so all files below them.
@@ -92,6 +95,15 @@ impl Patterns {
             }
         }
         if faults.is_empty() { Ok(Self(patterns)) } else { Err(faults) }
+    }
+
+    /// Notes the places of the lines in the configuration file, for messages.
+    #[must_use]
+    pub fn at(mut self, place: impl Fn(&str) -> Option<String>) -> Self {
+        for pattern in &mut self.0 {
+            pattern.place = place(&pattern.text);
+        }
+        self
     }
 
     /// Adds the default excludes after the user's patterns. An empty list stays empty.
@@ -185,7 +197,10 @@ impl<'a> Usage<'a> {
         let lines = self.patterns.0.iter().zip(&self.used);
         let idle: Vec<String> = lines
             .filter(|(line, used)| !line.negate && !**used)
-            .map(|(line, _)| format!("`{}`", line.text))
+            .map(|(line, _)| match &line.place {
+                Some(place) => format!("`{}` ({place})", line.text),
+                None => format!("`{}`", line.text),
+            })
             .collect();
         (!idle.is_empty()).then(|| idle.join(", "))
     }
@@ -226,7 +241,7 @@ impl Pattern {
                 segment => segments.push(segment),
             }
         }
-        Ok(Self { text: line.to_owned(), negate, directories_only, segments })
+        Ok(Self { text: line.to_owned(), place: None, negate, directories_only, segments })
     }
 
     /// Returns whether the pattern takes a file, by the file's path or by a directory above it.

@@ -117,7 +117,7 @@ pub fn select(
             WhenEmpty::Fail => {
                 return Err(Error::bad_input(message).hint(
                     "check the spelling, the checkout, later `!` lines and the default excludes; \
-                     set `if-no-files-found: warn` if the files may be missing",
+                     set the input `if-no-files-found` to `warn` if the files may be missing",
                 ));
             }
             WhenEmpty::Warn => selection.warnings.push(message),

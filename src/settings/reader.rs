@@ -362,7 +362,10 @@ impl Reader<'_> {
 
     pub(super) fn patterns(&mut self, name: &str, workspace: &Path) -> Patterns {
         match Patterns::parse(self.raw.get(name).unwrap_or_default(), workspace) {
-            Ok(patterns) => patterns,
+            Ok(patterns) => patterns.at(|line| {
+                let place = self.raw.place_of(name, line)?;
+                Some(format!("{}:{}", place.line, place.column))
+            }),
             Err(faults) => {
                 for fault in faults {
                     self.fault(

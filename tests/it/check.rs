@@ -7,6 +7,7 @@ use crate::support::cli::Sandbox;
 use crate::support::s3::Fault;
 
 const PROBE: &str = "/probe";
+const NOTHING: &str = "`training-paths`: nothing is selected by `nothing/**` (ml-cache.yml:5:16)";
 const DENIED: Fault = Fault::Answer(403, "AccessDenied");
 
 #[test]
@@ -96,7 +97,7 @@ fn faults_of_file_inputs_and_connection_come_together() {
         let run = scene.sandbox.raw([verb, "--store", "s3://models/some/prefix"]);
         run.fails(
             2,
-            &["ml-cache.yml:1:1: ", "ml-cache.yml:7:14: ", "`nothing/**`", "read `v1/manifests/"],
+            &["ml-cache.yml:1:1: ", "ml-cache.yml:7:14: ", NOTHING, "read `v1/manifests/"],
         );
         // The model of the file, and no other, names the keys.
         assert!(!run.stderr.contains("/check/"), "{}", run.stderr);

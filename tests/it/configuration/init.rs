@@ -45,11 +45,24 @@ fn the_first_file_is_complete() {
 }
 
 #[test]
+fn a_file_below_the_root_is_doubted() {
+    let sandbox = checkout();
+    let run = sandbox.raw(["init", "--workspace", sandbox.path("src").to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("set `working-directory: src` in the model"), "{}", run.stderr);
+    assert!(!sandbox.raw(["init"]).stderr.contains("root of the repository"));
+}
+
+#[test]
 fn no_file_is_overwritten() {
     for name in ["ml-cache.yml", "ml-cache.yaml"] {
         let sandbox = checkout();
         sandbox.write(name, "# mine\n");
-        sandbox.raw(["init"]).fails(2, &[&format!("`{name}` exists"), "hint: edit the file"]);
+        let remedy = match name {
+            "ml-cache.yml" => "hint: edit the file",
+            _ => "hint: rename it to `ml-cache.yml`",
+        };
+        sandbox.raw(["init"]).fails(2, &[&format!("`{name}` exists"), remedy]);
         assert_eq!(sandbox.read(name), "# mine\n");
         fs::remove_file(sandbox.path(name)).unwrap();
         symlink("elsewhere", sandbox.path(name)).unwrap();
