@@ -92,8 +92,8 @@ pub fn resolve(
     let artifact_name = reader.artifact_name();
     let artifact_retention_days = reader.retention_days();
     let trusted_refs = reader.trusted_refs();
-    file.doubts.extend(reader.doubts(run, namespace.as_ref(), &sources));
-    file.doubts.extend(reader.no_comment(run, comment));
+    let mut doubts = reader.doubts(run, namespace.as_ref(), &sources);
+    doubts.extend(reader.no_comment(run, comment));
     let asked = reader.asked(run, &workspace, &sources, artifact_name.as_ref());
     let faults = reader.into_faults(std::mem::take(&mut file.faults));
     let odd = check_credentials(store.as_ref(), environment, role.is_some(), s3.region.is_some());
@@ -143,7 +143,7 @@ pub fn resolve(
         from_file: file.raw.of_file(),
         working_directory: workspace.join(&file.working_directory),
         workspace,
-        doubts: file.doubts,
+        doubts: [file.doubts, doubts].concat(),
     })
 }
 

@@ -99,6 +99,7 @@ fn faults_of_file_inputs_and_connection_come_together() {
             2,
             &["ml-cache.yml:1:1: ", "ml-cache.yml:7:14: ", NOTHING, "read `v1/manifests/"],
         );
+        assert!(!run.stderr.contains("names no data"), "{}", run.stderr);
         // The model of the file, and no other, names the keys.
         assert!(!run.stderr.contains("/check/"), "{}", run.stderr);
     }
