@@ -42,6 +42,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, RwLock};
+use tokio::time::Sleep;
 
 /// The address of an S3 server, and the keys that it accepts.
 #[derive(Clone, Debug)]
@@ -570,7 +571,7 @@ async fn changed(mut response: HttpResponse, change: Change) -> HttpResponse {
             let (mut parts, mut body) = response.into_parts();
             parts.headers.remove(CONTENT_LENGTH);
             let bytes = body.store_all_limited(64 << 20).await.unwrap();
-            let body = Half { first: Some(bytes), cut: None }.into_body();
+            let body = Half { first: Some(bytes), pause: None, cut: None }.into_body();
             return HttpResponse::from_parts(parts, body);
         }
         Change::WeakTag => {
@@ -607,8 +608,8 @@ async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> Http
             bytes[half.len()] ^= 1;
             Body::from(bytes)
         }
-        Fault::Truncate => Half { first: Some(half), cut: None }.into_body(),
-        _ => Half { first: Some(half), cut: Some(cut.clone()) }.into_body(),
+        Fault::Truncate => Half { first: Some(half), pause: None, cut: None }.into_body(),
+        _ => Half { first: Some(half), pause: None, cut: Some(cut.clone()) }.into_body(),
     };
     HttpResponse::from_parts(parts, body)
 }
@@ -616,6 +617,9 @@ async fn spoil(response: HttpResponse, fault: &Fault, cut: &Arc<Notify>) -> Http
 /// The first half of a body, followed by its end or by a reset.
 struct Half {
     first: Option<Bytes>,
+    /// Lets the server send the head and the first half before the end. Otherwise it might drop
+    /// them.
+    pause: Option<Pin<Box<Sleep>>>,
     cut: Option<Arc<Notify>>,
 }
 
@@ -629,16 +633,17 @@ impl Stream for Half {
     type Item = Result<Bytes, StdError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match (self.first.take(), &self.cut) {
-            (Some(bytes), _) => Poll::Ready(Some(Ok(bytes))),
-            (None, None) => Poll::Ready(None),
-            (None, Some(cut)) => {
-                cut.notify_one();
-                // The connection is about to go away, so nobody wakes this task.
-                let _ = context;
-                Poll::Pending
-            }
+        if let Some(bytes) = self.first.take() {
+            return Poll::Ready(Some(Ok(bytes)));
         }
+        let pause = || Box::pin(tokio::time::sleep(Duration::from_millis(50)));
+        if self.pause.get_or_insert_with(pause).as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let Some(cut) = &self.cut else { return Poll::Ready(None) };
+        // The connection is about to go away, so nobody wakes this task.
+        cut.notify_one();
+        Poll::Pending
     }
 }
 
