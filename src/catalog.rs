@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub use write::{Mover, RACE, ReadHead, Written, nonce, not_heeded, now, seconds_since};
+pub use write::{Mover, RACE, ReadHead, Unheeded, Written, nonce, now, seconds_since};
 
 use crate::decide::origin::Reader;
 use crate::format::{ModelName, Namespace, Scope};

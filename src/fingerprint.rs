@@ -60,10 +60,8 @@ pub fn observe(
     progress: &Progress,
 ) -> Result<Observed> {
     let select = || -> Result<[Selection; 2]> {
-        Ok([
-            walk::select(workspace, &sources.data, "data-paths", rules)?,
-            walk::select(workspace, &sources.training, "training-paths", rules)?,
-        ])
+        let [data, training] = select(workspace, sources, rules);
+        Ok([data?, training?])
     };
     let mut selected = select()?;
     let mut attempt = 1;
@@ -80,6 +78,12 @@ pub fn observe(
         }
         (attempt, selected) = (attempt + 1, again);
     }
+}
+
+/// Selects the files of both lists, the data first, without reading them.
+pub fn select(workspace: &Path, sources: &Sources, rules: Rules) -> [Result<Selection>; 2] {
+    let lists = [(&sources.data, "data-paths"), (&sources.training, "training-paths")];
+    lists.map(|(patterns, input)| walk::select(workspace, patterns, input, rules))
 }
 
 fn hash_all(

@@ -54,6 +54,39 @@ pub struct ReadHead {
     pub found: Option<(Head, Version)>,
 }
 
+/// The nonce of the document that a store refused to replace. A store that refuses its own entity
+/// tag leads to the same nonce again, although no other run wrote.
+#[derive(Debug, Default)]
+pub struct Unheeded(Mutex<Option<Nonce>>);
+
+impl Unheeded {
+    /// Notes the document that another run seems to have replaced.
+    pub fn note(&self, nonce: Option<Nonce>) {
+        if let Ok(mut refused) = self.0.lock() {
+            *refused = nonce;
+        }
+    }
+
+    /// Compares the document of the next attempt, which `document` names.
+    ///
+    /// # Errors
+    /// It is the document of before, so the store does not accept its own entity tag.
+    pub fn check(&self, nonce: Option<&Nonce>, document: impl Fn() -> String) -> Result<()> {
+        let before = self.0.lock().map_or(None, |mut refused| refused.take());
+        if nonce.is_none() || before.as_ref() != nonce {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "cannot replace {}: the store does not accept the entity tag that it gave for that \
+             object (`If-Match`), and no other run changed the object",
+            document()
+        ))
+        .hint(
+            "use a store with conditional writes, and no proxy before it that changes entity tags",
+        ))
+    }
+}
+
 /// A head is read again after this time. On a store that ignores conditions, an old version would
 /// overwrite the head of a later run.
 const FRESH: Duration = Duration::from_secs(60);
@@ -239,7 +272,7 @@ impl Catalog {
         read: Option<ReadHead>,
     ) -> Result<Option<(Head, Key)>> {
         let read = Mutex::new(read.filter(|read| read.at.elapsed() < FRESH));
-        let refused = Mutex::default();
+        let refused = Unheeded::default();
         RACE.run(|| {
             let read = read.lock().map_or(None, |mut read| read.take());
             self.move_head_once(mover, pointer, read, &refused)
@@ -252,7 +285,7 @@ impl Catalog {
         mover: &Mover,
         pointer: &Pointer,
         read: Option<ReadHead>,
-        refused: &Mutex<Option<Nonce>>,
+        refused: &Unheeded,
     ) -> std::result::Result<Option<(Head, Key)>, Failure<Error>> {
         let (scope, name) = &mover.head;
         let current = match read {
@@ -260,10 +293,7 @@ impl Catalog {
             None => self.head(scope, name).await?,
         };
         let there = current.as_ref().map(|(head, _)| head.nonce.clone());
-        let before = refused.lock().map_or(None, |mut refused| refused.take());
-        if there.is_some() && before == there {
-            return Err(not_heeded(&format!("`{}`", self.head_key(scope, name))).into());
-        }
+        refused.check(there.as_ref(), || format!("`{}`", self.head_key(scope, name)))?;
         match movement(current.as_ref().map(|(head, _)| head), pointer, mover.run_id) {
             Move::Write => {}
             Move::Done => return Ok(None),
@@ -291,10 +321,8 @@ impl Catalog {
         match store::write(&*self.store, &key, &Payload::new(bytes), &condition).await {
             Ok(_) => Ok(None),
             Err(error) if error.kind.lost_race() => {
-                if let Ok(mut refused) = refused.lock()
-                    && error.kind != StoreErrorKind::Conflict
-                {
-                    *refused = there;
+                if error.kind != StoreErrorKind::Conflict {
+                    refused.note(there);
                 }
                 Err(Failure::passing(Error::failed(
                     "other runs wrote the head during every attempt",
@@ -303,15 +331,6 @@ impl Catalog {
             Err(error) => Err(Error::from(error).into()),
         }
     }
-}
-
-/// Returns the error of a store that refused to replace a document that nobody changed.
-pub fn not_heeded(document: &str) -> Error {
-    Error::failed(format!(
-        "cannot replace {document}: the store does not accept the entity tag that it gave for that \
-         object (`If-Match`), and no other run changed the object"
-    ))
-    .hint("use a store with conditional writes, and no proxy before it that changes entity tags")
 }
 
 /// Returns the current time in whole seconds, the precision that our documents use.

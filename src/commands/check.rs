@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, foresight};
 use crate::error::{Error, Result};
-use crate::fingerprint::{Links, walk};
+use crate::fingerprint::{self, Links};
 use crate::format::{Digest, InputEntry, InputsDocument, ModelName};
 use crate::outcome::{Ending, Outcome, Writes};
 use crate::report::Report;
@@ -88,24 +88,17 @@ pub async fn open(given: Given<'_>, report: Report) -> Result<Context> {
         Err(error) => return Err(error),
     };
     let run = given.run.cloned();
-    let known = given.verb.plans().then(|| settings.clone());
     match Context::open(given.verb, settings, run, None, report, given.environment).await {
-        Ok(ctx) => Ok(ctx),
-        Err(error) => Err(match known {
-            Some(settings) => error.beside(select(&settings, report).await.0),
-            None => error,
-        }),
+        Err(error) if given.verb.plans() => Err(error.beside(inputs(given, report).await)),
+        opened => opened,
     }
 }
 
 /// Joins an error about the inputs with all other faults of the inputs and of the store.
 pub(super) async fn beside(ctx: &Context, error: Error) -> Error {
-    let (mut faults, _) = select(&ctx.settings, ctx.report).await;
-    if faults.is_empty() {
-        faults.push(error);
-    }
-    faults.extend(access(ctx).await);
-    Error::join(faults).unwrap_or_else(|| Error::failed("cannot look for the inputs"))
+    let (faults, _) = select(&ctx.settings, ctx.report).await;
+    // Both lists have been looked at now, and one of them gave this error.
+    Error::join(faults).unwrap_or(error).beside(access(ctx).await)
 }
 
 /// Returns the settings that some inputs make, whatever the other inputs are. The faults of the
@@ -162,25 +155,21 @@ async fn select(settings: &Settings, report: Report) -> (Vec<Error>, (InputsDocu
     let work = tokio::task::spawn_blocking(move || {
         let mut faults = Vec::new();
         let (mut links, mut warnings) = (Links::default(), Vec::new());
-        let mut entries =
-            |input: &str, patterns| match walk::select(&workspace, patterns, input, walk) {
-                Ok(selection) => {
-                    warnings.extend(selection.warnings);
-                    links.directories.extend(selection.links.directories);
-                    links.files.extend(selection.links.files);
-                    let unread = |(path, size)| InputEntry { path, size, digest: Digest::of(b"") };
-                    selection.files.into_iter().map(unread).collect()
-                }
-                Err(error) => {
-                    faults.push(error);
-                    Vec::new()
-                }
-            };
-        let document = InputsDocument {
-            data: entries("data-paths", &sources.data),
-            training: entries("training-paths", &sources.training),
-            extra: sources.extra.clone(),
-        };
+        let lists = fingerprint::select(&workspace, &sources, walk);
+        let [data, training] = lists.map(|list| match list {
+            Ok(selection) => {
+                warnings.extend(selection.warnings);
+                links.directories.extend(selection.links.directories);
+                links.files.extend(selection.links.files);
+                let unread = |(path, size)| InputEntry { path, size, digest: Digest::of(b"") };
+                selection.files.into_iter().map(unread).collect()
+            }
+            Err(error) => {
+                faults.push(error);
+                Vec::new()
+            }
+        });
+        let document = InputsDocument { data, training, extra: sources.extra };
         (faults, warnings, (document, links))
     });
     match work.await {

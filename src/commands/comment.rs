@@ -13,6 +13,7 @@ use crate::github::rest::{Comment, MAX_ITEMS, Rest};
 use crate::outcome::{Ending, Outcome};
 use crate::report::summary;
 use crate::retry::{Failure, Policy};
+use crate::store::layout;
 
 /// GitHub's limit for a comment, in characters.
 const MAX_COMMENT: usize = 65_536;
@@ -164,15 +165,8 @@ fn lines(text: &str) -> Vec<&str> {
 ///
 /// Nothing in a name ends the line or the HTML comment.
 fn marker(namespace: &Namespace, model: &ModelName) -> String {
-    let mut names = String::new();
-    for byte in format!("{namespace}/{model}").bytes() {
-        match byte {
-            b'.' | b'_' | b'-' | b'/' => names.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => names.push(char::from(byte)),
-            _ => names.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    format!("<!-- ml-cache: {names} -->")
+    let names = [namespace.owner(), namespace.name(), model.as_str()].map(layout::encode);
+    format!("<!-- ml-cache: {} -->", names.join("/"))
 }
 
 /// Returns the text of the comment: the marker, and the first of the texts that fits.

@@ -149,7 +149,7 @@ fn model_prefix(scope: &Scope, namespace: &Namespace, model: &ModelName) -> Stri
 
 /// Percent-encodes every byte outside `[A-Za-z0-9._-]`. In `.` and `..` it encodes the dots too.
 /// A long result is shortened.
-fn encode(component: &str) -> String {
+pub fn encode(component: &str) -> String {
     let only_dots = matches!(component, "." | "..");
     let mut encoded = String::with_capacity(component.len());
     for byte in component.bytes() {

@@ -1,8 +1,6 @@
 //! The moment of a save. Before it, readers see nothing; after it, every object is there.
 
-use std::sync::Mutex;
-
-use crate::catalog::{RACE, Written, not_heeded};
+use crate::catalog::{RACE, Unheeded, Written};
 use crate::commands::Context;
 use crate::decide::commit::{self, Commit, Existing};
 use crate::error::{Error, Result};
@@ -19,13 +17,8 @@ pub(super) async fn commit(
     base: Option<&Nonce>,
     unusable: bool,
 ) -> Result<(Pointer, bool)> {
-    let refused = Mutex::default();
+    let refused = Unheeded::default();
     RACE.run(|| attempt(ctx, &draft, base, unusable, &refused)).await
-}
-
-/// Returns the pointer that the last attempt could not replace.
-fn take(refused: &Mutex<Option<Nonce>>) -> Option<Nonce> {
-    refused.lock().ok()?.take()
 }
 
 /// Takes the numbers of the stored pointer's manifest, and returns whether its model is complete.
@@ -59,7 +52,7 @@ async fn attempt(
     draft: &Pointer,
     base: Option<&Nonce>,
     unusable: bool,
-    refused: &Mutex<Option<Nonce>>,
+    refused: &Unheeded,
 ) -> std::result::Result<(Pointer, bool), Failure<Error>> {
     let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
     if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
@@ -67,11 +60,9 @@ async fn attempt(
         return Ok((found.clone(), true));
     }
     let there = existing.as_ref().map(|(found, _)| found.nonce.clone());
-    if there.is_some() && take(refused) == there {
-        let pointer =
-            format!("the pointer of {} in the scope `{}`", draft.fingerprint, draft.scope);
-        return Err(not_heeded(&pointer).into());
-    }
+    refused.check(there.as_ref(), || {
+        format!("the pointer of {} in the scope `{}`", draft.fingerprint, draft.scope)
+    })?;
     let (existing, complete) = measured(ctx, existing, draft).await?;
     let forbidden = match &existing {
         Some((found, _)) => is_forbidden(ctx, found).await?,
@@ -107,11 +98,7 @@ async fn attempt(
     let pointer = Pointer { generation, previous, ..draft.clone() };
     match ctx.catalog.write_pointer(&pointer, condition).await? {
         Written::Done => return Ok((pointer, true)),
-        Written::Refused => {
-            if let Ok(mut refused) = refused.lock() {
-                *refused = there;
-            }
-        }
+        Written::Refused => refused.note(there),
         Written::Undecided => {}
     }
     Err(Failure::passing(
