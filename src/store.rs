@@ -98,6 +98,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn strain(&self) -> u64 {
         0
     }
+
+    /// Returns the shortest time in which the service has answered so far; `None` if there is no
+    /// line to a service, or no answer yet.
+    fn latency(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A store behind either adapter.

@@ -6,7 +6,9 @@
 pub mod addressed;
 pub mod chunks;
 pub mod download;
+mod hashing;
 pub mod pace;
+mod pairing;
 pub mod presence;
 pub mod selection;
 mod source;

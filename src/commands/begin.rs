@@ -37,7 +37,8 @@ pub async fn execute(
     let stored = if restored.is_ok() { Stored::Restored } else { Stored::Unusable };
     let handover = planned.handover(ctx, stored);
     keep(&handover)?;
-    let outcome = Outcome { ending: Ending::Restored, restored: Some(restored?), ..outcome };
+    let (_, restored) = restored?;
+    let outcome = Outcome { ending: Ending::Restored, restored: Some(restored), ..outcome };
     ctx.report.tell(&outcome);
     ctx.move_head(&found.pointer, None).await;
     Ok((outcome, handover))

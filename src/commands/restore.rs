@@ -5,7 +5,7 @@ mod bounds;
 use super::Context;
 use super::resolve::{self, Known, Resolution};
 use crate::decide::Reason;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::{Manifest, ManifestId, Pointer, Scope};
 use crate::outcome::{Ending, Outcome, describe};
 use crate::settings::Target;
@@ -31,12 +31,19 @@ pub async fn execute(ctx: &Context) -> Result<Outcome> {
         Resolution::Found { pointer, known } => (pointer, known),
         Resolution::Missing(missing) => return resolve::missing(ctx, missing),
     };
-    let (pointer, gaps) = ctx.catalog.measured(*pointer).await?;
-    // With a damaged object, the restore continues: the download names the object in its error.
-    if gaps.absent > 0 && gaps.wrong == 0 {
-        return resolve::missing(ctx, known.incomplete(&gaps));
-    }
-    let restored = apply(ctx, &pointer).await?;
+    let (pointer, restored) = match apply(ctx, &pointer).await {
+        Ok(done) => done,
+        // The download asks for every object anyway, so a look at all of them can wait until here.
+        Err(error) if error.kind() == Kind::Integrity => {
+            let (_, gaps) = ctx.catalog.measured(*pointer).await?;
+            return match gaps.absent > 0 && gaps.wrong == 0 {
+                true => resolve::missing(ctx, known.incomplete(&gaps)),
+                // The error names the damaged object.
+                false => Err(error),
+            };
+        }
+        Err(error) => return Err(error),
+    };
     if known.inputs.is_some() {
         // This is the model of the checked-out inputs, so the ref uses it now.
         ctx.move_head(&pointer, None).await;
@@ -75,16 +82,18 @@ async fn recover(ctx: &Context, scope: &Scope, digest: &ManifestId) -> Result<Ou
     Ok(outcome)
 }
 
-/// Fetches the model that the pointer names, and puts it in place. After an error, the old files
-/// are as before.
+/// Fetches the model that the pointer names, and puts it in place. Also returns the pointer with
+/// the numbers of the manifest: its own are only a claim of its writer. After an error, the old
+/// files are as before.
 ///
 /// # Errors
 /// - The model has files that this restore must not write.
 /// - Stored bytes are missing or damaged.
 /// - The store or the file system fails.
-pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<Restored> {
+pub async fn apply(ctx: &Context, pointer: &Pointer) -> Result<(Pointer, Restored)> {
     let manifest = ctx.catalog.manifest(pointer).await?;
-    put(ctx, &pointer.scope, manifest).await
+    let measured = pointer.clone().with_numbers_of(&manifest);
+    Ok((measured, put(ctx, &pointer.scope, manifest).await?))
 }
 
 /// Puts a model of this scope in place.

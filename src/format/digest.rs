@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
+use sha256_pair::Sha256;
 
 use super::FormatError;
 use crate::sanitize;
@@ -134,9 +134,14 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Appends bytes to two messages. Most processors do this nearly as fast as for one of them.
+    pub fn update_both(left: (&mut Self, &[u8]), right: (&mut Self, &[u8])) {
+        Sha256::update_both((&mut left.0.0, left.1), (&mut right.0.0, right.1));
+    }
+
     /// Returns the digest of all bytes so far.
     pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
+        Digest(self.0.finish())
     }
 }
 

@@ -107,6 +107,10 @@ impl Store for Patient {
         self.inner.strain()
     }
 
+    fn latency(&self) -> Option<Duration> {
+        self.inner.latency()
+    }
+
     fn removal(&self, key: &Key) -> String {
         self.inner.removal(key)
     }

@@ -13,11 +13,11 @@ mod identity;
 mod lenient;
 mod profile;
 mod retry;
+mod watch;
 mod web_page;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::http::Network;
@@ -32,9 +32,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 pub use aws_credential_types::provider::SharedCredentialsProvider as CredentialsSource;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::interceptors::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
-};
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
     ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
 };
@@ -46,6 +44,7 @@ use aws_types::service_config::ServiceConfigKey;
 use futures::StreamExt as _;
 
 use identity::Found;
+use watch::{Watch, Watched};
 
 use super::location::Credentials;
 use super::{
@@ -83,7 +82,7 @@ pub struct S3Store {
     encryption: Option<Encryption>,
     /// The address that replaces the address of AWS.
     endpoint: Option<String>,
-    strain: Arc<AtomicU64>,
+    watch: Arc<Watch>,
 }
 
 impl S3Store {
@@ -97,7 +96,7 @@ impl S3Store {
         options: &S3Options,
         role: Option<(String, CredentialsSource)>,
     ) -> MainResult<Self> {
-        let (found, strain) = (Found::default(), Arc::<AtomicU64>::default());
+        let (found, watch) = (Found::default(), Arc::<Watch>::default());
         let Config { shared, endpoint, proxy } = load_config(bucket, options, role, &found).await?;
         // An unset variable of a workflow leaves AWS_REGION empty.
         let is_known = shared.region().is_some_and(|region| !region.as_ref().is_empty());
@@ -112,7 +111,7 @@ impl S3Store {
             .retry_classifier(retry::ByStatus)
             .interceptor(web_page::NoWebPage)
             .interceptor(lenient::Lenient)
-            .interceptor(CountStrain(strain.clone()))
+            .interceptor(Watched(watch.clone()))
             .force_path_style(options.force_path_style.unwrap_or(endpoint.is_some()))
             // `put` sets the digest itself. With another setting, the SDK would hash all bytes
             // again.
@@ -143,7 +142,7 @@ impl S3Store {
             proxy,
             encryption: options.encryption.clone(),
             endpoint,
-            strain,
+            watch,
         })
     }
 
@@ -255,7 +254,11 @@ impl Store for S3Store {
     }
 
     fn strain(&self) -> u64 {
-        self.strain.load(Ordering::Relaxed)
+        self.watch.strain()
+    }
+
+    fn latency(&self) -> Option<Duration> {
+        self.watch.latency()
     }
 
     fn removal(&self, key: &Key) -> String {
@@ -474,30 +477,6 @@ impl Intercept for SignWithDigest {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         bag.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
-        Ok(())
-    }
-}
-
-/// Counts the answers by which the service asks for fewer requests, before the SDK tries again.
-///
-/// Source: Amazon S3 API Reference, error responses: 503 `SlowDown`; RFC 6585, section 4.
-#[derive(Debug)]
-struct CountStrain(Arc<AtomicU64>);
-
-impl Intercept for CountStrain {
-    fn name(&self) -> &'static str {
-        "CountStrain"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _bag: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if matches!(context.response().status().as_u16(), 429 | 503) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
         Ok(())
     }
 }

@@ -7,16 +7,18 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use rustix::fs::OFlags;
 
 use super::addressed::Shelf;
+use super::pairing::{Arriving, Pairing};
 use super::stage::{Destination, Stage};
 use super::throttle::{self, Turn, Width};
 use super::treatment::{self, Content, Fixed, Plan, Treatment};
 use super::{AHEAD, unchanged};
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::format::Hasher;
+use crate::format::Digest;
 use crate::format::manifest::{Blob, File, Manifest};
 use crate::lock::LockWait;
 use crate::progress::Progress;
@@ -81,17 +83,10 @@ pub async fn restore(
     let wanted = needed(blobs, &treatments);
     let fetched_bytes = Blob::total(&wanted);
     progress.begin("downloading", fetched_bytes);
-    let task = |blob: Blob, turn: Turn| {
-        let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
-        let target = Target { stage: stage.clone(), treatments: treatments.clone() };
-        async move {
-            let request = turn.begin().await?;
-            fetch(&shelf, &manifest, &blob, Some(&target), &progress).await?;
-            request.moved(blob.size);
-            Ok(())
-        }
-    };
-    throttle::for_each(shelf.store(), Width::BLOBS, AHEAD, wanted, task, |result| result).await?;
+    let target = Target { stage: stage.clone(), treatments: treatments.clone() };
+    let fetch = Fetch::new(shelf, &manifest, Some(target), progress);
+    fetch.all(wanted, |result| result).await?;
+    drop(fetch);
     progress.end();
 
     let mut stage =
@@ -167,15 +162,7 @@ pub async fn verify(
     let manifest = Arc::new(manifest);
     let blobs = manifest.blobs();
     progress.begin("verifying", Blob::total(&blobs));
-    let task = |blob: Blob, turn: Turn| {
-        let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
-        async move {
-            let request = turn.begin().await?;
-            fetch(&shelf, &manifest, &blob, None, &progress).await?;
-            request.moved(blob.size);
-            Ok(())
-        }
-    };
+    let fetch = Fetch::new(shelf, &manifest, None, progress);
     let mut damage = Vec::new();
     if let Some(path) = manifest.reserved() {
         damage.push(format!("the manifest has the reserved path `{path}`, so no restore takes it"));
@@ -187,7 +174,7 @@ pub async fn verify(
         }
         other => other,
     };
-    throttle::for_each(shelf.store(), Width::BLOBS, AHEAD, blobs, task, judge).await?;
+    fetch.all(blobs, judge).await?;
     progress.end();
     damage.sort();
     Ok(damage)
@@ -199,34 +186,122 @@ struct Target {
     treatments: Arc<Vec<Treatment>>,
 }
 
-/// Reads a blob and compares its digest. With a target, it also writes or compares the blob's
-/// slices there.
-async fn fetch(
-    shelf: &Shelf,
-    manifest: &Manifest,
-    blob: &Blob,
-    target: Option<&Target>,
-    progress: &Progress,
-) -> Result<()> {
-    let [shared, second] = shelf.names(&layout::blob(&blob.id));
-    let from = |name| fetch_once(shelf, name, manifest, blob, target, progress);
-    let damaged = AtomicU32::new(0);
-    let attempt = || async {
-        let first = match from(&shared).await {
-            Err(Miss::OfObject(failure)) => failure,
-            Err(Miss::OfAll(failure)) => return Err(failure),
-            Ok(()) => return Ok(()),
-        };
-        match from(&second).await {
-            Ok(()) => Ok(()),
-            Err(Miss::OfAll(failure)) => Err(failure),
-            Err(Miss::OfObject(_)) if damaged.fetch_add(1, Relaxed) + 1 >= DAMAGED => {
-                Err(first.why.into())
+/// What the requests of a transfer share.
+struct Fetch {
+    shelf: Shelf,
+    manifest: Arc<Manifest>,
+    /// Where the bytes go. Without a target, they are only compared with their digest.
+    target: Option<Target>,
+    pairing: Arc<Pairing>,
+    progress: Arc<Progress>,
+}
+
+impl Fetch {
+    fn new(
+        shelf: &Shelf,
+        manifest: &Arc<Manifest>,
+        target: Option<Target>,
+        progress: &Arc<Progress>,
+    ) -> Arc<Self> {
+        let (shelf, manifest, progress) = (shelf.clone(), manifest.clone(), progress.clone());
+        Arc::new(Self { shelf, manifest, target, pairing: Arc::default(), progress })
+    }
+
+    /// Reads blobs, and passes each result to `note`.
+    async fn all(
+        self: &Arc<Self>,
+        blobs: Vec<Blob>,
+        note: impl FnMut(Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let task = |blob: Blob, turn: Turn| {
+            let fetch = self.clone();
+            async move {
+                let request = turn.begin().await?;
+                fetch.blob(&blob).await?;
+                request.moved(blob.size);
+                Ok(())
             }
-            Err(Miss::OfObject(_)) => Err(first),
+        };
+        throttle::for_each(self.shelf.store(), Width::BLOBS, AHEAD, blobs, task, note).await
+    }
+
+    /// Reads a blob and compares its digest. With a target, it also writes or compares the blob's
+    /// slices there.
+    async fn blob(&self, blob: &Blob) -> Result<()> {
+        let [shared, second] = self.shelf.names(&layout::blob(&blob.id));
+        let damaged = AtomicU32::new(0);
+        let attempt = || async {
+            let first = match self.once(&shared, blob).await {
+                Err(Miss::OfObject(failure)) => failure,
+                Err(Miss::OfAll(failure)) => return Err(failure),
+                Ok(()) => return Ok(()),
+            };
+            match self.once(&second, blob).await {
+                Ok(()) => Ok(()),
+                Err(Miss::OfAll(failure)) => Err(failure),
+                Err(Miss::OfObject(_)) if damaged.fetch_add(1, Relaxed) + 1 >= DAMAGED => {
+                    Err(first.why.into())
+                }
+                Err(Miss::OfObject(_)) => Err(first),
+            }
+        };
+        RETRY.run(attempt).await
+    }
+
+    /// Reads the object under a name of the blob.
+    async fn once(&self, key: &Key, blob: &Blob) -> std::result::Result<(), Miss> {
+        let files = &self.manifest.files;
+        let damaged = |reason: String| {
+            let path = blob.uses.first().map_or("", |used| files[used.file].path.as_str());
+            let damage = format!("`{key}`, a part of `{path}`, is damaged: {reason}");
+            Miss::OfObject(Failure::passing(Error::integrity(damage).hint(
+                "force a training, or remove that object from the store, and the next run trains \
+                 and saves the model anew; nothing was restored",
+            )))
+        };
+        let mut object = match self.shelf.store().get(key).await {
+            Ok(object) => object,
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                return Err(damaged("the store has no such object".to_owned()));
+            }
+            Err(error) if error.kind == StoreErrorKind::Unusable => {
+                return Err(Miss::OfObject(unusable(error).into()));
+            }
+            Err(error) if error.kind.may_spare_others() => {
+                return Err(Miss::OfObject(Error::from(error).into()));
+            }
+            Err(error) => return Err(Error::from(error).into()),
+        };
+        if let Some(found) = object.meta.size.filter(|found| *found != blob.size) {
+            return Err(damaged(format!("it has {found} bytes instead of {}", blob.size)));
         }
-    };
-    RETRY.run(attempt).await
+        let mut arrival = Arrival::new(self, blob);
+        let mut at = 0_u64;
+        while let Some(piece) = object.body.next().await {
+            let piece = piece.map_err(|error| Failure::passing(Error::from(error)))?;
+            at += piece.len() as u64;
+            if at > blob.size {
+                return Err(damaged(format!("it has more than {} bytes", blob.size)));
+            }
+            self.progress.advance(piece.len() as u64);
+            arrival.take(piece).await?;
+        }
+        // Without an announced length, the object itself may be short.
+        if at != blob.size && object.meta.size.is_none() {
+            return Err(damaged(format!("it ends after {at} of {} bytes", blob.size)));
+        }
+        if at != blob.size {
+            return Err(Miss::OfAll(Failure::passing(Error::failed(format!(
+                "cannot read `{key}`: the transfer broke off after {at} of {} bytes",
+                blob.size
+            )))));
+        }
+        let (digest, writer) = arrival.end().await?;
+        if digest != *blob.id.digest() {
+            return Err(damaged(format!("its content has the digest {digest}")));
+        }
+        Ok(writer.map_or(Ok(()), Writer::end)?)
+    }
 }
 
 /// The failure to read a blob.
@@ -243,91 +318,72 @@ impl<E: Into<Failure<Error>>> From<E> for Miss {
     }
 }
 
-/// Reads the object under a name of the blob.
-async fn fetch_once(
-    shelf: &Shelf,
-    key: &Key,
-    manifest: &Manifest,
-    blob: &Blob,
-    target: Option<&Target>,
-    progress: &Progress,
-) -> std::result::Result<(), Miss> {
-    let damaged = |reason: String| {
-        let path = blob.uses.first().map_or("", |used| manifest.files[used.file].path.as_str());
-        let damage = format!("`{key}`, a part of `{path}`, is damaged: {reason}");
-        Miss::OfObject(Failure::passing(Error::integrity(damage).hint(
-            "force a training, or remove that object from the store, and the next run trains and \
-             saves the model anew; nothing was restored",
-        )))
-    };
-    let mut object = match shelf.store().get(key).await {
-        Ok(object) => object,
-        Err(error) if error.kind == StoreErrorKind::NotFound => {
-            return Err(damaged("the store has no such object".to_owned()));
-        }
-        Err(error) if error.kind == StoreErrorKind::Unusable => {
-            return Err(Miss::OfObject(unusable(error).into()));
-        }
-        Err(error) if error.kind.may_spare_others() => {
-            return Err(Miss::OfObject(Error::from(error).into()));
-        }
-        Err(error) => return Err(Error::from(error).into()),
-    };
-    if let Some(found) = object.meta.size.filter(|found| *found != blob.size) {
-        return Err(damaged(format!("it has {found} bytes instead of {}", blob.size)));
-    }
-    let mut writer = target.map(|target| Writer::new(target, manifest, blob));
-    let mut hasher = Hasher::default();
-    let mut at = 0_u64;
-    while let Some(piece) = object.body.next().await {
-        let piece = piece.map_err(|error| Failure::passing(Error::from(error)))?;
-        if at + piece.len() as u64 > blob.size {
-            return Err(damaged(format!("it has more than {} bytes", blob.size)));
-        }
-        // Hash the piece while it is in the processor's cache.
-        hasher.update(&piece);
-        if let Some(writer) = &mut writer {
-            writer.take(at, &piece)?;
-        }
-        at += piece.len() as u64;
-        progress.advance(piece.len() as u64);
-    }
-    // Without an announced length, the object itself may be short.
-    if at != blob.size && object.meta.size.is_none() {
-        return Err(damaged(format!("it ends after {at} of {} bytes", blob.size)));
-    }
-    if at != blob.size {
-        return Err(Miss::OfAll(Failure::passing(Error::failed(format!(
-            "cannot read `{key}`: the transfer broke off after {at} of {} bytes",
-            blob.size
-        )))));
-    }
-    let digest = hasher.finish();
-    if digest != *blob.id.digest() {
-        return Err(damaged(format!("its content has the digest {digest}")));
-    }
-    match writer {
-        Some(writer) => Ok(writer.end()?),
-        None => Ok(()),
-    }
-}
-
 /// Returns the error of a stored object that is there, but whose bytes cannot be used.
 pub fn unusable(error: StoreError) -> Error {
     let told = Error::integrity(error.to_string());
     error.hint.into_iter().fold(told, Error::hint)
 }
 
-/// A slow connection brings small pieces. So many bytes are gathered for a write.
-const GATHERED: usize = 256 << 10;
+/// The bytes of a write. Pieces of this size alone are hashed well together with those of another
+/// blob, so smaller pieces are gathered and larger ones are cut.
+const GATHERED: usize = 64 << 10;
 
-/// Writes pieces of a blob to all files that use them, or compares them.
+/// A blob that is being read.
+struct Arrival<'a> {
+    writer: Option<Writer<'a>>,
+    hash: Arriving,
+    /// The number of bytes that are written, and the bytes after them.
+    written: u64,
+    gathered: BytesMut,
+}
+
+impl<'a> Arrival<'a> {
+    fn new(fetch: &'a Fetch, blob: &'a Blob) -> Self {
+        let target = fetch.target.as_ref();
+        let writer = target.map(|target| Writer::new(target, &fetch.manifest, blob));
+        let (hash, gathered) = (fetch.pairing.begin(), BytesMut::new());
+        Self { writer, hash, written: 0, gathered }
+    }
+
+    /// Takes the next piece.
+    async fn take(&mut self, mut piece: Bytes) -> Result<()> {
+        while self.gathered.len() + piece.len() >= GATHERED {
+            let next = piece.split_to(GATHERED - self.gathered.len());
+            let bytes = match self.gathered.is_empty() {
+                true => next,
+                false => {
+                    self.gathered.extend_from_slice(&next);
+                    self.gathered.split().freeze()
+                }
+            };
+            self.pass(bytes).await?;
+        }
+        self.gathered.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    async fn pass(&mut self, bytes: Bytes) -> Result<()> {
+        if let Some(writer) = &mut self.writer {
+            writer.write(self.written, &bytes)?;
+        }
+        self.written += bytes.len() as u64;
+        // Hash the bytes while they are in the processor's cache.
+        self.hash.update(bytes).await
+    }
+
+    /// Writes the rest. Returns the digest of all bytes.
+    async fn end(mut self) -> Result<(Digest, Option<Writer<'a>>)> {
+        let rest = self.gathered.split().freeze();
+        self.pass(rest).await?;
+        Ok((self.hash.finish().await?, self.writer))
+    }
+}
+
+/// Writes the bytes of a blob to all files that use them, or compares them.
 struct Writer<'a> {
     target: &'a Target,
     manifest: &'a Manifest,
     blob: &'a Blob,
-    /// Bytes that are not written yet, and where they begin in the blob.
-    gathered: (u64, Vec<u8>),
     /// The last file written, kept open for the next piece.
     open: Option<(usize, std::fs::File)>,
     /// A file in place that cannot be replaced and has other bytes.
@@ -336,33 +392,15 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(target: &'a Target, manifest: &'a Manifest, blob: &'a Blob) -> Self {
-        let gathered = (0, Vec::new());
-        Self { target, manifest, blob, gathered, open: None, differs: None }
+        Self { target, manifest, blob, open: None, differs: None }
     }
 
-    /// Takes the next piece of the blob, which begins at `at`.
-    fn take(&mut self, at: u64, piece: &[u8]) -> Result<()> {
-        let (start, mut bytes) = std::mem::take(&mut self.gathered);
-        if bytes.is_empty() && piece.len() >= GATHERED {
-            return self.write(at, piece);
-        }
-        let start = if bytes.is_empty() { at } else { start };
-        bytes.extend_from_slice(piece);
-        if bytes.len() >= GATHERED {
-            self.write(start, &bytes)?;
-            bytes.clear();
-        }
-        self.gathered = (start, bytes);
-        Ok(())
-    }
-
-    /// Writes the rest. Fails if a file that cannot be replaced has other bytes.
-    fn end(mut self) -> Result<()> {
-        let (start, bytes) = std::mem::take(&mut self.gathered);
-        self.write(start, &bytes)?;
+    /// Fails if a file that cannot be replaced has other bytes.
+    fn end(self) -> Result<()> {
         self.difference().map_or(Ok(()), Err)
     }
 
+    /// Writes bytes that begin at `at` in the blob.
     fn write(&mut self, at: u64, piece: &[u8]) -> Result<()> {
         let end = at + piece.len() as u64;
         for used in &self.blob.uses {

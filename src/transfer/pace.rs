@@ -1,19 +1,24 @@
 //! Decides how many requests run at a time, by the rates of the requests before. No clock, no I/O.
 
-/// The number of requests at a time: at first, and at most.
+use std::time::Duration;
+
+/// The number of requests at a time: at first, at first on a long line, and at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Width {
     start: usize,
+    far: usize,
     most: usize,
 }
 
 impl Width {
     /// For requests that move blobs. One connection to S3 carries some 90 MB/s.
-    pub const BLOBS: Self = Self { start: 12, most: 64 };
+    pub const BLOBS: Self = Self { start: 12, far: 32, most: 64 };
     /// For requests that only ask about objects: a usual model in a single wave.
-    pub const LOOKS: Self = Self { start: 128, most: 256 };
+    pub const LOOKS: Self = Self { start: 128, far: 128, most: 256 };
 }
 
+/// An answer takes at least this long on a long line. There, many requests wait at a time.
+const FAR: Duration = Duration::from_millis(10);
 /// The factor by which twice as many requests must raise the rate. Otherwise the number goes back.
 const PAYS: f64 = 1.15;
 /// The factor from which on a still larger number is tried at once.
@@ -41,10 +46,11 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Begins a transfer.
-    pub fn new(width: Width) -> Self {
-        let Width { start, most } = width;
-        Self { limit: start, most, paid: None, rest: None, next_rest: REST }
+    /// Begins a transfer. The latency is the time in which the store answers, if that is known.
+    pub fn new(width: Width, latency: Option<Duration>) -> Self {
+        let Width { start, far, most } = width;
+        let limit = if latency.is_some_and(|it| it >= FAR) { far } else { start };
+        Self { limit, most, paid: None, rest: None, next_rest: REST }
     }
 
     /// Returns the number of requests that may run at a time.
@@ -137,13 +143,20 @@ mod tests {
 
     #[test]
     fn a_line_of_many_connections_is_filled_in_a_few_waves() {
-        assert_eq!(S3.run(&mut Pace::new(Width::BLOBS), 5), [12, 24, 48, 64, 64]);
+        assert_eq!(S3.run(&mut Pace::new(Width::BLOBS, None), 5), [12, 24, 48, 64, 64]);
+    }
+
+    #[test]
+    fn a_long_line_gets_many_connections_at_once() {
+        let latency = Some(Duration::from_millis(30));
+        assert_eq!(S3.run(&mut Pace::new(Width::BLOBS, latency), 3), [32, 64, 64]);
+        assert_eq!(Pace::new(Width::BLOBS, Some(Duration::from_millis(9))).limit(), 12);
     }
 
     #[test]
     fn a_line_that_all_share_gets_no_more_connections() {
         let thin = Line { latency: 0.15, connection: 1e12, total: 50.0 * MB, loss: 0.0 };
-        let limits = thin.run(&mut Pace::new(Width::BLOBS), 200);
+        let limits = thin.run(&mut Pace::new(Width::BLOBS, None), 200);
         assert_eq!(limits[..4], [12, 24, 12, 12]);
         let wide = limits.iter().filter(|limit| **limit > 12).count();
         assert!(wide <= 6, "{wide} of 200 waves are tries: {limits:?}");
@@ -152,14 +165,14 @@ mod tests {
     #[test]
     fn a_small_server_gets_no_more_connections_than_it_can_use() {
         let small = Line { latency: 0.0, connection: 60.0 * MB, total: 800.0 * MB, loss: 0.005 };
-        let limits = small.run(&mut Pace::new(Width::BLOBS), 100);
+        let limits = small.run(&mut Pace::new(Width::BLOBS, None), 100);
         let wide = limits.iter().filter(|limit| **limit > 12).count();
         assert!(wide <= 5, "{limits:?}");
     }
 
     #[test]
     fn a_line_that_becomes_wider_is_found() {
-        let mut pace = Pace::new(Width::BLOBS);
+        let mut pace = Pace::new(Width::BLOBS, None);
         Line { total: 100.0 * MB, ..S3 }.run(&mut pace, 20);
         assert_eq!(pace.limit(), 12);
         S3.run(&mut pace, 2 * LONGEST_REST as usize);
@@ -169,12 +182,12 @@ mod tests {
     #[test]
     fn a_small_gain_is_kept_but_not_followed() {
         let line = Line { total: 1_050.0 * MB, ..S3 };
-        assert_eq!(line.run(&mut Pace::new(Width::BLOBS), 4), [12, 24, 24, 24]);
+        assert_eq!(line.run(&mut Pace::new(Width::BLOBS, None), 4), [12, 24, 24, 24]);
     }
 
     #[test]
     fn strain_halves_down_to_one_and_the_line_recovers() {
-        let mut pace = Pace::new(Width::BLOBS);
+        let mut pace = Pace::new(Width::BLOBS, None);
         S3.run(&mut pace, 4);
         let limits: Vec<usize> = (0..8)
             .map(|_| {
@@ -189,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_busy_process_gets_no_more_connections() {
-        let mut pace = Pace::new(Width::BLOBS);
+        let mut pace = Pace::new(Width::BLOBS, None);
         for wave in 0..100_u32 {
             pace.finish_wave(f64::from(wave), BUSY);
             assert_eq!(pace.limit(), 12, "{wave}");
@@ -200,6 +213,6 @@ mod tests {
 
     #[test]
     fn a_wave_of_looks_takes_a_usual_model() {
-        assert!(Pace::new(Width::LOOKS).limit() >= 128);
+        assert!(Pace::new(Width::LOOKS, None).limit() >= 128);
     }
 }

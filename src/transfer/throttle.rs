@@ -121,7 +121,8 @@ where
     T: Send + 'static,
 {
     let store = store.clone();
-    let throttle = Arc::new(Throttle::new(width, move || store.strain()));
+    let pace = Pace::new(width, store.latency());
+    let throttle = Arc::new(Throttle::new(pace, move || store.strain()));
     let turns = Arc::new(Semaphore::new(ahead));
     let mut tasks: JoinSet<Result<T>> = JoinSet::new();
     let result: Result<()> = async {
@@ -147,8 +148,7 @@ fn joined<T>(result: std::result::Result<Result<T>, JoinError>) -> Result<T> {
 }
 
 impl Throttle {
-    fn new(width: Width, strain: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        let pace = Pace::new(width);
+    fn new(pace: Pace, strain: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(pace.limit())),
             wave: Mutex::new(Wave {
@@ -283,14 +283,16 @@ mod tests {
         let items = (0..1000).collect();
         let all = for_each(&store, Width::BLOBS, 3, items, task, |it: Result<()>| it);
         assert!(tokio::time::timeout(Duration::from_millis(200), all).await.is_err());
-        assert_eq!(begun.load(Ordering::SeqCst), Pace::new(Width::BLOBS).limit() + 3);
+        assert_eq!(begun.load(Ordering::SeqCst), Pace::new(Width::BLOBS, None).limit() + 3);
     }
 
     #[tokio::test]
     async fn strain_takes_permits_back_from_running_requests() {
         let asked = Arc::new(AtomicU64::new(0));
         let says = asked.clone();
-        let throttle = Arc::new(Throttle::new(Width::BLOBS, move || says.load(Ordering::SeqCst)));
+        let throttle = Arc::new(Throttle::new(Pace::new(Width::BLOBS, None), move || {
+            says.load(Ordering::SeqCst)
+        }));
         let turns = Arc::new(Semaphore::new(1));
         let begin = async || {
             let turn = turns.clone().acquire_owned().await.unwrap();

@@ -8,19 +8,19 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::BytesMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::addressed::{Content, Guess, Shelf};
 use super::chunks::{self, BlobPlan};
+use super::hashing::Hashing;
 use super::source::{Blob, Files};
 use super::throttle::{self, Turn, Width};
 use super::tree::Tree;
 use crate::error::{Error, Result};
+use crate::format::BlobId;
 use crate::format::manifest::{self, Manifest, Part};
-use crate::format::{BlobId, Hasher};
 use crate::progress::Progress;
-use crate::store::{Payload, Source as _, layout};
+use crate::store::{Source as _, layout};
 
 /// The most bytes of packs in memory, whatever the size of the model.
 const PACKS: usize = 16 << 20;
@@ -76,6 +76,7 @@ pub async fn upload(
         shelf: shelf.clone(),
         files: files.clone(),
         plans: plans.clone(),
+        hashing: Arc::default(),
         known: known.clone(),
         packs: Arc::new(Semaphore::new(PACKS)),
         begun: Mutex::default(),
@@ -100,8 +101,8 @@ pub async fn upload(
         }
         Ok(())
     };
-    // Each core hashes a blob while earlier blobs are on their way.
-    let ahead = throttle::cores();
+    // The processors hash while earlier blobs are on their way.
+    let ahead = Hashing::at_once();
     let all = (0..plans.len()).collect();
     let result = throttle::for_each(shelf.store(), Width::BLOBS, ahead, all, task, finished).await;
     if let Some(path) = files.changed() {
@@ -119,6 +120,7 @@ struct Sender {
     shelf: Shelf,
     files: Arc<Files>,
     plans: Arc<Vec<BlobPlan>>,
+    hashing: Arc<Hashing>,
     known: Arc<HashSet<BlobId>>,
     /// The bytes that packs in memory may still take.
     packs: Arc<Semaphore>,
@@ -135,11 +137,7 @@ impl Sender {
         let source = Arc::new(Blob::new(self.files.clone(), self.plans.clone(), index));
         let size = source.size();
         let room = self.room_for(&source);
-        let keeps = room.is_some();
-        let hashing = source.clone();
-        let payload = tokio::task::spawn_blocking(move || hash(hashing, keeps)).await;
-        let payload = payload
-            .map_err(|error| Error::failed("the upload was interrupted").caused_by(error))??;
+        let payload = self.hashing.hash(source.clone(), room.is_some()).await?;
         let blob = BlobId::new(payload.digest());
         if !self.begun.lock().map_or(true, |mut begun| begun.insert(blob)) {
             self.progress.advance(size);
@@ -175,27 +173,6 @@ impl Sender {
         let size = u32::try_from(source.size()).ok()?;
         self.packs.clone().try_acquire_many_owned(size).ok()
     }
-}
-
-/// Hashes a blob; with `keeps`, the payload holds its bytes.
-fn hash(source: Arc<Blob>, keeps: bool) -> Result<Payload> {
-    let mut hasher = Hasher::default();
-    let mut kept = BytesMut::new();
-    if keeps {
-        kept.reserve(source.size() as usize);
-    }
-    for piece in source.pieces() {
-        let piece = piece?;
-        hasher.update(&piece);
-        if keeps {
-            kept.extend_from_slice(&piece);
-        }
-    }
-    let digest = hasher.finish();
-    Ok(match keeps {
-        true => Payload::with_digest(digest, kept.freeze()),
-        false => Payload::of_source(digest, source),
-    })
 }
 
 /// Makes the manifest without the names of its blobs, so that nothing is sent of a model that no
