@@ -70,19 +70,24 @@ pub fn heading(model: &str, headline: &str) -> String {
     format!("### {}: {headline}\n\n{more}\n", markdown(model))
 }
 
-/// Renders the end of a step that failed, with the remedy of each failure. `model` is its name, if
-/// it is known.
+/// Renders the end of a step that failed, with the remedy of each failure and a row for each of its
+/// items. `model` is its name, if it is known.
 pub fn failure(model: Option<&str>, error: &Error, credentials: Option<&str>) -> String {
     let mut text = format!("### {}: failed\n\n", model.map_or("ml-cache".to_owned(), markdown));
     let cell = |lines: &str| lines.split('\n').map(prose).collect::<Vec<_>>().join("<br>");
     let mut rows = Vec::new();
     for error in error.each() {
-        rows.push(("Failure", cell(&error.explanation())));
+        // An explanation indents the items of a list, such as all settings that cannot be used.
+        let explanation = error.explanation();
+        let mut parts = explanation.split("\n  ");
+        rows.extend(parts.next().map(|first| ("Failure", cell(first))));
+        rows.extend(parts.map(|item| ("", cell(item))));
         rows.extend(error.hints().iter().map(|hint| ("Remedy", cell(hint))));
     }
     rows.extend(credentials.map(|source| ("Credentials", prose(source))));
     for (at, (name, cell)) in rows.iter().enumerate() {
-        text.push_str(&format!("| {name} | {cell} |\n"));
+        let gap = if name.is_empty() { "" } else { " " };
+        text.push_str(&format!("|{gap}{name} | {cell} |\n"));
         // The first row is the table's heading, as in every other summary.
         if at == 0 {
             text.push_str("| :--- | :--- |\n");
@@ -172,14 +177,17 @@ mod tests {
     #[test]
     fn a_failure_has_a_row_for_each_error_with_its_remedy() {
         let error = Error::join([
-            Error::failed("cannot read `v1/x`:\n  <b>refused</b>").hint("check `store`").hint("b"),
+            Error::failed("cannot read `v1/x`:\nnow\n  <b>x</b>\n  y")
+                .hint("check `store`")
+                .hint("b"),
             Error::bad_input("a|b"),
         ]);
         assert_eq!(
             failure(Some("fraud"), &error.unwrap(), Some("the role x")),
             "### fraud: failed\n\n\
-             | Failure | cannot read <code>v1/x</code>:<br>  &lt;b&gt;refused&lt;/b&gt; |\n\
-             | :--- | :--- |\n| Remedy | check <code>store</code> |\n| Remedy | b |\n\
+             | Failure | cannot read <code>v1/x</code>:<br>now |\n| :--- | :--- |\n\
+             | | &lt;b&gt;x&lt;/b&gt; |\n| | y |\n\
+             | Remedy | check <code>store</code> |\n| Remedy | b |\n\
              | Failure | a&#124;b |\n| Credentials | the role x |\n\n"
         );
         assert!(failure(None, &Error::failed("x"), None).starts_with("### ml-cache: failed\n"));
