@@ -41,6 +41,7 @@ pub(super) struct Loaded {
     pub(super) working_directory: String,
     /// The path of the file below the workspace; `None` if no file was read.
     path: Option<String>,
+    names_no_model: bool,
 }
 
 /// What decides about the file's values, beside the inputs.
@@ -99,6 +100,7 @@ pub(super) fn load(raw: &RawInputs, around: Around<'_>) -> Loaded {
     }
     filler.faults.extend(values::faults(&content, &path, around.given));
     loaded.working_directory = filler.fill(&content);
+    loaded.names_no_model = content.models.is_empty() && filler.faults.is_empty();
     if raw.only.is_some() {
         filler.faults.clear();
     }
@@ -128,7 +130,12 @@ impl Loaded {
     /// Adds what the user may not know about the file to an error about the settings.
     pub(super) fn advise(&self, error: Error, lacks_model: bool) -> Error {
         let error = self.doubts.iter().fold(error, |error, doubt| error.hint(doubt));
-        match self.path {
+        match &self.path {
+            Some(path) if lacks_model && self.names_no_model => error.hint(format!(
+                "or name a model in `{}`, which has none yet: `models: {{ fraud-detector: {{ data: \
+                 data/training/**, path: models/ }} }}`",
+                sanitize::short(path, 200)
+            )),
             None if lacks_model && self.doubts.is_empty() => error.hint(format!(
                 "or write a file `{NAME}` for all steps; the workspace has none, and `ml-cache \
                  init` writes a first version"

@@ -94,6 +94,15 @@ fn a_file_of_another_form_is_refused() {
 }
 
 #[test]
+fn a_file_without_models_tells_where_a_model_belongs() {
+    for text in ["models: {}\n", "region: eu-central-1\n"] {
+        let sandbox = project(text);
+        let run = sandbox.raw(["plan", "--store", "file:///nowhere"]);
+        run.fails(2, &["hint: or name a model in `ml-cache.yml`, which has none yet: `models: {"]);
+    }
+}
+
+#[test]
 fn a_slip_has_a_single_fault_at_its_place() {
     let of_model = |lines: &str| format!("models:\n  m:\n{lines}    path: m\n");
     let exclusion = "a pattern that begins with `!` needs quotes";
