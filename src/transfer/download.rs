@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use rustix::fs::OFlags;
 
@@ -284,7 +283,7 @@ impl Fetch {
                 return Err(damaged(format!("it has more than {} bytes", blob.size)));
             }
             self.progress.advance(piece.len() as u64);
-            arrival.take(piece).await?;
+            arrival.take(&piece).await?;
         }
         // Without an announced length, the object itself may be short.
         if at != blob.size && object.meta.size.is_none() {
@@ -324,9 +323,9 @@ pub fn unusable(error: StoreError) -> Error {
     error.hint.into_iter().fold(told, Error::hint)
 }
 
-/// The bytes of a write. Pieces of this size alone are hashed well together with those of another
-/// blob, so smaller pieces are gathered and larger ones are cut.
-const GATHERED: usize = 64 << 10;
+/// The bytes of a write and of a hash. A connection brings pieces of all sizes, which are copied:
+/// the connection then reuses its memory, and pieces of one size are hashed well in pairs.
+const PIECE: usize = 64 << 10;
 
 /// A blob that is being read.
 struct Arrival<'a> {
@@ -334,47 +333,48 @@ struct Arrival<'a> {
     hash: Arriving,
     /// The number of bytes that are written, and the bytes after them.
     written: u64,
-    gathered: BytesMut,
+    gathered: Vec<u8>,
 }
 
 impl<'a> Arrival<'a> {
     fn new(fetch: &'a Fetch, blob: &'a Blob) -> Self {
         let target = fetch.target.as_ref();
         let writer = target.map(|target| Writer::new(target, &fetch.manifest, blob));
-        let (hash, gathered) = (fetch.pairing.begin(), BytesMut::new());
-        Self { writer, hash, written: 0, gathered }
+        Self { writer, hash: fetch.pairing.begin(), written: 0, gathered: Vec::new() }
     }
 
-    /// Takes the next piece.
-    async fn take(&mut self, mut piece: Bytes) -> Result<()> {
-        while self.gathered.len() + piece.len() >= GATHERED {
-            let next = piece.split_to(GATHERED - self.gathered.len());
-            let bytes = match self.gathered.is_empty() {
-                true => next,
-                false => {
-                    self.gathered.extend_from_slice(&next);
-                    self.gathered.split().freeze()
-                }
-            };
-            self.pass(bytes).await?;
+    /// Takes the next bytes.
+    async fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while let Some((next, rest)) = bytes.split_at_checked(PIECE - self.gathered.len()) {
+            self.gather(next);
+            self.pass().await?;
+            bytes = rest;
         }
-        self.gathered.extend_from_slice(&piece);
+        self.gather(bytes);
         Ok(())
     }
 
-    async fn pass(&mut self, bytes: Bytes) -> Result<()> {
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.gathered.capacity() < PIECE && !bytes.is_empty() {
+            self.gathered.reserve_exact(PIECE);
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    async fn pass(&mut self) -> Result<()> {
+        let bytes = std::mem::take(&mut self.gathered);
         if let Some(writer) = &mut self.writer {
             writer.write(self.written, &bytes)?;
         }
         self.written += bytes.len() as u64;
         // Hash the bytes while they are in the processor's cache.
-        self.hash.update(bytes).await
+        self.gathered = self.hash.update(bytes).await?;
+        Ok(())
     }
 
     /// Writes the rest. Returns the digest of all bytes.
     async fn end(mut self) -> Result<(Digest, Option<Writer<'a>>)> {
-        let rest = self.gathered.split().freeze();
-        self.pass(rest).await?;
+        self.pass().await?;
         Ok((self.hash.finish().await?, self.writer))
     }
 }

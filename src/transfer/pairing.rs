@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -25,9 +24,12 @@ struct Left {
     /// The number of the blob.
     blob: u64,
     hasher: Hasher,
-    bytes: Bytes,
-    back: oneshot::Sender<Hasher>,
+    bytes: Vec<u8>,
+    back: oneshot::Sender<Hashed>,
 }
+
+/// A hasher of all bytes so far, and the room of the last of them.
+type Hashed = (Hasher, Vec<u8>);
 
 /// The hash of a blob that arrives.
 pub(super) struct Arriving {
@@ -37,15 +39,15 @@ pub(super) struct Arriving {
 }
 
 enum State {
-    Here(Hasher),
-    Left(oneshot::Receiver<Hasher>),
+    Here(Hashed),
+    Left(oneshot::Receiver<Hashed>),
 }
 
 impl Pairing {
     /// Begins another blob.
     pub(super) fn begin(self: &Arc<Self>) -> Arriving {
         let blob = self.blobs.fetch_add(1, Ordering::Relaxed);
-        Arriving { pairing: self.clone(), blob, state: State::Here(Hasher::default()) }
+        Arriving { pairing: self.clone(), blob, state: State::Here(Hashed::default()) }
     }
 
     fn take_if(&self, matches: impl FnOnce(&mut Left) -> bool) -> Option<Left> {
@@ -54,27 +56,22 @@ impl Pairing {
 }
 
 impl Arriving {
-    /// Appends bytes.
+    /// Appends bytes. Returns empty room for the next bytes.
     ///
     /// # Errors
     /// The transfer was stopped.
-    pub(super) async fn update(&mut self, bytes: Bytes) -> Result<()> {
-        let mut hasher = self.settle().await?;
-        let other = self.pairing.left.lock().map_or(None, |mut left| left.take());
-        self.state = match other {
-            Some(mut other) => {
-                Hasher::update_both((&mut hasher, &bytes), (&mut other.hasher, &other.bytes));
-                // The other blob may have been given up.
-                let _ = other.back.send(other.hasher);
-                State::Here(hasher)
-            }
-            None => self.leave(hasher, bytes),
+    pub(super) async fn update(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let (mut hasher, room) = self.settle().await?;
+        let other = self.pairing.take_if(|_| true);
+        let Some(mut other) = other else {
+            self.state = self.leave(hasher, bytes);
+            return Ok(room);
         };
-        if let State::Left(_) = self.state {
-            // Other blobs may have bytes, too.
-            tokio::task::yield_now().await;
-        }
-        Ok(())
+        Hasher::update_both((&mut hasher, &bytes), (&mut other.hasher, &other.bytes));
+        // The other blob may have been given up.
+        let _ = other.back.send((other.hasher, emptied(other.bytes)));
+        self.state = State::Here((hasher, room));
+        Ok(emptied(bytes))
     }
 
     /// Returns the digest of all bytes.
@@ -82,37 +79,41 @@ impl Arriving {
     /// # Errors
     /// The transfer was stopped.
     pub(super) async fn finish(mut self) -> Result<Digest> {
-        Ok(self.settle().await?.finish())
+        Ok(self.settle().await?.0.finish())
     }
 
-    fn leave(&self, mut hasher: Hasher, bytes: Bytes) -> State {
-        let (back, receiver) = oneshot::channel();
-        let Ok(mut left) = self.pairing.left.lock() else {
-            hasher.update(&bytes);
-            return State::Here(hasher);
-        };
-        // Another blob may have left something since this one looked.
-        if left.is_some() {
-            drop(left);
-            hasher.update(&bytes);
-            return State::Here(hasher);
+    fn leave(&self, mut hasher: Hasher, bytes: Vec<u8>) -> State {
+        match self.pairing.left.lock() {
+            Ok(mut left) if left.is_none() => {
+                let (back, receiver) = oneshot::channel();
+                *left = Some(Left { blob: self.blob, hasher, bytes, back });
+                State::Left(receiver)
+            }
+            // Another blob has left something since this one looked.
+            _ => {
+                hasher.update(&bytes);
+                State::Here((hasher, emptied(bytes)))
+            }
         }
-        *left = Some(Left { blob: self.blob, hasher, bytes, back });
-        State::Left(receiver)
     }
 
     /// Returns the hasher of all bytes so far.
-    async fn settle(&mut self) -> Result<Hasher> {
-        match std::mem::replace(&mut self.state, State::Here(Hasher::default())) {
-            State::Here(hasher) => Ok(hasher),
+    async fn settle(&mut self) -> Result<Hashed> {
+        match std::mem::replace(&mut self.state, State::Here(Hashed::default())) {
+            State::Here(hashed) => Ok(hashed),
             State::Left(receiver) => {
                 if let Some(mut own) = self.pairing.take_if(|left| left.blob == self.blob) {
                     own.hasher.update(&own.bytes);
-                    return Ok(own.hasher);
+                    return Ok((own.hasher, emptied(own.bytes)));
                 }
                 let stopped = |_| Error::failed("the transfer was interrupted");
                 receiver.await.map_err(stopped)
             }
         }
     }
+}
+
+fn emptied(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.clear();
+    bytes
 }
