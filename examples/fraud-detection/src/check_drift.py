@@ -1,4 +1,4 @@
-"""Fails when the data has moved away from the baseline.
+"""Fails when the data has moved away from the baseline, unless people accepted that.
 
 python src/check_drift.py --baseline data/baseline_stats.json
 
@@ -7,85 +7,115 @@ picture for people. Both are written before the command fails.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from drift import Baseline, Drift, DriftConfig, check_columns, compare, is_too_far, load_config
+import drift_report
+from accepted_drift import DEFAULT_PATH as DEFAULT_ACCEPTED
+from accepted_drift import AcceptedDrift, load_accepted
+from drift import DEFAULT_CONFIG, Drift, DriftConfig, check_columns, compare, load_config
+from drift_baseline import Baseline, load_baseline
+from drift_report import Files, Verdict, judge
 from model.data import DataError
 from outputs import append_summary
+from strict_config import USAGE, ConfigError
+
+Content = TypeVar("Content")
 
 
-def report(drifts: Sequence[Drift], config: DriftConfig) -> str:
-    """Returns the report: each column with the file that moved furthest."""
-    far = [drift for drift in drifts if is_too_far(drift, config)]
-    lines = [
-        f"### Data drift: {'failed' if far else 'passed'}",
-        "",
-        f"Limits: PSI {config.max_psi:g}, KS {config.max_ks:g}. The largest of all files:",
-        "",
-        "| column | PSI | in | KS | in | |",
-        "|---|---:|---|---:|---|---|",
-    ]
-    for column in dict.fromkeys(drift.column for drift in drifts):
-        of_column = [drift for drift in drifts if drift.column == column]
-        psi = max(of_column, key=lambda drift: drift.psi)
-        row = f"| {column} | {psi.psi:.3f} | {psi.file} |"
-        if psi.ks is None:
-            row += " - | - |"
-        else:
-            ks = max(of_column, key=lambda drift: drift.ks or 0.0)
-            row += f" {ks.ks:.3f} | {ks.file} |"
-        moved = any(drift.column == column for drift in far)
-        lines.append(f"{row} {'**drifted**' if moved else 'stable'} |")
-    return "\n".join([*lines, "", ""])
+def read_all(files: Files) -> tuple[DriftConfig, AcceptedDrift, Baseline]:
+    """Reads all that a comparison needs; raises `ConfigError` with the faults of all files."""
+    faults: list[str] = []
+
+    def attempt(load: Callable[[Path], Content], path: Path) -> Content | None:
+        try:
+            return load(path)
+        except ConfigError as error:
+            faults.append(str(error))
+            return None
+
+    config = attempt(load_config, files.config)
+    accepted = attempt(load_accepted, files.accepted)
+    baseline = attempt(load_baseline, files.baseline)
+    if config is None or accepted is None or baseline is None:
+        raise ConfigError("\n".join(faults))
+    return config, accepted, baseline
+
+
+def compare_all(config: DriftConfig, baseline: Baseline) -> list[Drift]:
+    """Compares all files; raises DataError with every file that cannot be compared."""
+    check_columns(config, baseline)
+    drifts: list[Drift] = []
+    faults: list[str] = []
+    paths = sorted(Path().glob(config.files))
+    for path in paths:
+        try:
+            drifts += compare(config, baseline, path)
+        except DataError as error:
+            faults.append(str(error))
+        except (OSError, ValueError) as error:
+            faults.append(f"`{path}` cannot be read: {error}")
+    if not paths:
+        faults.append(f"no file matches `{config.files}`")
+    if faults:
+        raise DataError("\n".join(faults))
+    return drifts
+
+
+def tell(config: DriftConfig, files: Files, verdict: Verdict) -> int:
+    """Prints the verdict; returns the exit code."""
+    for line in drift_report.accepted(config, verdict):
+        print(f"accepted: {line}")
+    for line in verdict.unused:
+        print(f"note: an entry of {files.accepted} is needed no more: {line}")
+    if verdict.failed:
+        for line in drift_report.faults(config, files, verdict):
+            print(f"error: {line}", file=sys.stderr)
+        print(f"remedy: {drift_report.remedy(files)}", file=sys.stderr)
+        for command in drift_report.commands(files, verdict):
+            print(f"  {command}", file=sys.stderr)
+        print(f"remedy: {drift_report.new_normal(files)}", file=sys.stderr)
+        return 1
+    exceptions = {drift for drift, _ in verdict.accepted}
+    rest = [drift for drift in verdict.drifts if drift not in exceptions]
+    largest = max(rest, key=lambda drift: drift.psi, default=None)
+    near = f"{len(verdict.digests)} files are near the baseline"
+    if exceptions:
+        near += f", apart from {len(exceptions)} accepted drift{'s'[: len(exceptions) != 1]}"
+    if largest:
+        near += f"; the largest PSI is {largest.psi:.3f} (`{largest.column}`, {largest.file})"
+    print(near)
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Compare the data with the baseline.")
     parser.add_argument("--baseline", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=Path("configs/drift.yaml"))
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
+    parser.add_argument("--accepted", type=Path, default=DEFAULT_ACCEPTED)
     parser.add_argument("--summary", type=Path, help="append the report here, as Markdown")
     parser.add_argument("--plot", type=Path, help="write a picture here, as PNG")
     arguments = parser.parse_args(argv)
 
-    config = load_config(arguments.config)
-    baseline = Baseline.from_json(json.loads(arguments.baseline.read_text(encoding="utf-8")))
-    paths = sorted(Path().glob(config.files))
-    if not paths:
-        print(f"error: no file matches `{config.files}`", file=sys.stderr)
-        return 1
+    files = Files(arguments.baseline, arguments.config, arguments.accepted)
     try:
-        check_columns(config, baseline)
-        drifts = [drift for path in paths for drift in compare(baseline, path)]
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        config, accepted, baseline = read_all(files)
+        verdict = judge(config, accepted, compare_all(config, baseline))
+    except (ConfigError, DataError) as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        lines = "".join(f"- {line}\n" for line in str(error).splitlines())
+        append_summary(arguments.summary, f"### Data drift: failed\n\n{lines}\n")
+        return USAGE if isinstance(error, ConfigError) else 1
 
-    append_summary(arguments.summary, report(drifts, config))
+    append_summary(arguments.summary, drift_report.report(config, files, verdict))
     if arguments.plot:
         from drift_plot import plot  # matplotlib loads slowly
 
-        plot(drifts, config, arguments.plot)
-    far = [drift for drift in drifts if is_too_far(drift, config)]
-    for drift in far:
-        ks = "" if drift.ks is None else f", KS {drift.ks:.3f}"
-        print(f"error: {drift.file}: `{drift.column}`: PSI {drift.psi:.3f}{ks}", file=sys.stderr)
-    if far:
-        print(
-            f"error: the data moved beyond PSI {config.max_psi:g} or KS {config.max_ks:g};"
-            " if this is the new normal, run src/make_baseline.py and commit its result",
-            file=sys.stderr,
-        )
-        return 1
-    largest = max(drifts, key=lambda drift: drift.psi)
-    print(
-        f"{len(paths)} files are near the baseline;"
-        f" the largest PSI is {largest.psi:.3f} (`{largest.column}`, {largest.file})"
-    )
-    return 0
+        plot(verdict, config, arguments.plot)
+    return tell(config, files, verdict)
 
 
 if __name__ == "__main__":
