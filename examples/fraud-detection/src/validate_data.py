@@ -6,71 +6,49 @@ python src/validate_data.py --config configs/data_expectations.yaml
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 from pandera.errors import SchemaErrors
-from pandera.io.pandas_io import from_yaml
 from pandera.pandas import DataFrameSchema
 
-from model.data import LABEL
+import data_rules
+from data_file import Fault, File, listed
+from drift_baseline import Baseline, load_baseline
+from expectations import Expectations, load_expectations, read_as_of
 from outputs import append_summary
-
-SHOWN = 5  # rows and values that a message names before it only counts
+from strict_config import USAGE, ConfigError
 
 ABOUT_COLUMNS = {
-    "column_in_schema": "unknown column",
-    "column_in_dataframe": "missing column",
-    "column_ordered": "column out of order",
+    "column_in_schema": ("unknown column", "remove it, or add it to the schema"),
+    "column_in_dataframe": ("missing column", "deliver it, or remove it from the schema"),
+    "column_ordered": ("column out of order", "order the columns as in the schema"),
 }
+CORRECT = "correct the values at their source; if they are right, change the check in the schema"
 
 
-@dataclass(frozen=True)
-class Expectations:
-    """The configuration file."""
-
-    files: str
-    schema: DataFrameSchema
-    unique: str
-    min_rows_per_file: int
-    fraud_share: tuple[float, float]
-
-
-def load_expectations(path: Path) -> Expectations:
-    """Reads the configuration; a missing key is an error."""
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    dataset = content["dataset"]
-    return Expectations(
-        files=content["files"],
-        schema=from_yaml(yaml.safe_dump(content["schema"], sort_keys=False)),
-        unique=dataset["unique"],
-        min_rows_per_file=dataset["min_rows_per_file"],
-        fraud_share=(dataset["fraud_share"]["min"], dataset["fraud_share"]["max"]),
-    )
-
-
-def validate(expectations: Expectations, paths: Sequence[Path]) -> tuple[int, list[str]]:
+def validate(
+    expectations: Expectations, baseline: Baseline, paths: Sequence[Path], as_of: str
+) -> tuple[int, list[Fault]]:
     """Returns the number of rows and all faults."""
     if not paths:
-        return 0, [f"no file matches `{expectations.files}`"]
-    faults: list[str] = []
-    frames: dict[Path, pd.DataFrame] = {}
+        remedy = "run the command in the directory of the example, or correct `files`"
+        return 0, [Fault("files", f"no file matches `{expectations.files}`", remedy)]
+    faults: list[Fault] = []
+    files: list[File] = []
+    schema = expectations.schema.to_pandera()
     for path in paths:
         try:
             # As text: pandera converts, so that it can name each value that does not fit.
             frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         except (OSError, ValueError) as error:
-            faults.append(f"{path}: cannot be read: {error}")
+            faults.append(Fault(str(path), f"cannot be read: {error}", "deliver the file again"))
+            files.append(File(path, pd.DataFrame(), expectations, readable=False))
             continue
-        if len(frame) < expectations.min_rows_per_file:
-            faults.append(f"{path}: {len(frame)} rows, fewer than {expectations.min_rows_per_file}")
-        frames[path] = frame
-        faults += [f"{path}: {fault}" for fault in _faults(_failures(expectations.schema, frame))]
-    faults += _dataset_faults(expectations, frames)
-    return sum(map(len, frames.values())), faults
+        files.append(File(path, frame, expectations))
+        faults += _faults(path, _failures(schema, frame))
+    faults += data_rules.check(expectations, baseline, files, as_of)
+    return sum(len(file.frame) for file in files), faults
 
 
 def _failures(schema: DataFrameSchema, frame: pd.DataFrame) -> pd.DataFrame:
@@ -95,47 +73,26 @@ def _check(schema: DataFrameSchema, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"column": [], "check": [], "failure_case": [], "index": []}, dtype=str)
 
 
-def _faults(failures: pd.DataFrame) -> Iterator[str]:
-    """Yields one line for each check that failed, with its rows."""
+def _faults(path: Path, failures: pd.DataFrame) -> Iterator[Fault]:
+    """Yields a fault for each check that failed, with its rows."""
     for (column, check), group in failures.groupby(["column", "check"], sort=False, dropna=False):
         if group["index"].isna().all():
-            about = ABOUT_COLUMNS.get(str(check), str(check))
-            yield f"{about}: {_listed(group['failure_case'].astype(str))}"
+            about, remedy = ABOUT_COLUMNS.get(str(check), (str(check), CORRECT))
+            found = f"{about}: {listed(group['failure_case'].astype(str))}"
+            yield Fault(str(path), found, remedy)
         else:
             lines = (group["index"].astype(int) + 2).astype(str)  # from 1, after the header
-            yield (
+            found = (
                 f"column `{column}`: {check} fails on line{'s'[: len(lines) != 1]}"
-                f" {_listed(lines)}: {_listed(group['failure_case'].map(repr))}"
+                f" {listed(lines)}: {listed(group['failure_case'].map(repr))}"
             )
+            yield Fault(str(path), found, CORRECT)
 
 
-def _dataset_faults(expectations: Expectations, frames: dict[Path, pd.DataFrame]) -> Iterator[str]:
-    key = expectations.unique
-    places: dict[str, list[str]] = {}
-    for path, frame in frames.items():
-        if key in frame:
-            for row, value in enumerate(frame[key].fillna("")):
-                places.setdefault(value, []).append(f"{path} line {row + 2}")
-    repeated = {value: where for value, where in places.items() if value and len(where) > 1}
-    for value in list(repeated)[:SHOWN]:
-        yield f"`{key}` {value} is not unique: {', '.join(repeated[value][:SHOWN])}"
-    if len(repeated) > SHOWN:
-        yield f"`{key}`: {len(repeated) - SHOWN} more values are not unique"
-
-    labels = {str(path): frame[LABEL] for path, frame in frames.items() if LABEL in frame}
-    if labels:
-        # Each file by itself as well: in the whole, a month that lost its labels does not show.
-        for name, column in [*labels.items(), ("all files", pd.concat(labels.values()))]:
-            low, high = expectations.fraud_share
-            if len(column) and not low <= (share := (column == "1").mean()) <= high:
-                yield f"{name}: {share:.2%} of the rows are frauds, not {low:.2%} to {high:.2%}"
-
-
-def _listed(items: "pd.Series[str]") -> str:
-    """Joins the first distinct items and counts the rest."""
-    distinct = items.drop_duplicates()
-    text = ", ".join(distinct.head(SHOWN))
-    return text if len(distinct) <= SHOWN else f"{text} and {len(distinct) - SHOWN} more"
+def read_all(path: Path) -> tuple[Expectations, Baseline]:
+    """Reads the configuration and the baseline that it names; raises `ConfigError`."""
+    expectations = load_expectations(path)
+    return expectations, load_baseline(Path(expectations.baseline))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,14 +100,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check the training data.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--summary", type=Path, help="append the outcome here, as Markdown")
+    parser.add_argument(
+        "--as-of", help="measure freshness at this day, at `today` or at the `newest-file`"
+    )
     arguments = parser.parse_args(argv)
 
-    expectations = load_expectations(arguments.config)
+    try:
+        expectations, baseline = read_all(arguments.config)
+        as_of = read_as_of(arguments.as_of or expectations.dataset.freshness.as_of)
+    except ValueError as error:
+        known = isinstance(error, ConfigError)
+        lines = str(error).splitlines() if known else [f"`--as-of` {error}"]
+        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
+        text = "".join(f"- {line}\n" for line in lines)
+        append_summary(arguments.summary, f"### Data validation: failed\n\n{text}\n")
+        return USAGE
     paths = sorted(Path().glob(expectations.files))
-    rows, faults = validate(expectations, paths)
+    rows, faults = validate(expectations, baseline, paths, as_of)
     if faults:
-        text = "\n".join(f"- {fault}" for fault in faults)
+        text = "\n".join(f"- {fault.text()}\n  remedy: {fault.remedy}" for fault in faults)
         print(f"error: the data is not as expected:\n{text}", file=sys.stderr)
+        text = "\n".join(f"- {fault.text()}<br>Remedy: {fault.remedy}" for fault in faults)
         append_summary(arguments.summary, f"### Data validation: failed\n\n{text}\n\n")
         return 1
     outcome = f"{rows:,} rows in {len(paths)} files are as expected"

@@ -1,19 +1,56 @@
 """Tests of the validation: good data passes, and every fault of bad data is named."""
 
+import json
 import re
 import shutil
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import generate
 import validate_data
 from example import EXAMPLE
 
-CONFIG = EXAMPLE / "configs" / "data_expectations.yaml"
+CONFIG = Path("configs/data_expectations.yaml")
+BASELINE = Path("data/baseline_stats.json")
 
 
-def validate() -> int:
-    return validate_data.main(["--config", str(CONFIG), "--summary", "summary.md"])
+@pytest.fixture(autouse=True)
+def known(data: Path) -> None:
+    """Makes the current directory one in which the command runs as in the example."""
+    CONFIG.parent.mkdir()
+    shutil.copy(EXAMPLE / CONFIG, CONFIG)
+    rows = {path.name: path.read_bytes().count(b"\n") - 1 for path in sorted(data.iterdir())}
+    BASELINE.write_text(json.dumps({"files": rows, "numeric": {}, "categorical": {}}))
+
+
+def validate(*more: str) -> int:
+    return validate_data.main(["--config", str(CONFIG), "--summary", "summary.md", *more])
+
+
+def faults(text: str) -> list[str]:
+    """Returns the faults without their remedies; each must have one."""
+    first, *lines = text.splitlines()
+    assert first == "error: the data is not as expected:"
+    found, remedies = lines[::2], lines[1::2]
+    assert all(line.startswith("- ") for line in found)
+    assert len(remedies) == len(found)
+    assert all(line.startswith("  remedy: ") for line in remedies)
+    summary = Path("summary.md").read_text()
+    assert all(line in summary for line in found), "the summary is complete"
+    return found
+
+
+def shift(source: Path, target: Path, days: int, *, first_id: int = 200_001) -> None:
+    """Writes the rows of a file once more, some days later, with other ids."""
+    rows = pd.read_csv(source, keep_default_na=False)
+    times = pd.to_datetime(rows["timestamp"]) + pd.Timedelta(days=days)
+    rows["transaction_id"] = range(first_id, first_id + len(rows))
+    rows["timestamp"] = times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    rows["account_age_days"] += days
+    rows.to_csv(target, index=False)
 
 
 def change(path: Path, *changes: tuple[int, str, str]) -> None:
@@ -48,7 +85,7 @@ def test_all_faults_are_named_at_once(data: Path, capsys: pytest.CaptureFixture[
     found = capsys.readouterr().err
     for fault in (
         "01.csv: column `amount`: coerce_dtype('float64') fails on line 2: 'much'",
-        "01.csv: column `amount`: in_range(0.01, 25000) fails on line 3: -4.0",
+        "01.csv: column `amount`: in_range(0.01, 100000) fails on line 3: -4.0",
         "01.csv: column `country`: str_matches('^[A-Z]{2}$') fails on line 4: 'nl'",
         "`transaction_id` 100001 is not unique: data/training/transactions-2024-01.csv line 2,",
         "01.csv: column `channel`: isin(['atm', 'chip', 'contactless', 'online']) fails on line 7",
@@ -58,8 +95,8 @@ def test_all_faults_are_named_at_once(data: Path, capsys: pytest.CaptureFixture[
         f"{march}: missing column: amount",
     ):
         assert fault in found
-    assert len(found.splitlines()) == 1 + 9, "no fault twice, and none that is not one"
-    assert "in_range(0.01, 25000)" in Path("summary.md").read_text()
+    assert len(faults(found)) == 9, "no fault twice, and none that is not one"
+    assert "in_range(0.01, 100000)" in Path("summary.md").read_text()
 
 
 def test_faults_of_whole_files_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +106,11 @@ def test_faults_of_whole_files_are_named(data: Path, capsys: pytest.CaptureFixtu
     june.write_text("")
     assert validate() == 1
     found = capsys.readouterr().err
-    assert "transactions-2024-04.csv: 299 rows, fewer than 1000" in found
+    assert (
+        "transactions-2024-04.csv: 299 rows; `dataset.rows_per_file` allows 2,732 to 4,268,"
+        " because a usual file of the baseline has 3,415" in found
+    )
+    assert "2024-04.csv: no row for 656.0 hours, from 2024-04-03 15:58 to 2024-05-01 00:00" in found
     assert "transactions-2024-05.csv: cannot be read" in found
     assert "transactions-2024-06.csv: cannot be read" in found
 
@@ -81,7 +122,7 @@ def test_many_faults_of_a_kind_are_counted(data: Path, capsys: pytest.CaptureFix
     assert validate() == 1
     found = capsys.readouterr().err
     assert re.search(r"fails on lines 2?\d(, \d+){4} and \d+ more: 'de'\n", found)
-    assert re.search(r"`transaction_id`: \d+ more values are not unique", found)
+    assert re.search(r"`transaction_id`: 3,466 more values are not unique", found)
 
 
 def test_a_share_of_frauds_that_is_no_longer_plausible(
@@ -102,9 +143,207 @@ def test_a_month_that_lost_its_labels(data: Path, capsys: pytest.CaptureFixture[
     assert fault in found
 
 
-def test_no_data_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_months_that_follow_are_as_expected(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    months = tuple(datetime(2024, month, 1, tzinfo=UTC) for month in range(1, 10))
+    monkeypatch.setattr(generate, "MONTHS", months)
+    for name, content in generate.render().items():
+        (data / name).write_bytes(content)
+    assert len(list(data.iterdir())) == 8
+    assert validate() == 0
+    assert validate("--as-of", "2024-09-01") == 0
+
+
+@pytest.mark.parametrize("name", ["transactions-2024-03.csv", "transactions-2024-01.csv"])
+def test_a_missing_month_is_named(
+    data: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (data / name).unlink()
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    if "03" in name:
+        assert fault == (
+            "- data/training/transactions-2024-04.csv: 1 month missing before it:"
+            " transactions-2024-03.csv; `dataset.months` allows no month without a file"
+        )
+    else:
+        assert fault == (
+            "- data/training/transactions-2024-01.csv: the file is missing;"
+            " `baseline` has it in data/baseline_stats.json"
+        )
+
+
+def test_a_file_of_2031_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    june, late = data / "transactions-2024-06.csv", data / "transactions-2031-06.csv"
+    name = "data/training/transactions-2031-06.csv"
+    june.rename(late)
+    assert validate() == 1
+    gap, rows = faults(capsys.readouterr().err)
+    assert gap.startswith(
+        f"- {name}: 84 months missing before it: transactions-2024-06.csv to"
+        " transactions-2031-05.csv;"
+    )
+    assert rows.startswith(f"- {name}: 3,377 rows of other months, from 2024-06-01 03:30 to")
+    assert "on lines 2, 3, 4, 5, 6 and 3,372 more" in rows
+
+    late.rename(june)
+    shift(june, late, 2556)
+    june.write_text("".join(june.read_text().splitlines(keepends=True)[:-200]))
+    assert validate() == 1
+    found = faults(capsys.readouterr().err)
+    assert any("83 months missing before it" in fault for fault in found)
+
+
+def test_rows_of_another_month_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(data / "transactions-2024-05.csv", (4, "2024-", "2031-"))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "transactions-2024-05.csv: 1 row of other months, from 2031-05-01" in fault
+    assert fault.endswith("on line 4; `dataset.months.file_name` demands rows of 2024-05")
+
+
+def test_a_name_without_a_month_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "transactions-2024-06.csv").rename(data / "transactions-2024-6.csv")
+    assert validate() == 1
+    found = faults(capsys.readouterr().err)
+    assert any(
+        "2024-6.csv: its name has no month; `dataset.months.file_name`" in it for it in found
+    )
+    assert any("2024-06.csv: the file is missing" in it for it in found)
+
+
+@pytest.mark.parametrize("days", [0, 30, 37])
+def test_june_again_as_july_is_named(
+    data: Path, days: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    july = data / "transactions-2024-07.csv"
+    shift(data / "transactions-2024-06.csv", july, days)
+    assert validate() == 1
+    found = [fault for fault in faults(capsys.readouterr().err) if "repeat" in fault]
+    (fault,) = found
+    assert fault.startswith("- data/training/transactions-2024-07.csv: ")
+    if days:
+        assert "100.0% of the rows repeat rows of transactions-2024-06.csv, apart from" in fault
+        assert fault.endswith("; `dataset.repeats.max_share` allows 2.0%")
+    else:
+        assert "3,377 rows under new ids repeat rows of transactions-2024-06.csv" in fault
+
+
+def test_rows_copied_under_new_ids_are_named(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    may = data / "transactions-2024-05.csv"
+    header, first, second, *rest = may.read_text().splitlines()
+    copy = second.replace("113653,", "300000,").replace("9.85,", "9.850,")
+    assert copy != second
+    may.write_text("\n".join([header, first, second, *rest, copy, ""]))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert (
+        "2024-05.csv: 1 row under new ids repeat rows of transactions-2024-05.csv, on line 3473;"
+    ) in fault
+
+
+def test_times_without_rows_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "transactions-2024-02.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "2024-02-10" not in line))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "2024-02.csv: no row for 24.2 hours, from 2024-02-09" in fault
+    assert fault.endswith("`dataset.months.max_gap_hours` allows 24")
+
+
+def test_more_rows_than_usual_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(BASELINE.read_text())
+    content["files"] = {name: rows // 2 for name, rows in content["files"].items()}
+    BASELINE.write_text(json.dumps(content))
+    assert validate() == 1
+    found = faults(capsys.readouterr().err)
+    assert len(found) == 6
+    assert all("rows; `dataset.rows_per_file` allows 1,366 to 2,133" in fault for fault in found)
+
+
+def test_old_data_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validate("--as-of", "2024-07-01") == 0
+    capsys.readouterr()
+    assert validate("--as-of", "2024-07-10") == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert fault == (
+        "- data/training/transactions-2024-06.csv: the newest row, of 2024-06-30 23:44, is"
+        " 10.0 days older than the end of 2024-07-10; `dataset.freshness.max_age_days` allows 2"
+    )
+    assert validate("--as-of", "2024-06-15") == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "rows of the future, up to 2024-06-30 23:44; `dataset.freshness.as_of` is" in fault
+    path = data / "transactions-2024-06.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not re.search("2024-06-(2[6-9]|30)", line)))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "is 5.0 days older than the end of its month" in fault
+
+
+def test_freshness_today_is_that_of_the_clock(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    CONFIG.write_text(CONFIG.read_text().replace("as_of: newest-file", "as_of: today"))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "days older than the end of " in fault
+    since = date.today() - date(2024, 6, 30)
+    days = f"max_age_days: {since / timedelta(days=1) + 2:g}"
+    CONFIG.write_text(CONFIG.read_text().replace("max_age_days: 2", days))
+    assert validate() == 0
+
+
+def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "transactions-2024-06.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "transactions-2024-06.csv: 0 rows;" in fault
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("greater_than:", "greater_then:", "yaml:14: `schema.columns.transaction_id.checks."),
+        ("greater_than:", "greater_then:", "is not a known key; did you mean `greater_than`?"),
+        ("max_share", "max_shar", "`dataset.repeats.max_shar` is not a known key; did you mean"),
+        ("dtype: int8", "dtype: int9", "is no type: `int9`; did you mean `int8`?"),
+        ('"^[A-Z]{2}$"', '"[A-Z"', "is no regular expression: `[A-Z`"),
+        ("%Y-%m", "latest", "must have `%Y` and `%m`"),
+        ("as_of: newest-file", "as_of: tomorow", "must be `newest-file`, `today` or a day"),
+        ("unique: transaction_id", "unique: transaction", "did you mean `transaction_id`?"),
+        ("strict: true", "strict: perhaps", "`schema.strict` must be a valid boolean"),
+        ("  unique:", "#", "`dataset.unique` is missing"),
+        ("baseline: data/", "baseline: date/", "there is no such baseline; write it with"),
+    ],
+)
+def test_slips_in_the_configuration_are_told_at_their_place(
+    old: str, new: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = CONFIG.read_text()
+    assert old in text
+    CONFIG.write_text(text.replace(old, new, 1))
+    assert validate() == 2
+    assert message in capsys.readouterr().err
+    assert message in Path("summary.md").read_text()
+
+
+def test_a_missing_configuration_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    CONFIG.rename(CONFIG.with_name("data_expectation.yaml"))
+    assert validate() == 2
+    assert (
+        "configs/data_expectations.yaml: there is no such file;"
+        " did you mean `data_expectation.yaml`?" in capsys.readouterr().err
+    )
+    assert validate("--as-of", "soon") == 2
+
+
+def test_no_data_is_an_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(data)
     assert validate() == 1
     assert "no file matches" in capsys.readouterr().err
+    assert validate("--as-of", "soon") == 2
+    assert "`--as-of` must be `newest-file`, `today` or a day" in capsys.readouterr().err
