@@ -6,6 +6,7 @@ the same commands let good data and a good model pass is shown by the pipeline i
 
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,40 @@ def test_drifted_data_stops_before_the_training(copy: Path) -> None:
     ended = run(copy, "src/check_drift.py", "--baseline", "data/baseline_stats.json")
     assert ended.returncode == 1
     assert "transactions-2024-06.csv: `amount`: PSI" in ended.stderr
+
+
+def test_the_drift_of_a_month_is_accepted_by_the_command_of_the_message(copy: Path) -> None:
+    path = copy / "data" / "training" / "transactions-2024-06.csv"
+    # All amounts are ten times as large, and each of them is plausible by itself.
+    path.write_text(re.sub(r",(\d+)\.(\d)(\d),", r",\1\2.\g<3>0,", path.read_text()))
+    ended = run(copy, "src/validate_data.py", "--config", "configs/data_expectations.yaml")
+    assert ended.returncode == 0, ended.stderr
+    check = "src/check_drift.py", "--baseline", "data/baseline_stats.json"
+    ended = run(copy, *check)
+    assert ended.returncode == 1
+    (command,) = (line for line in ended.stderr.splitlines() if line.startswith("  python "))
+    accepted = run(copy, *shlex.split(command)[1:])
+    assert accepted.returncode == 0, accepted.stderr
+    ended = run(copy, *check)
+    assert ended.returncode == 0, ended.stderr
+    assert "apart from 1 accepted drift" in ended.stdout
+
+
+def test_another_share_of_frauds_and_a_lost_month_stop(copy: Path) -> None:
+    june = copy / "data" / "training" / "transactions-2024-06.csv"
+    header, *rows = june.read_text().splitlines()
+    # Every tenth payment is labelled, which no limit of the rows forbids.
+    labelled = [row[:-1] + ("0" if number % 10 else "1") for number, row in enumerate(rows)]
+    june.write_text("\n".join([header, *labelled, ""]))
+    ended = run(copy, "src/validate_data.py", "--config", "configs/data_expectations.yaml")
+    assert ended.returncode == 0, ended.stderr
+    ended = run(copy, "src/check_drift.py", "--baseline", "data/baseline_stats.json")
+    assert ended.returncode == 1
+    assert "transactions-2024-06.csv: `is_fraud`: PSI 0.1" in ended.stderr
+    (copy / "data" / "training" / "transactions-2024-03.csv").unlink()
+    ended = run(copy, "src/validate_data.py", "--config", "configs/data_expectations.yaml")
+    assert ended.returncode == 1
+    assert "1 month missing before it: transactions-2024-03.csv" in ended.stderr
 
 
 def test_a_model_of_shuffled_labels_stops_at_the_model_tests(copy: Path) -> None:
