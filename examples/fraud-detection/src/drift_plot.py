@@ -30,7 +30,7 @@ def plot(verdict: Verdict, config: DriftConfig, path: Path) -> None:
     """Writes one map for each measure; figures beyond the limit are bold."""
     columns = list(dict.fromkeys(drift.column for drift in verdict.drifts))
     measures = _measures(verdict, config, columns)
-    size = (6 * len(measures), 1.8 + 0.45 * len(columns))
+    size = (5.2 * len(measures), 1.8 + 0.45 * len(columns))
     figure = Figure(figsize=size, layout="constrained")
     for axes, measure in zip(figure.subplots(1, len(measures), sharey=True), measures, strict=True):
         _map(axes, measure, verdict, config)
