@@ -73,6 +73,7 @@ def tell(config: DriftConfig, files: Files, verdict: Verdict) -> int:
     if verdict.failed:
         for line in drift_report.faults(config, files, verdict):
             print(f"error: {line}", file=sys.stderr)
+        print(f"remedy: {drift_report.CORRECT}", file=sys.stderr)
         print(f"remedy: {drift_report.remedy(files)}", file=sys.stderr)
         for command in drift_report.commands(files, verdict):
             print(f"  {command}", file=sys.stderr)

@@ -12,6 +12,7 @@ from drift_baseline import COMMAND
 from drift_baseline import DEFAULT_PATH as DEFAULT_BASELINE
 
 REASON = "say why this is expected"
+CORRECT = "if the data is wrong, correct it at its source"
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def commands(files: Files, verdict: Verdict) -> list[str]:
 def remedy(files: Files) -> str:
     """Returns the text before the commands."""
     return (
-        "if the data is wrong, correct it at its source; if it is right, accept exactly these"
-        f" files, commit {files.accepted}, and let the pull request review the reason:"
+        "if it is right, accept exactly this content with a reason,"
+        f" and commit {files.accepted} for a review:"
     )
 
 
@@ -153,10 +154,9 @@ def report(config: DriftConfig, files: Files, verdict: Verdict) -> str:
     if verdict.failed:
         lines += ["", "**Beyond a limit:**", ""]
         lines += [f"- {fault}" for fault in faults(config, files, verdict)]
-        text = remedy(files)
-        lines += ["", text[0].upper() + text[1:], "", "```sh", *commands(files, verdict), "```"]
-        text = new_normal(files)
-        lines += ["", f"{text[0].upper()}{text[1:]}."]
+        lines += ["", f"{_capital(CORRECT)}.", _capital(remedy(files)), ""]
+        lines += ["```sh", *commands(files, verdict), "```"]
+        lines += ["", f"{_capital(new_normal(files))}."]
     if verdict.accepted:
         lines += ["", f"**Accepted in {files.accepted}:**", ""]
         lines += [f"- {line}" for line in accepted(config, verdict)]
@@ -200,6 +200,10 @@ def _limits(config: DriftConfig) -> str:
         if stated:
             texts.append(f"for `{name}` {', '.join(stated)}")
     return "; ".join(texts)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _names(columns: Sequence[str]) -> str:

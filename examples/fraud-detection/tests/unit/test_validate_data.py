@@ -313,7 +313,7 @@ def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixtu
         ("dtype: int8", "dtype: int9", "is no type: `int9`; did you mean `int8`?"),
         ('"^[A-Z]{2}$"', '"[A-Z"', "is no regular expression: `[A-Z`"),
         ("%Y-%m", "latest", "must have `%Y` and `%m`"),
-        ("as_of: newest-file", "as_of: tomorow", "must be `newest-file`, `today` or a day"),
+        ("as_of: newest-file", "as_of: newest", "must be `newest-file`, `today` or a day"),
         ("unique: transaction_id", "unique: transaction", "did you mean `transaction_id`?"),
         ("strict: true", "strict: perhaps", "`schema.strict` must be a valid boolean"),
         ("  unique:", "#", "`dataset.unique` is missing"),
