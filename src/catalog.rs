@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-pub use write::{Mover, RACE, ReadHead, Unheeded, Written, nonce, now, seconds_since};
+pub use write::{Earlier, Mover, RACE, Unheeded, Written, nonce, now, seconds_since};
 
 use crate::decide::origin::Reader;
 use crate::format::{ModelName, Namespace, Scope};

@@ -45,13 +45,29 @@ pub struct Mover {
     pub sha: String,
 }
 
-/// A head as an earlier request found it.
+/// A document as an earlier request found it. So soon after it, a conditional
+/// write needs no second look.
 #[derive(Clone, Debug)]
-pub struct ReadHead {
-    /// The time of that request.
-    pub at: Instant,
-    /// The head with its version; `None` if there was none.
-    pub found: Option<(Head, Version)>,
+pub struct Earlier<T> {
+    at: Instant,
+    found: Option<(T, Version)>,
+}
+
+impl<T> Earlier<T> {
+    /// Keeps what a request has found just now; `None` if there was no document.
+    pub fn now(found: Option<(T, Version)>) -> Self {
+        Self { at: Instant::now(), found }
+    }
+
+    /// Returns the document as it was then.
+    pub fn get(&self) -> Option<&T> {
+        self.found.as_ref().map(|(document, _)| document)
+    }
+
+    /// Returns what the request found, if that was less than a minute ago.
+    pub fn fresh(self) -> Option<Option<(T, Version)>> {
+        (self.at.elapsed() < FRESH).then_some(self.found)
+    }
 }
 
 /// The nonce of the document that a store refused to replace. A store that refuses its own entity
@@ -87,8 +103,8 @@ impl Unheeded {
     }
 }
 
-/// A head is read again after this time. On a store that ignores conditions, an old version would
-/// overwrite the head of a later run.
+/// A document is read again after this time. On a store that ignores conditions, an old version
+/// would overwrite the document of a later run.
 const FRESH: Duration = Duration::from_secs(60);
 
 impl Catalog {
@@ -269,9 +285,9 @@ impl Catalog {
         &self,
         mover: &Mover,
         pointer: &Pointer,
-        read: Option<ReadHead>,
+        read: Option<Earlier<Head>>,
     ) -> Result<Option<(Head, Key)>> {
-        let read = Mutex::new(read.filter(|read| read.at.elapsed() < FRESH));
+        let read = Mutex::new(read.and_then(Earlier::fresh));
         let refused = Unheeded::default();
         RACE.run(|| {
             let read = read.lock().map_or(None, |mut read| read.take());
@@ -284,12 +300,12 @@ impl Catalog {
         &self,
         mover: &Mover,
         pointer: &Pointer,
-        read: Option<ReadHead>,
+        read: Option<Option<(Head, Version)>>,
         refused: &Unheeded,
     ) -> std::result::Result<Option<(Head, Key)>, Failure<Error>> {
         let (scope, name) = &mover.head;
         let current = match read {
-            Some(read) => read.found,
+            Some(read) => read,
             None => self.head(scope, name).await?,
         };
         let there = current.as_ref().map(|(head, _)| head.nonce.clone());

@@ -1,14 +1,14 @@
 //! The heads that a run reads and moves. A head names the latest model of a ref.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::sync::Arc;
 
 use super::Context;
-use crate::catalog::{Mover, ReadHead};
+use crate::catalog::{Earlier, Mover};
 use crate::decide::head::is_impossible;
 use crate::decide::scope::{self, LOCAL_REF};
 use crate::error::{Error, Result};
-use crate::format::{BlobId, HeadName, ManifestId, Pointer, Scope};
+use crate::format::{BlobId, Head, HeadName, ManifestId, Pointer, Scope};
 use crate::settings::Target;
 use crate::store::Location;
 use crate::workflow::RunContext;
@@ -17,17 +17,17 @@ use crate::workflow::RunContext;
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// The blobs of the model. The store probably has them.
-    pub blobs: HashSet<BlobId>,
+    pub blobs: Arc<HashSet<BlobId>>,
     /// The manifest of the model, if this process has read it under its shared name.
     pub manifest: Option<ManifestId>,
     /// The head of the run's own ref; `None` if it was not read.
-    pub head: Option<ReadHead>,
+    pub head: Option<Earlier<Head>>,
 }
 
 impl Context {
     /// Moves the ref's head to the model, if this run may write. A head is a convenience, so a
     /// failure is only a warning. `read` is the head as this command has read it.
-    pub async fn move_head(&self, pointer: &Pointer, read: Option<ReadHead>) {
+    pub async fn move_head(&self, pointer: &Pointer, read: Option<Earlier<Head>>) {
         if self.access.read_only.is_some() {
             return;
         }
@@ -111,12 +111,12 @@ impl Context {
             let Ok(read) = self.catalog.head(&head.0, &head.1).await else { return known };
             let manifest = read.as_ref().map(|(found, _)| found.manifest);
             if head == own {
-                known.head = Some(ReadHead { at: Instant::now(), found: read });
+                known.head = Some(Earlier::now(read));
             }
             let Some(digest) = manifest else { continue };
             if let Some(manifest) = self.catalog.glance(&digest).await {
                 let parts = manifest.files.iter().flat_map(|file| &file.parts);
-                known.blobs = parts.map(|part| part.blob).collect();
+                known.blobs = Arc::new(parts.map(|part| part.blob).collect());
                 known.manifest = Some(digest);
             }
             break;

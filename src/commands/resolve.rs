@@ -123,12 +123,13 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
     let claim = match &ctx.settings.target {
         Target::Fingerprint(fingerprint) => {
             known.fingerprint = Some(*fingerprint);
-            return stored(ctx, known).await;
+            return stored(ctx, fingerprint, known).await;
         }
         Target::Inputs => {
             let inputs = Inputs::of(&ctx.observe_inputs().await?.document);
-            known = Known { fingerprint: Some(inputs.digests.fingerprint), inputs: Some(inputs) };
-            return stored(ctx, known).await;
+            let fingerprint = inputs.digests.fingerprint;
+            known = Known { fingerprint: Some(fingerprint), inputs: Some(inputs) };
+            return stored(ctx, &fingerprint, known).await;
         }
         Target::Latest { .. } => {
             // An empty `fingerprint` may be an output that got lost. So the log says which model
@@ -139,8 +140,11 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
                 ctx.settings.model,
                 ctx.refs_meant()
             ));
-            known.fingerprint = ctx.latest_pointer().await?.map(|pointer| pointer.fingerprint);
-            return stored(ctx, known).await;
+            let Some(pointer) = ctx.latest_pointer().await? else {
+                return Ok(known.no_model(format!("{} has no model yet", ctx.refs_meant())));
+            };
+            known.fingerprint = Some(pointer.fingerprint);
+            return Ok(Resolution::Found { pointer: Box::new(pointer), known });
         }
         Target::Pointer(source) => claim::given(source)?,
         Target::Artifact(name) => claim::of_this_run(ctx, name).await?,
@@ -158,12 +162,9 @@ pub async fn find(ctx: &Context) -> Result<Resolution> {
     Ok(Resolution::Found { pointer: Box::new(pointer), known })
 }
 
-/// Looks for the model of the known fingerprint. Without a fingerprint, there is no model.
-async fn stored(ctx: &Context, known: Known) -> Result<Resolution> {
-    let Some(fingerprint) = known.fingerprint else {
-        return Ok(known.no_model(format!("{} has no model yet", ctx.refs_meant())));
-    };
-    Ok(match ctx.find_pointer(&fingerprint).await? {
+/// Looks for the model of a fingerprint.
+async fn stored(ctx: &Context, fingerprint: &Fingerprint, known: Known) -> Result<Resolution> {
+    Ok(match ctx.find_pointer(fingerprint).await? {
         Some(pointer) => Resolution::Found { pointer: Box::new(pointer), known },
         None => known.no_model(format!("there is no model of the fingerprint {fingerprint}")),
     })

@@ -9,26 +9,24 @@ mod files;
 mod kept;
 mod metrics;
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use self::kept::Refusal;
 use self::metrics::Compared;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::handover::{Handover, Seen, Stored};
 use super::heads::Known;
 use super::{Context, foresight, stand_ins};
-use crate::catalog::{nonce, now, seconds_since};
+use crate::catalog::{Earlier, nonce, now, seconds_since};
 use crate::decide::Reason;
 use crate::error::Result;
 use crate::fingerprint::Observed;
 use crate::format::refused::Why;
-use crate::format::{BlobId, Fingerprint, InputsDocument, ManifestId, Pointer, artifact};
+use crate::format::{Fingerprint, InputsDocument, ManifestId, Pointer, artifact};
 use crate::github::artifact::Uploaded as Published;
 use crate::outcome::{Ending, Inputs, Outcome, Sent};
 use crate::transfer::tree::Tree;
-use crate::transfer::upload::Uploaded;
+use crate::transfer::upload::{self, Likely, Uploaded};
 use crate::workflow::RunContext;
 
 const WAS_THERE: &str = "the store already has a model of exactly these inputs and keeps it";
@@ -56,7 +54,14 @@ pub async fn execute(ctx: &Context, handover: Option<Handover>) -> Result<Outcom
     // What was trained is nowhere else, so this is the wrong time to give up.
     let ctx = &ctx.for_saving(handover.as_ref().is_some_and(is_unusable));
     let planned = handover.as_ref().map(|it| it.fingerprint).or(ctx.settings.fingerprint);
-    let result = match save(ctx, handover.as_ref(), planned, known).await {
+    // The model is hashed while the requests about it are on their way.
+    let (tell, told) = watch::channel(None);
+    let tell = async {
+        let known = known.await;
+        tell.send_replace(Some(known));
+    };
+    let (saved, ()) = tokio::join!(save(ctx, handover.as_ref(), planned, told), tell);
+    let result = match saved {
         Ok(outcome) => Ok(outcome),
         Err(refusal) => {
             Err(refusal.keep(ctx, planned, handover.and_then(|handover| handover.began)).await)
@@ -90,12 +95,11 @@ async fn save(
     ctx: &Context,
     handover: Option<&Handover>,
     planned: Option<Fingerprint>,
-    known: impl Future<Output = Known>,
+    mut known: watch::Receiver<Option<Known>>,
 ) -> Result<Outcome, Refusal> {
     let began = handover.and_then(|it| it.began);
     let took = began.map(seconds_since);
-    let (looked, known) = tokio::join!(look(ctx, handover, planned), known);
-    let (observed, present) = looked?;
+    let (observed, read) = look(ctx, handover, planned).await?;
     let Observed { document, stand_ins, links, .. } = observed;
     let inputs = Inputs::of(&document);
     let fingerprint = inputs.digests.fingerprint;
@@ -111,7 +115,7 @@ async fn save(
         return Ok(outcome);
     }
     let base = match handover.map_or(&Seen::Unknown, |it| &it.seen) {
-        Seen::Unknown => present.map(|pointer| pointer.nonce),
+        Seen::Unknown => read.as_ref().and_then(Earlier::get).map(|pointer| pointer.nonce.clone()),
         Seen::Nothing => None,
         Seen::Pointer(nonce) => Some(nonce.clone()),
     };
@@ -120,13 +124,15 @@ async fn save(
     let compared = compare(ctx, began, fingerprint).await?;
     let tree = files::scan(ctx, began).await?;
     foresight::check_shared(ctx, &document, &links)?;
-    let Known { blobs, manifest, head } = known;
-    let (uploaded, model_stand_ins) = send(ctx, tree, blobs, fingerprint).await?;
+    let mut likely = known.clone();
+    let likely = upload::likely(async move { settled(&mut likely).await.blobs });
+    let (uploaded, model_stand_ins) = send(ctx, tree, &likely, fingerprint).await?;
+    let Known { manifest, head, .. } = settled(&mut known).await;
     let draft = keep(ctx, &uploaded, manifest, &document).await?;
     let metrics = compared.metrics;
     let draft = Pointer { train_seconds: took, metrics, ..draft }.with_schema();
     let trained = draft.manifest.digest;
-    let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable).await?;
+    let (pointer, saved) = commit::commit(ctx, draft, base.as_ref(), unusable, read).await?;
     ctx.move_head(&pointer, head).await;
 
     let was_there = base.as_ref() == Some(&pointer.nonce);
@@ -155,6 +161,12 @@ async fn save(
     Ok(outcome)
 }
 
+/// Waits for the answers to the requests about the ref's last model.
+async fn settled(known: &mut watch::Receiver<Option<Known>>) -> Known {
+    let found = known.wait_for(Option::is_some).await;
+    found.ok().and_then(|found| found.clone()).unwrap_or_default()
+}
+
 /// Reads the metrics of the model, and refuses a model that is below `min-metrics`.
 async fn compare(
     ctx: &Context,
@@ -171,7 +183,7 @@ async fn compare(
 async fn send(
     ctx: &Context,
     tree: Tree,
-    known: HashSet<BlobId>,
+    likely: &Likely,
     fingerprint: Fingerprint,
 ) -> Result<(Uploaded, usize), Refusal> {
     let check = |tree: &Tree| match stand_ins::refuse_model(ctx, &tree.stand_ins) {
@@ -180,7 +192,7 @@ async fn send(
     };
     check(&tree)?;
     // The model may have changed since its first list.
-    let (tree, uploaded) = files::send(ctx, tree, &Arc::new(known)).await?;
+    let (tree, uploaded) = files::send(ctx, tree, likely).await?;
     Ok((uploaded, check(&tree)?))
 }
 
@@ -194,7 +206,7 @@ async fn look(
     ctx: &Context,
     handover: Option<&Handover>,
     planned: Option<Fingerprint>,
-) -> Result<(Observed, Option<Pointer>), Refusal> {
+) -> Result<(Observed, Option<Earlier<Pointer>>), Refusal> {
     let observed = observe(ctx, handover, planned).await?;
     if ctx.access.read_only.is_some() {
         return Ok((observed, None));
@@ -202,8 +214,8 @@ async fn look(
     // The save reads the pointer even if the handover names it. A store that cannot be used must
     // show before the upload of gigabytes.
     let fingerprint = observed.document.digests().fingerprint;
-    let present = ctx.catalog.pointer(&ctx.access.own, &fingerprint).await?;
-    Ok((observed, present.map(|(pointer, _)| pointer)))
+    let found = ctx.catalog.pointer(&ctx.access.own, &fingerprint).await?;
+    Ok((observed, Some(Earlier::now(found))))
 }
 
 /// Observes the inputs, and refuses inputs under which the model must not be stored.

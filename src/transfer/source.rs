@@ -17,9 +17,9 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::stamp::Stamp;
 use crate::store::{Pieces, Source};
 
-/// The bytes of a piece: few enough for the processor's cache, and for many connections that hold
-/// some pieces each.
-const PIECE: u64 = 64 << 10;
+/// The bytes of a piece: few enough for the processor's cache, and enough to wake the receiver
+/// seldom. Each of many connections holds a piece or two.
+const PIECE: u64 = 256 << 10;
 
 /// The files on disk, as the tree lists them.
 #[derive(Debug)]

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::addressed::{Content, Guess, Shelf};
@@ -52,8 +54,16 @@ pub enum Upload {
     Changed(String),
 }
 
-/// Uploads the bytes of all files of the tree, and makes the manifest. The store probably has the
-/// blobs `known`, so the upload asks about them before it sends them.
+/// The blobs that the store probably has, once a request has told them.
+pub type Likely = Shared<BoxFuture<'static, Arc<HashSet<BlobId>>>>;
+
+/// Returns the blobs that this future tells.
+pub fn likely(told: impl Future<Output = Arc<HashSet<BlobId>>> + Send + 'static) -> Likely {
+    told.boxed().shared()
+}
+
+/// Uploads the bytes of all files of the tree, and makes the manifest. It asks about the likely
+/// blobs before it sends them, and hashes while they are not known yet.
 ///
 /// # Errors
 /// - The tree breaks a rule of the manifest. Then nothing is sent.
@@ -63,7 +73,7 @@ pub async fn upload(
     shelf: &Shelf,
     workspace: &Path,
     tree: Arc<Tree>,
-    known: &Arc<HashSet<BlobId>>,
+    likely: &Likely,
     progress: &Arc<Progress>,
 ) -> Result<Upload> {
     let plans =
@@ -77,7 +87,7 @@ pub async fn upload(
         files: files.clone(),
         plans: plans.clone(),
         hashing: Arc::default(),
-        known: known.clone(),
+        likely: likely.clone(),
         packs: Arc::new(Semaphore::new(PACKS)),
         begun: Mutex::default(),
         was_there: AtomicBool::default(),
@@ -121,7 +131,7 @@ struct Sender {
     files: Arc<Files>,
     plans: Arc<Vec<BlobPlan>>,
     hashing: Arc<Hashing>,
-    known: Arc<HashSet<BlobId>>,
+    likely: Likely,
     /// The bytes that packs in memory may still take.
     packs: Arc<Semaphore>,
     begun: Mutex<HashSet<BlobId>>,
@@ -143,8 +153,8 @@ impl Sender {
             self.progress.advance(size);
             return Ok((blob, false));
         }
+        let is_known = self.likely.clone().await.contains(&blob);
         let request = turn.begin().await?;
-        let is_known = self.known.contains(&blob);
         let guess = match is_known || self.was_there.load(Ordering::Relaxed) {
             true => Guess::There,
             false => Guess::New,
@@ -283,8 +293,8 @@ mod tests {
             let shelf = Shelf::new(store, home, false, Occupied::default());
             let progress = Arc::new(Progress::hidden());
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            let known = Arc::default();
-            let result = runtime.block_on(upload(&shelf, &work, tree, &known, &progress));
+            let likely = likely(std::future::ready(Arc::default()));
+            let result = runtime.block_on(upload(&shelf, &work, tree, &likely, &progress));
             let blobs = fs::read_dir(root.join("v1/blobs")).map_or(0, |found| {
                 found.map(|it| fs::read_dir(it.unwrap().path()).unwrap().count()).sum()
             });

@@ -1,6 +1,8 @@
 //! The moment of a save. Before it, readers see nothing; after it, every object is there.
 
-use crate::catalog::{RACE, Unheeded, Written};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::catalog::{Earlier, RACE, Unheeded, Written};
 use crate::commands::Context;
 use crate::decide::commit::{self, Commit, Existing};
 use crate::error::{Error, Result};
@@ -10,15 +12,26 @@ use crate::store::{Condition, Version};
 use crate::transfer::presence::Gaps;
 
 /// Makes the pointer visible, or adopts the pointer of a faster run. Returns the pointer, and
-/// whether this save wrote it.
+/// whether this save wrote it. `read` is the pointer as this save has read it.
 pub(super) async fn commit(
     ctx: &Context,
     draft: Pointer,
     base: Option<&Nonce>,
     unusable: bool,
+    read: Option<Earlier<Pointer>>,
 ) -> Result<(Pointer, bool)> {
     let refused = Unheeded::default();
-    RACE.run(|| attempt(ctx, &draft, base, unusable, &refused)).await
+    // Whether to adopt a pointer is to be decided by how it is now.
+    let absent = read.and_then(Earlier::fresh).is_some_and(|found| found.is_none());
+    let absent = AtomicBool::new(absent);
+    RACE.run(|| async {
+        let existing = match absent.swap(false, Ordering::Relaxed) {
+            true => None,
+            false => ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?,
+        };
+        attempt(ctx, &draft, base, unusable, existing, &refused).await
+    })
+    .await
 }
 
 /// Takes the numbers of the stored pointer's manifest, and returns whether its model is complete.
@@ -52,9 +65,9 @@ async fn attempt(
     draft: &Pointer,
     base: Option<&Nonce>,
     unusable: bool,
+    existing: Option<(Pointer, Version)>,
     refused: &Unheeded,
 ) -> std::result::Result<(Pointer, bool), Failure<Error>> {
-    let existing = ctx.catalog.pointer(&draft.scope, &draft.fingerprint).await?;
     if let Some((found, _)) = existing.as_ref().filter(|(found, _)| found.nonce == draft.nonce) {
         // An earlier attempt wrote the pointer, although its answer was lost.
         return Ok((found.clone(), true));

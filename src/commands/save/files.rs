@@ -1,6 +1,5 @@
 //! The files of the model that a save stores.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +7,10 @@ use jiff::Timestamp;
 
 use crate::commands::Context;
 use crate::error::{Error, Result};
-use crate::format::BlobId;
 use crate::outcome::describe;
 use crate::stamp;
 use crate::transfer::tree::{self, Tree, TreeFile};
-use crate::transfer::upload::{self, Upload, Uploaded};
+use crate::transfer::upload::{self, Likely, Upload, Uploaded};
 
 /// A message names at most this many files.
 const SHOWN: usize = 5;
@@ -90,7 +88,7 @@ fn is_marker(path: &str) -> bool {
 }
 
 /// Uploads the files of the tree. If they change meanwhile, lists and reads them again. The store
-/// probably has the blobs `known`.
+/// probably has the blobs `likely`.
 ///
 /// Returns the list that the upload belongs to.
 ///
@@ -100,7 +98,7 @@ fn is_marker(path: &str) -> bool {
 pub(super) async fn send(
     ctx: &Context,
     tree: Tree,
-    known: &Arc<HashSet<BlobId>>,
+    likely: &Likely,
 ) -> Result<(Arc<Tree>, Uploaded)> {
     let workspace = &ctx.settings.workspace;
     let shelf = ctx.catalog.shelf(&ctx.access.own);
@@ -110,7 +108,7 @@ pub(super) async fn send(
     for attempt in 1..=ATTEMPTS {
         let newest = tree.newest();
         tokio::task::block_in_place(|| stamp::settle(newest));
-        let upload = upload::upload(&shelf, workspace, tree.clone(), known, &ctx.progress).await?;
+        let upload = upload::upload(&shelf, workspace, tree.clone(), likely, &ctx.progress).await?;
         let done = match upload {
             Upload::Changed(changed) => {
                 path = changed;

@@ -3,8 +3,6 @@
 //! The store gets the blobs, the manifest, and a record in the run's scope. No pointer names the
 //! model. Only a person who gives its manifest finds it.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::files;
@@ -15,6 +13,7 @@ use crate::format::refused::{SCHEMA, Why};
 use crate::format::{Fingerprint, ManifestId, Refused, Scope};
 use crate::shell::quoted;
 use crate::store::S3Options;
+use crate::transfer::upload;
 use crate::workflow::RunContext;
 
 /// The directory in the command that restores a refused model of an untrusted scope.
@@ -88,7 +87,8 @@ async fn store(
     let train_seconds = began.map(seconds_since);
     let tree = files::scan(ctx, began).await?;
     let known = ctx.known().await;
-    let uploaded = files::send(ctx, tree, &Arc::new(known.blobs)).await?.1;
+    let likely = upload::likely(std::future::ready(known.blobs));
+    let uploaded = files::send(ctx, tree, &likely).await?.1;
     let (guess, manifest) = (uploaded.guess(), uploaded.manifest);
     let own = &ctx.access.own;
     let record = Refused {
