@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.artifact import load_model
+from model.artifact import ModelError, load_model
 from model.data import DataError, read_transactions
 from model.features import build_features
 
@@ -24,12 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     try:
-        pipeline, threshold = load_model(arguments.model_dir)
+        classifier, threshold = load_model(arguments.model_dir)
         transactions = read_transactions(arguments.input)
-    except (DataError, OSError, RuntimeError) as error:
+    except (DataError, OSError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    scores = pipeline.predict_proba(build_features(transactions))[:, 1]
+    scores = classifier.predict_proba(build_features(transactions))[:, 1]
     scored = transactions.assign(score=scores.round(4))
     alerts = scored[scores >= threshold].sort_values("score", ascending=False, kind="stable")
     columns = ["transaction_id", "account_id", "merchant_category", "amount", "country", "score"]

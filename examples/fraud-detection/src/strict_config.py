@@ -59,7 +59,8 @@ def read_config(path: Path, shape: type[Shape]) -> Shape:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: there is no such file{_nearest(path.name, beside)}") from None
+        near = _nearest(path.name, beside, few=False)
+        raise ConfigError(f"{path}: there is no such file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     return parse_config(text, shape, str(path))
@@ -110,11 +111,13 @@ def _fault(detail: ErrorDetails, shape: Any, root: yaml.Node | None) -> tuple[in
     return line, f"`{key}` {message}" if key else message
 
 
-def _nearest(key: str, known: list[str]) -> str:
-    """Returns the end of a sentence about an unknown name."""
+def _nearest(key: str, known: list[str], *, few: bool = True) -> str:
+    """Returns the end of a sentence about an unknown name; all known ones, if they are few."""
     if near := get_close_matches(key, known, n=1, cutoff=0.5):
         return f"; did you mean `{near[0]}`?"
-    return f"; the known ones are {', '.join(f'`{name}`' for name in known)}" if known else ""
+    return (
+        f"; the known ones are {', '.join(f'`{name}`' for name in known)}" if known and few else ""
+    )
 
 
 def _dotted(location: Location) -> str:

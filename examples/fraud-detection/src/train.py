@@ -2,7 +2,9 @@
 
 python src/train.py --config configs/training_config.yaml
 python src/train.py --config configs/training_config.yaml --experiment-name fraud-detection
+python src/train.py --config configs/training_config.yaml --device cuda
 
+`--device auto` takes a GPU where there is one and says so; `cuda` fails where there is none.
 An experiment is logged to MLflow, which `requirements-tracking.txt` installs; without a name
 nothing is logged and MLflow is not needed.
 """
@@ -12,21 +14,22 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from joblib import parallel_config
-from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from model.artifact import TrainedModel, save_model
+from model.classifier import Classifier
 from model.config import ConfigError, TrainingConfig, load_config
 from model.data import LABEL, DataError, load_transactions, split_by_time
+from model.device import DEVICES, DeviceError, choose_device
 from model.evaluate import Floats, evaluate, threshold_for_alert_rate
 from model.features import build_features
 from model.search import search_parameters
+from strict_config import USAGE
 
 if TYPE_CHECKING:
     import tracking
@@ -37,6 +40,7 @@ def train(
     transactions: pd.DataFrame,
     *,
     jobs: int = 1,
+    device: str = "cpu",
     checkpoint_dir: Path | None = None,
 ) -> TrainedModel:
     """Finds parameters, fits, sets the threshold and evaluates, each on its own period."""
@@ -49,35 +53,38 @@ def train(
         if labels[rows].nunique() < 2:
             raise DataError(f"the {name} period lacks frauds or honest payments")
 
-    # One thread a fit: the pickle records the number of threads, and OpenMP threads that
-    # wait for each other in a busy loop are slow where cores are shared.
-    with parallel_config(inner_max_num_threads=1, backend="loky"), threadpool_limits(1):
-        found = search_parameters(
-            config,
-            features[split.train],
-            labels[split.train],
-            jobs=jobs,
-            checkpoint_dir=checkpoint_dir,
-        )
-
-    validation_scores = _scores(found.pipeline, features[split.validation])
-    test_scores = _scores(found.pipeline, features[split.test])
+    found = search_parameters(
+        config,
+        features[split.train],
+        labels[split.train],
+        jobs=jobs,
+        device=device,
+        checkpoint_dir=checkpoint_dir,
+    )
+    validation_scores = _scores(found.classifier, features[split.validation])
+    test_scores = _scores(found.classifier, features[split.test])
     threshold = threshold_for_alert_rate(validation_scores, config.alerts.rate)
+    times = transactions["timestamp"]
     return TrainedModel(
-        pipeline=found.pipeline,
+        classifier=found.classifier,
         parameters=found.parameters,
+        fixed_parameters=asdict(config.model),
         threshold=threshold,
-        first_day=f"{transactions['timestamp'].iloc[0]:%Y-%m-%d}",
-        last_day=f"{transactions['timestamp'].iloc[-1]:%Y-%m-%d}",
+        first_day=f"{times.iloc[0]:%Y-%m-%d}",
+        last_day=f"{times.iloc[-1]:%Y-%m-%d}",
+        fitted_until=f"{times[split.train].iloc[-1]:%Y-%m-%dT%H:%M:%SZ}",
         train_rows=int(split.train.sum()),
         cross_validation_score=round(found.score, 6),
         validation=evaluate(labels[split.validation].to_numpy(), validation_scores, threshold),
         test=evaluate(labels[split.test].to_numpy(), test_scores, threshold),
+        test_ids=transactions.loc[split.test, "transaction_id"].to_numpy(np.int64),
+        test_scores=test_scores,
+        device=device,
     )
 
 
-def _scores(pipeline: Pipeline, features: pd.DataFrame) -> Floats:
-    return np.asarray(pipeline.predict_proba(features)[:, 1], dtype=np.float64)
+def _scores(classifier: Classifier, features: pd.DataFrame) -> Floats:
+    return np.asarray(classifier.predict_proba(features)[:, 1], dtype=np.float64)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Train the fraud model.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--output-dir", type=Path, default=Path("models"))
-    parser.add_argument("--jobs", type=int, default=-1, help="processes; -1 for one per core")
+    parser.add_argument("--jobs", type=int, default=-1, help="threads; -1 for one per core")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to fit")
     parser.add_argument(
         "--checkpoint-dir", type=Path, help="keep finished candidates here, and go on from them"
     )
@@ -95,6 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         config = load_config(arguments.config)
+        device = choose_device(arguments.device)
+    except (ConfigError, DeviceError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    print(f"device: {device.name} ({device.reason})", flush=True)
+    try:
         transactions = load_transactions(Path(config.data.directory))
         frauds = int(transactions[LABEL].sum())
         print(f"training on {len(transactions)} payments, {frauds} fraudulent", flush=True)
@@ -103,12 +117,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 config,
                 transactions,
                 jobs=arguments.jobs,
+                device=device.name,
                 checkpoint_dir=arguments.checkpoint_dir,
             )
             save_model(model, arguments.output_dir)
             if run:
                 run.log(arguments.config, model, arguments.output_dir)
-    except (ConfigError, DataError, OSError) as error:
+    except (ConfigError, DataError, DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(

@@ -30,7 +30,7 @@ release_runs() { runs "$(cat "$1/pid" 2>/dev/null)" "$(readlink -f "$1")/src/ser
 # new_release ENVIRONMENT: copies model, code and pointer, and prints the directory.
 new_release() {
   local releases=$state/$1/releases number release
-  [ -f "$model/model.joblib" ] || fail "there is no model in \`$model\`"
+  [ -f "$model/model.ubj" ] || fail "there is no model in \`$model\`"
   mkdir -p "$releases"
   number=$(find "$releases" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n | tail -1)
   release=$releases/$((${number:-0} + 1))

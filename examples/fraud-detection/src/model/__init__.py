@@ -1,5 +1,5 @@
-"""The fraud model: data, features, pipeline and evaluation.
+"""The fraud model: data, features, classifier and evaluation.
 
-`train.py` writes an artifact directory with these modules and `predict.py` reads it.
-A saved pipeline refers to classes of scikit-learn alone, not to this package.
+`train.py` writes a model directory with these modules, and `predict.py` reads it. The directory
+holds XGBoost's own format, JSON and text: nothing in it runs code when it is loaded.
 """

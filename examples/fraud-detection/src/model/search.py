@@ -1,25 +1,30 @@
 """The search for parameters, which goes on where an interrupted one stopped."""
 
 import hashlib
+import itertools
 import json
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import sklearn
-from joblib import Parallel, delayed
-from sklearn.base import clone
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import ParameterGrid, TimeSeriesSplit
-from sklearn.pipeline import Pipeline
+import xgboost
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import TimeSeriesSplit
 
+from model.classifier import Classifier, Encoder, Matrix, fit_booster
 from model.config import GridValue, TrainingConfig
-from model.pipeline import build_pipeline, set_parameters
 
 CHECKPOINT_FILE = "search.json"
+SCORINGS = {"average_precision": average_precision_score, "roc_auc": roc_auc_score}
+Labels = npt.NDArray[np.int8]
 Fold = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
@@ -27,15 +32,38 @@ Fold = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 class SearchResult:
     """The winner, fitted on all rows, and its mean score in cross-validation."""
 
-    pipeline: Pipeline
+    classifier: Classifier
     parameters: dict[str, GridValue]
     score: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What all candidates are fitted on, and how."""
+
+    config: TrainingConfig
+    matrix: Matrix
+    labels: Labels
+    columns: list[str]
+    device: str
+
+    def fit(self, parameters: dict[str, GridValue], rows: Any = slice(None)) -> xgboost.Booster:
+        """Fits a candidate on some of the rows."""
+        return fit_booster(
+            self.matrix[rows],
+            self.labels[rows],
+            self.columns,
+            self.config.model,
+            parameters,
+            seed=self.config.seed,
+            device=self.device,
+        )
 
 
 class Checkpoint:
     """The scores of finished candidates, kept in a file.
 
-    They count only for the same rows, configuration, code and scikit-learn; whatever else
+    They count only for the same rows, configuration, code, XGBoost and device; whatever else
     the file holds is dropped. Scores come back exactly, so a resumed search ends as an
     uninterrupted one does.
     """
@@ -45,9 +73,7 @@ class Checkpoint:
         self._inputs = inputs
         self.scores: dict[str, float] = {}
         if self._path and self._path.is_file():
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            if content["inputs"] == inputs:
-                self.scores = content["scores"]
+            self.scores = _known_scores(self._path, inputs)
 
     def add(self, candidate: str, score: float) -> None:
         """Keeps a score; a reader never sees half a file."""
@@ -67,59 +93,85 @@ def search_parameters(
     labels: "pd.Series[int]",
     *,
     jobs: int,
+    device: str = "cpu",
     checkpoint_dir: Path | None = None,
 ) -> SearchResult:
     """Compares all candidates by cross-validation over time and fits the best one.
 
     `jobs` changes the speed and not the result. Of equally good candidates the first wins.
     """
-    candidates: list[dict[str, GridValue]] = list(ParameterGrid(config.search.grid))
-    checkpoint = Checkpoint(checkpoint_dir, _inputs(config, features, labels))
+    candidates = list(_candidates(config))
+    checkpoint = Checkpoint(checkpoint_dir, _inputs(config, features, labels, device))
     missing = [item for item in candidates if _name(item) not in checkpoint.scores]
     if known := len(candidates) - len(missing):
         print(f"checkpoint: {known} of {len(candidates)} candidates are known", flush=True)
 
-    unfitted = build_pipeline(config)
-    folds = list(TimeSeriesSplit(n_splits=config.search.folds).split(features))
-    fits = (
-        delayed(_score)(
-            set_parameters(clone(unfitted), item), features, labels, fold, config.search.scoring
-        )
-        for item in missing
-        for fold in folds
+    encoder = Encoder.of(features)
+    rows = Rows(
+        config, encoder.encode(features), labels.to_numpy().astype(np.int8), encoder.columns, device
     )
-    # A generator in order: a candidate is kept as soon as its last fold is known.
-    scores = Parallel(n_jobs=jobs, return_as="generator")(fits) if missing else iter(())
-    for item in missing:
-        checkpoint.add(_name(item), float(np.mean([next(scores) for _ in folds])))
+    folds = list(TimeSeriesSplit(n_splits=config.search.folds).split(features))
+    work = [(rows, item, fold) for item in missing for fold in folds]
+    # In order: a candidate is kept as soon as its last fold is known.
+    with _scores(work, jobs) as scores:
+        for item in missing:
+            checkpoint.add(_name(item), float(np.mean([next(scores) for _ in folds])))
 
     best = max(candidates, key=lambda item: checkpoint.scores[_name(item)])
     return SearchResult(
-        pipeline=set_parameters(clone(unfitted), best).fit(features, labels),
+        classifier=Classifier(encoder, rows.fit(best)),
         parameters=best,
         score=checkpoint.scores[_name(best)],
     )
 
 
-def _score(
-    pipeline: Pipeline,
-    features: pd.DataFrame,
-    labels: "pd.Series[int]",
-    fold: Fold,
-    scoring: str,
-) -> float:
+@contextmanager
+def _scores(work: list[tuple[Rows, dict[str, GridValue], Fold]], jobs: int) -> Iterator[Any]:
+    """Gives the scores in the order of the work; XGBoost computes outside of Python's lock."""
+    if jobs == 1:
+        yield itertools.starmap(_score, work)
+        return
+    pool = ThreadPoolExecutor(jobs if jobs > 0 else os.cpu_count())
+    try:
+        yield pool.map(lambda item: _score(*item), work)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _score(rows: Rows, parameters: dict[str, GridValue], fold: Fold) -> float:
     train, test = fold
-    pipeline.fit(features.iloc[train], labels.iloc[train])
-    return float(get_scorer(scoring)(pipeline, features.iloc[test], labels.iloc[test]))
+    booster = rows.fit(parameters, train)
+    booster.set_param({"device": "cpu"})
+    predicted = booster.inplace_predict(rows.matrix[test])
+    return float(SCORINGS[rows.config.search.scoring](rows.labels[test], predicted))
+
+
+def _candidates(config: TrainingConfig) -> Iterator[dict[str, GridValue]]:
+    grid = asdict(config.search.grid)
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _known_scores(path: Path, inputs: str) -> dict[str, float]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["inputs"] != inputs:
+            return {}
+        return {str(name): float(score) for name, score in content["scores"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        print(f"note: {path} is not used: {error!r}", file=sys.stderr)
+        return {}
 
 
 def _name(candidate: dict[str, GridValue]) -> str:
     return json.dumps(candidate, sort_keys=True)
 
 
-def _inputs(config: TrainingConfig, features: pd.DataFrame, labels: "pd.Series[int]") -> str:
+def _inputs(
+    config: TrainingConfig, features: pd.DataFrame, labels: "pd.Series[int]", device: str
+) -> str:
     """Returns a digest of all that a candidate's score depends on."""
-    digest = hashlib.sha256(f"{config!r} scikit-learn {sklearn.__version__}".encode())
+    digest = hashlib.sha256(f"{config!r} xgboost {xgboost.__version__} {device}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     rows: Any = pd.util.hash_pandas_object(features.assign(label=labels))

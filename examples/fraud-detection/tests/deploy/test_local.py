@@ -108,7 +108,7 @@ def test_a_canary_gets_a_tenth_and_is_promoted(
 
     # What still runs needs neither its model nor its libraries to serve again.
     previous = Path(production.environment["DEPLOY_STATE"]) / "production" / "previous"
-    (previous / "models" / "model.joblib").write_text("broken")
+    (previous / "models" / "model.ubj").write_text("broken")
     production("rollback")
     assert served(production) == {digest("a")}
     assert "already is what it was" in production.call("rollback").stderr

@@ -115,7 +115,7 @@ def test_a_model_of_shuffled_labels_stops_at_the_model_tests(copy: Path) -> None
 
 def test_a_model_of_a_bad_configuration_stops_at_the_model_tests(copy: Path) -> None:
     path = copy / "configs" / "training_config.yaml"
-    path.write_text(path.read_text().replace("max_iter: 120", "max_iter: 1"))
+    path.write_text(path.read_text().replace("num_boost_round: 120", "num_boost_round: 1"))
     ended = train_and_test(copy)
     assert ended.returncode == 1
     assert "FAILED tests/model/test_quality.py" in ended.stdout

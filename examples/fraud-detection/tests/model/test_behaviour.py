@@ -6,19 +6,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from sklearn.pipeline import Pipeline
 
+from model.classifier import Classifier
 from model.features import build_features
 
 Score = Callable[[pd.DataFrame], npt.NDArray[np.float64]]
 
 
 @pytest.fixture(scope="module")
-def score(pipeline: Pipeline) -> Score:
+def score(classifier: Classifier) -> Score:
     """Returns the whole way from payments to scores."""
 
     def scores(transactions: pd.DataFrame) -> npt.NDArray[np.float64]:
-        return np.asarray(pipeline.predict_proba(build_features(transactions))[:, 1])
+        return np.asarray(classifier.predict_proba(build_features(transactions))[:, 1])
 
     return scores
 
@@ -52,11 +52,11 @@ def test_the_label_is_not_looked_at(june: pd.DataFrame, score: Score) -> None:
     np.testing.assert_array_equal(score(june.assign(is_fraud=1)), score(june))
 
 
-def test_the_order_of_rows_does_not_matter(features: pd.DataFrame, pipeline: Pipeline) -> None:
+def test_the_order_of_rows_does_not_matter(features: pd.DataFrame, classifier: Classifier) -> None:
     rows = features.tail(1000)
     shuffled = rows.sample(frac=1.0, random_state=1)
-    expected = pd.Series(pipeline.predict_proba(rows)[:, 1], index=rows.index)
-    found = pd.Series(pipeline.predict_proba(shuffled)[:, 1], index=shuffled.index)
+    expected = pd.Series(classifier.predict_proba(rows)[:, 1], index=rows.index)
+    found = pd.Series(classifier.predict_proba(shuffled)[:, 1], index=shuffled.index)
     pd.testing.assert_series_equal(found.sort_index(), expected, check_exact=True)
 
 
@@ -83,7 +83,7 @@ def test_the_year_does_not_matter(june: pd.DataFrame, score: Score) -> None:
     ids=lambda worse: "+".join(worse),
 )
 def test_suspicious_circumstances_raise_the_score(
-    ordinary: pd.DataFrame, pipeline: Pipeline, worse: dict[str, float]
+    ordinary: pd.DataFrame, classifier: Classifier, worse: dict[str, float]
 ) -> None:
     # Amounts and ratios are multiplied, everything else is set.
     changed = ordinary.assign(
@@ -92,23 +92,23 @@ def test_suspicious_circumstances_raise_the_score(
             for name, value in worse.items()
         }
     )
-    before = pipeline.predict_proba(ordinary)[:, 1]
-    after = pipeline.predict_proba(changed)[:, 1]
+    before = classifier.predict_proba(ordinary)[:, 1]
+    after = classifier.predict_proba(changed)[:, 1]
     assert after.mean() > 2 * before.mean()
     assert (after >= before).mean() > 0.9
 
 
 def test_goods_that_can_be_resold_are_more_suspicious_than_groceries(
-    ordinary: pd.DataFrame, pipeline: Pipeline
+    ordinary: pd.DataFrame, classifier: Classifier
 ) -> None:
     online = ordinary.assign(channel="online")
-    gift_cards = pipeline.predict_proba(online.assign(merchant_category="gift_card"))[:, 1]
-    groceries = pipeline.predict_proba(online.assign(merchant_category="grocery"))[:, 1]
+    gift_cards = classifier.predict_proba(online.assign(merchant_category="gift_card"))[:, 1]
+    groceries = classifier.predict_proba(online.assign(merchant_category="grocery"))[:, 1]
     assert gift_cards.mean() > groceries.mean()
 
 
 def test_an_unknown_category_is_scored_and_not_refused(
-    ordinary: pd.DataFrame, pipeline: Pipeline
+    ordinary: pd.DataFrame, classifier: Classifier
 ) -> None:
-    scores = pipeline.predict_proba(ordinary.assign(merchant_category="zeppelin"))[:, 1]
+    scores = classifier.predict_proba(ordinary.assign(merchant_category="zeppelin"))[:, 1]
     assert np.isfinite(scores).all()

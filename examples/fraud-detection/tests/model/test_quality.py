@@ -1,13 +1,14 @@
 """The quality floor: a model below it is not saved, not registered and not deployed."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from sklearn.pipeline import Pipeline
 
 from model.artifact import METRICS_FILE
+from model.classifier import Classifier
 from model.config import load_config
 from model.data import LABEL, split_by_time
 from model.evaluate import Metrics, evaluate
@@ -26,12 +27,12 @@ MAX_ALERT_RATE = 0.03
 
 @pytest.fixture(scope="module")
 def held_out(
-    pipeline: Pipeline, threshold: float, features: pd.DataFrame, transactions: pd.DataFrame
+    classifier: Classifier, threshold: float, features: pd.DataFrame, transactions: pd.DataFrame
 ) -> Metrics:
     """Measures the model again, from the data, on the period that it never saw."""
     config = load_config(CONFIG).split
     test = split_by_time(transactions, config.validation_fraction, config.test_fraction).test
-    scores = pipeline.predict_proba(features[test])[:, 1]
+    scores = classifier.predict_proba(features[test])[:, 1]
     return evaluate(transactions.loc[test, LABEL].to_numpy(), scores, threshold)
 
 
@@ -47,5 +48,7 @@ def test_its_alerts_are_worth_the_reviewers_time(held_out: Metrics) -> None:
 
 
 def test_its_metrics_file_says_what_is_measured_here(held_out: Metrics, model_dir: Path) -> None:
-    written = json.loads((model_dir / METRICS_FILE).read_text(encoding="utf-8"))["test"]
-    assert Metrics(**written) == held_out
+    written = json.loads((model_dir / METRICS_FILE).read_text(encoding="utf-8"))
+    assert {f"test.{name}": value for name, value in asdict(held_out).items()}.items() <= (
+        written.items()
+    )

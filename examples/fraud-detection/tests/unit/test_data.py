@@ -47,10 +47,13 @@ def test_unusable_files_are_refused_by_name(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed: 7", "sead: 7", r"lacks \['seed'\]"),
-        ("rate: 0.02", "rate: 2", "between 0 and 1"),
-        ("validation_fraction: 0.15", "validation_fraction: 0.9", "leaves no rows"),
-        ("folds: 2", "folds: yes", "whole number"),
+        ("seed: 7", "sead: 7", "`sead` is not a known key; did you mean `seed`"),
+        ("rate: 0.02", "rate: 2", "`alerts.rate` must be less than 1, not 2"),
+        ("validation_fraction: 0.15", "validation_fraction: 0.9", "`split` leaves no rows"),
+        ("folds: 2", "folds: yes", "`search.folds` must be a valid integer, not True"),
+        ("learning_rate", "learning_rat", "`search.grid.learning_rat` is not a .* `learning_rate`"),
+        ("[7]", "[]", "`search.grid.max_leaves` .* at least 1 item"),
+        ("average_precision", "precision", "must be 'average_precision' or 'roc_auc', not"),
     ],
 )
 def test_mistakes_in_the_configuration_are_errors(

@@ -33,8 +33,21 @@ def test_every_version_is_exact_and_the_same_everywhere() -> None:
 
 def test_every_job_has_the_trainings_versions() -> None:
     for path in FILES:
-        if path.name not in ("requirements.txt", "requirements-test.txt"):
+        if path.name not in ("requirements.txt", "requirements-gpu.txt", "requirements-test.txt"):
             assert re.search("^-[rc] requirements", path.read_text(), re.MULTILINE), path.name
+
+
+def test_a_gpu_has_the_same_libraries_but_for_xgboost() -> None:
+    def lines(name: str) -> set[str]:
+        return {line for line in logical_lines((EXAMPLE / name).read_text()) if "==" in line}
+
+    cpu, gpu = lines("requirements.txt"), lines("requirements-gpu.txt")
+    (without,) = cpu - gpu
+    assert without.startswith("xgboost-cpu==")
+    version = without.split()[0].removeprefix("xgboost-cpu==")
+    added = {line.split("==")[0]: line.split()[0].split("==")[1] for line in gpu - cpu}
+    assert added.keys() == {"xgboost", "nvidia-nccl-cu12"}
+    assert added["xgboost"] == version
 
 
 def test_whatever_installs_them_compares_their_hashes() -> None:

@@ -1,6 +1,7 @@
-"""Tests of the search: resumed or parallel, it ends in the same bytes."""
+"""Tests of the search: again, resumed or parallel, it ends in the same bytes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -61,11 +62,22 @@ def test_scores_of_other_inputs_do_not_count(tmp_path: Path) -> None:
     assert search.Checkpoint(tmp_path, "others").scores == {}
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"inputs": "these", "scores": {"a": "b"}}'])
+def test_a_damaged_checkpoint_is_not_used(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / search.CHECKPOINT_FILE).write_text(content)
+    assert search.Checkpoint(tmp_path, "these").scores == {}
+    assert "search.json is not used" in capsys.readouterr().err
+
+
 def test_the_inputs_are_rows_and_configuration(
     small_config: TrainingConfig, transactions: pd.DataFrame
 ) -> None:
     features, labels = transactions[["amount"]].head(9), transactions["is_fraud"].head(9)
-    inputs = search._inputs(small_config, features, labels)
-    assert search._inputs(small_config, features, 1 - labels) != inputs
-    assert search._inputs(small_config, features + 1, labels) != inputs
-    assert search._inputs(small_config, features, labels) == inputs
+    inputs = search._inputs(small_config, features, labels, "cpu")
+    assert search._inputs(small_config, features, 1 - labels, "cpu") != inputs
+    assert search._inputs(small_config, features + 1, labels, "cpu") != inputs
+    assert search._inputs(small_config, features, labels, "cuda") != inputs
+    assert search._inputs(replace(small_config, seed=8), features, labels, "cpu") != inputs
+    assert search._inputs(small_config, features, labels, "cpu") == inputs

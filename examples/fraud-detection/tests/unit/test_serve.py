@@ -13,6 +13,7 @@ import serve
 from broken import brittle, scores_of, useless
 from canary import observe
 from example import make_pointer, pointer_text
+from model.artifact import ModelError
 from model.config import TrainingConfig
 from pointer import read_pointer
 from replay_traffic import requests_from
@@ -157,7 +158,7 @@ def test_whatever_goes_wrong_is_an_error_and_counted(
 
 def test_a_model_that_cannot_predict_is_never_ready(small_model: Path, tmp_path: Path) -> None:
     model = useless(small_model, tmp_path / "useless")
-    with pytest.raises(ValueError, match="feature"), TestClient(create_app(model, None)):
+    with pytest.raises(ModelError, match="other columns"), TestClient(create_app(model, None)):
         pass
 
 

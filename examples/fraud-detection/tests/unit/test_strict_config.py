@@ -89,6 +89,8 @@ def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file; did you mean `drift.yaml`\?"):
         read_config(tmp_path / "drfit.yaml", File)
     with pytest.raises(ConfigError, match=r"there is no such file$"):
+        read_config(tmp_path / "zzz", File)
+    with pytest.raises(ConfigError, match=r"there is no such file$"):
         read_config(tmp_path / "none" / "drift.yaml", File)
 
 
