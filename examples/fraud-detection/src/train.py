@@ -72,7 +72,7 @@ def train(
         threshold=threshold,
         first_day=f"{times.iloc[0]:%Y-%m-%d}",
         last_day=f"{times.iloc[-1]:%Y-%m-%d}",
-        fitted_until=f"{times[split.train].iloc[-1]:%Y-%m-%dT%H:%M:%SZ}",
+        fitted_until=times[split.train].iloc[-1].isoformat(),
         train_rows=int(split.train.sum()),
         cross_validation_score=round(found.score, 6),
         validation=evaluate(labels[split.validation].to_numpy(), validation_scores, threshold),

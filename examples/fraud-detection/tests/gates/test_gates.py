@@ -119,3 +119,22 @@ def test_a_model_of_a_bad_configuration_stops_at_the_model_tests(copy: Path) -> 
     ended = train_and_test(copy)
     assert ended.returncode == 1
     assert "FAILED tests/model/test_quality.py" in ended.stdout
+
+
+def test_a_worse_model_stops_before_production(copy: Path) -> None:
+    path = copy / "configs" / "training_config.yaml"
+    shipped = path.read_text()
+    for name, config in (
+        ("champion", shipped),
+        ("challenger", shipped.replace("max_bin: 128", "max_bin: 8")),
+    ):
+        path.write_text(config)
+        trained = run(copy, "src/train.py", "--config", str(path), "--output-dir", name)
+        assert trained.returncode == 0, trained.stderr
+    compare = ("src/compare_models.py", "--champion", "champion", "--summary", "summary.md")
+    ended = run(copy, *compare, "--challenger", "challenger")
+    assert ended.returncode == 1
+    assert "configs/promotion.yaml: limits.average_precision.max_drop)" in ended.stderr
+    assert "### Champion and challenger: refused" in (copy / "summary.md").read_text()
+    ended = run(copy, *compare, "--challenger", "champion")
+    assert ended.returncode == 0, ended.stderr
