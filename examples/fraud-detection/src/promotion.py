@@ -256,7 +256,7 @@ class Comparison:
                     f"average precision, {column} {value}",
                     before,
                     after,
-                    f"at least {-settings.max_drop:+g}, or not for certain",
+                    f"at least {-settings.max_drop:+g}, unless the interval reaches 0",
                     "slices.max_drop",
                     passed=after - before >= -settings.max_drop or interval[1] >= 0,
                     interval=interval,

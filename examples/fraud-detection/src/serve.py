@@ -23,6 +23,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from model.artifact import ModelError, read_schema
 from pointer import Pointer, PointerError, read_pointer
 from serving.metrics import Metrics
 from serving.schemas import ModelIdentity, Prediction, PredictRequest, PredictResponse
@@ -108,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         pointer = read_pointer(arguments.pointer) if arguments.pointer else None
-    except PointerError as error:
+        # A model of another format is told in a line; the rest is looked at when it is loaded.
+        read_schema(arguments.model_dir)
+    except (ModelError, OSError, PointerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     app = create_app(arguments.model_dir, pointer)

@@ -87,7 +87,7 @@ def test_an_equal_model_passes(
     report = json.loads((tmp_path / "r" / "r.json").read_text())
     assert report["outcome"] == "passed"
     assert report["models"]["champion"] == report["models"]["challenger"]
-    assert report["configuration"]["limits"]["average_precision"]["max_drop"] == 0.03
+    assert report["configuration"]["limits"]["average_precision"]["max_drop"] == 0.02
     names = {check["name"] for check in report["checks"]}
     assert {"average precision, country DE", "average precision, channel online"} <= names
     assert all(check["passed"] for check in report["checks"])

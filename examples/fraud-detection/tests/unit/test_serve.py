@@ -170,3 +170,13 @@ def test_without_a_model_nothing_is_ready(small_model: Path) -> None:
 def test_an_unusable_pointer_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.main(["--pointer", '{"manifest": 1}']) == 1
     assert "not a pointer of ml-cache" in capsys.readouterr().err
+
+
+def test_a_model_of_another_format_ends_the_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "feature_schema.json").write_text("{}")
+    assert serve.main(["--model-dir", str(tmp_path)]) == 1
+    assert "is of an older format" in capsys.readouterr().err
+    assert serve.main(["--model-dir", str(tmp_path / "none")]) == 1
+    assert "No such file" in capsys.readouterr().err
