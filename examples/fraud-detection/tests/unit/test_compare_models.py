@@ -165,7 +165,7 @@ def test_faults_of_the_configuration_come_before_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "promotion.yaml"
-    path.write_text(CONFIG.read_text().replace("max_plausible_drop", "max_plausibel_drop"))
+    path.write_text(CONFIG.read_text().replace("max_plausible_drop", "max_plausible"))
     assert compare(tmp_path / "no", tmp_path / "no", tmp_path, "--config", str(path)) == 2
     assert "did you mean `max_plausible_drop`?" in capsys.readouterr().err
 
