@@ -28,6 +28,7 @@ from model.data import LABEL, DataError, load_transactions, split_by_time
 from model.device import DEVICES, DeviceError, choose_device
 from model.evaluate import Floats, evaluate, threshold_for_alert_rate
 from model.features import build_features
+from model.pyfunc import save_pyfunc
 from model.search import search_parameters
 from strict_config import USAGE
 
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 checkpoint_dir=arguments.checkpoint_dir,
             )
             save_model(model, arguments.output_dir)
+            save_pyfunc(arguments.output_dir, transactions)
             if run:
                 run.log(arguments.config, model, arguments.output_dir)
     except (ConfigError, DataError, DeviceError, OSError) as error:
