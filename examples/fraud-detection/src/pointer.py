@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -26,10 +27,21 @@ class Pointer:
     trained_by: tuple[int, int] | None
     """The run of GitHub Actions, and its attempt; `None` elsewhere."""
 
-    @property
-    def uri(self) -> str:
-        """Names the stored model without naming a bucket, as the pointer itself does."""
-        return f"ml-cache://{self.namespace}/{self.model}@{self.manifest}"
+    def uri(self, path: str) -> str:
+        """Names a directory of the stored model, and no bucket, as the pointer itself does.
+
+        The package mlflow-ml-cache reads it. With the fingerprint, a reader finds the pointer in
+        its own store, and sees there that a trusted run committed these bytes.
+        """
+        names = [*self.namespace.split("/"), self.model]
+        digests = [text.removeprefix("sha256:") for text in (self.fingerprint, self.manifest)]
+        parts = [self.scope, *names, *digests, *path.strip("/").split("/")]
+        return "ml-cache://v1/" + "/".join(component(part) for part in parts)
+
+
+def component(text: str) -> str:
+    """Returns a name as it stands in a key of the store."""
+    return quote(text, safe="").replace("~", "%7E")
 
 
 def read_pointer(source: str) -> Pointer:

@@ -8,6 +8,9 @@ python src/register_model.py --model-name fraud-detector --pointer "$POINTER" --
 `MODEL_POINTER` counts. A model is registered once: whoever comes later, with or without the
 training's run, finds its version by the manifest's digest. Only models of the scope `trusted`
 are registered.
+
+A registered version names the model in the store, and no copy of it. The package mlflow-ml-cache
+lets MLflow load it: mlflow.pyfunc.load_model("models:/fraud-detector@production").
 """
 
 import argparse
@@ -23,6 +26,8 @@ from tracking import MlflowException, TrackingError, connect, errors_in_one_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+MODEL_PATH = "models"
+
 
 def register(
     client: "MlflowClient",
@@ -30,6 +35,7 @@ def register(
     pointer: Pointer,
     run_id: str | None = None,
     experiment: str | None = None,
+    path: str = MODEL_PATH,
 ) -> int:
     """Returns the version that stands for the pointer's model; makes it if there is none."""
     known = find_version(client, name, pointer)
@@ -43,7 +49,7 @@ def register(
     ensure_model(client, name)
     made = client.create_model_version(
         name,
-        source=pointer.uri,
+        source=pointer.uri(path),
         run_id=run_id,
         tags={
             "ml-cache.manifest": pointer.manifest,
@@ -131,6 +137,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Register a trained model in MLflow.")
     parser.add_argument("--model-name", required=True)
     parser.add_argument("--pointer", default=os.environ.get("MODEL_POINTER"))
+    parser.add_argument(
+        "--model-path",
+        default=MODEL_PATH,
+        help="the directory in the stored model that has the file MLmodel",
+    )
     parser.add_argument("--run-id", help="the output `run-id` of the training, if there was one")
     parser.add_argument(
         "--experiment-name", help="without --run-id, look here for the training's run"
@@ -146,8 +157,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise PointerError(f"a model of the scope `{pointer.scope}` is not registered")
         with errors_in_one_line():
             client, name = connect(), arguments.model_name
-            version = register(client, name, pointer, arguments.run_id, arguments.experiment_name)
-            print(f"{name} version {version}: {pointer.uri}")
+            version = register(
+                client,
+                name,
+                pointer,
+                arguments.run_id,
+                arguments.experiment_name,
+                arguments.model_path,
+            )
+            print(f"{name} version {version}: {pointer.uri(arguments.model_path)}")
             if arguments.alias:
                 set_alias(client, name, arguments.alias, version)
     except (TrackingError, PointerError) as error:

@@ -6,6 +6,7 @@ serves. The log explains a model; its bytes are kept by ml-cache alone, once.
 MLflow's own variables; to MLflow, an empty one is one that is not set.
 """
 
+import hashlib
 import os
 import sys
 from base64 import b64encode
@@ -20,10 +21,14 @@ from urllib.parse import urlsplit
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException as MlflowException
+from mlflow.types import Schema
 
 from model.artifact import CARD_FILE, METRICS_FILE, TrainedModel
 from model.config import TrainingConfig, load_config
+from model.pyfunc import schema
 from outputs import set_output
 
 LOCAL_DATABASE = "sqlite:///mlflow.db"
@@ -50,12 +55,44 @@ class Run:
         self.run_id = run_id
 
     def log(self, config_path: Path, model: TrainedModel, model_dir: Path) -> None:
-        """Logs parameters, figures, and the files that people read."""
+        """Logs the data, parameters, figures, and the files that people read."""
         config = load_config(config_path)
+        log_data(Path(config.data.directory))
         mlflow.log_params(flatten(config) | {f"best.{k}": v for k, v in model.parameters.items()})
         mlflow.log_metrics(figures(model))
         for path in (config_path, model_dir / METRICS_FILE, model_dir / CARD_FILE):
             mlflow.log_artifact(str(path))
+
+
+def log_data(directory: Path) -> None:
+    """Logs which data the model is trained on, by the hash that ml-cache knows it by."""
+    digest = data_hash(directory)
+    source = CodeDatasetSource(
+        {
+            "path": str(directory),
+            **{tag: os.environ[name] for tag, name in ORIGIN.items() if os.environ.get(name)},
+        }
+    )
+    # MLflow has room for 36 characters; the tag has all of them.
+    dataset = MetaDataset(  # type: ignore[abstract] # at run time it is not
+        source, name=directory.name, digest=digest[:32], schema=Schema.from_json(schema())
+    )
+    mlflow.log_input(dataset, "training", tags={"ml-cache.data-hash": f"sha256:{digest}"})
+    mlflow.set_tag("ml-cache.data-hash", f"sha256:{digest}")
+
+
+def data_hash(directory: Path) -> str:
+    """Returns the output `data-hash` of ml-cache for the pattern `DIRECTORY/**`, in digits alone.
+
+    Its documentation has the format: a line for each file, in the order of the bytes of the paths.
+    """
+    digest = hashlib.sha256(b"ml-cache/inputs/v1\n")
+    paths = [path for path in directory.rglob("*") if path.is_file()]
+    for path in sorted(paths, key=lambda path: path.as_posix().encode()):
+        content = path.read_bytes()
+        line = f"sha256:{hashlib.sha256(content).hexdigest()} {len(content)} {path.as_posix()}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def connect() -> mlflow.MlflowClient:

@@ -67,6 +67,30 @@ def test_a_training_is_logged(client: "MlflowClient", tmp_path: Path) -> None:
     assert run.data.tags["git.commit"] == "0123abcd"
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert logged == {"small_config.yaml", "metrics.json", "model_card.md"}
+    assert run.inputs
+    (used,) = run.inputs.dataset_inputs
+    tags = {tag.key: tag.value for tag in used.tags}
+    data_hash = tracking.data_hash(Path("data/training"))
+    assert tags == {"mlflow.data.context": "training", "ml-cache.data-hash": f"sha256:{data_hash}"}
+    assert (used.dataset.name, used.dataset.digest) == ("training", data_hash[:32])
+    assert json.loads(used.dataset.source)["tags"]["path"] == "data/training"
+    assert '"is_fraud"' in str(used.dataset.schema)
+    assert run.data.tags["ml-cache.data-hash"] == f"sha256:{data_hash}"
+
+
+def test_the_data_has_the_hash_that_ml_cache_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"b.csv": "2\n", "a/ü.csv": "1\n", "a.csv": ""}.items():
+        path = Path("data/training") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    # The output `data-hash` of `ml-cache plan --data-paths 'data/training/**'`.
+    assert (
+        tracking.data_hash(Path("data/training"))
+        == "8c86164a1dc8b3a5b0ff9cb9d7a2dbc594ec7d308ebeeacc98b6c1f68a50bd16"
+    )
 
 
 def test_a_training_that_fails_is_logged_as_such(client: "MlflowClient", tmp_path: Path) -> None:
@@ -97,7 +121,11 @@ def test_a_version_carries_the_digests(
     assert register_model.main(arguments) == 0
     version = client.get_model_version("fraud-detector", outputs(tmp_path)["model-version"])
     assert version.run_id == run_id
-    assert version.source == f"ml-cache://acme/fraud-detection/fraud-detector@{MANIFEST}"
+    digests = f"{'f' * 64}/{'a' * 64}"
+    assert (
+        version.source
+        == f"ml-cache://v1/trusted/acme/fraud-detection/fraud-detector/{digests}/models"
+    )
     assert version.tags == {
         "ml-cache.manifest": MANIFEST,
         "ml-cache.fingerprint": POINTER["fingerprint"],
