@@ -126,7 +126,7 @@ def parse_uri(uri: str) -> Address:
         raise AddressError(f"{uri!r} is not an address of ml-cache: {URI_FORM}")
     if parsed.netloc != "v1":
         raise AddressError(
-            f"{uri!r} has another version than `v1`, which this package reads: {URI_FORM}."
+            f"{uri!r} has another version than v1, which this package reads: {URI_FORM}."
             " Register the model again, or install a newer mlflow-ml-cache"
         )
     if parsed.query or parsed.fragment:
