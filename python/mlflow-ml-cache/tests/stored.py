@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 PROGRAM = os.environ.get("ML_CACHE") or shutil.which("ml-cache")
+PACKAGE = Path(__file__).parents[1]
 NAMESPACE = "acme/fraud detection"
 MODEL = "fraud-detector"
 # Of GitHub's runs, nothing is to reach the program.
@@ -32,6 +34,25 @@ def make_tree(workspace: Path) -> dict[str, bytes]:
     (workspace / "models/cache").mkdir()
     (workspace / "train.py").write_text("print('training')\n")
     return files | {"run.sh": b"#!/bin/sh\n"}
+
+
+def install(work: Path) -> Path:
+    """Returns a directory for Python's path that has the package as pip installs it."""
+    installed = work / "installed"
+    metadata = installed / "mlflow_ml_cache.dist-info"
+    metadata.mkdir(parents=True)
+    (installed / "mlflow_ml_cache").symlink_to(PACKAGE / "src/mlflow_ml_cache")
+    project: dict[str, Any] = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    lines = [
+        line
+        for group, names in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {at}" for name, at in names.items()))
+    ]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    return installed
 
 
 def save(workspace: Path, store: str, *flags: str, model: str = MODEL) -> dict[str, Any]:

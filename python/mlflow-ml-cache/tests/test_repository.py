@@ -5,14 +5,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import tomllib
 import unittest
 from pathlib import Path
-from typing import Any
 
 import stored
 
-PACKAGE = Path(__file__).parents[1]
 LOADER = """
 import pandas
 
@@ -98,27 +95,9 @@ class RepositoryTest(unittest.TestCase):
         (self.work / "workspace/train.py").write_text("print('training')\n")
         self.pointer = stored.save(self.work / "workspace", self.store.as_uri(), model="doubler")
 
-    def install(self) -> Path:
-        """Returns a directory for Python's path that has the package as pip installs it."""
-        installed = self.work / "installed"
-        metadata = installed / "mlflow_ml_cache.dist-info"
-        metadata.mkdir(parents=True)
-        (installed / "mlflow_ml_cache").symlink_to(PACKAGE / "src/mlflow_ml_cache")
-        project: dict[str, Any] = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
-        lines = [
-            line
-            for group, names in project["entry-points"].items()
-            for line in (f"[{group}]", *(f"{name} = {at}" for name, at in names.items()))
-        ]
-        (metadata / "entry_points.txt").write_text("\n".join(lines))
-        (metadata / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        )
-        return installed
-
     def test_a_registered_version_is_loaded(self) -> None:
         environment = os.environ | {
-            "PYTHONPATH": str(self.install()),
+            "PYTHONPATH": str(stored.install(self.work)),
             "PYTHONDONTWRITEBYTECODE": "1",
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.work}/mlflow.db",
             "MLFLOW_DISABLE_TELEMETRY": "true",
