@@ -21,3 +21,17 @@ fn python(script: &str, arguments: &[String]) -> Run {
     command.arg("-B").arg(repository("tests/independent").join(script)).args(arguments);
     Run::of(command.output().expect("python3 runs"))
 }
+
+/// The package for MLflow reads what this program writes, and refuses it with a wrong byte.
+///
+/// Without MLflow, which `python3` does not have, and so without the tests of its repository.
+#[test]
+fn the_package_for_mlflow_reads_our_stores() {
+    let package = repository("python/mlflow-ml-cache");
+    let mut command = Command::new("python3");
+    command.args(["-B", "-W", "error", "-m", "unittest", "discover", "-s", "tests"]);
+    command.env("ML_CACHE", env!("CARGO_BIN_EXE_ml-cache")).env("PYTHONPATH", "src:tests");
+    let run = Run::of(command.current_dir(package).output().expect("python3 runs"));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!run.stderr.contains("Ran 0 tests"), "{}", run.stderr);
+}
