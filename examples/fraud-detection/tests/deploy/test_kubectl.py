@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from itertools import product
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from api_server import known_fields
 from deployment import Deployment
 from example import EXAMPLE, make_pointer, pointer_text
 from rights import Request, allowed, grants, proxied, roles
@@ -17,6 +19,7 @@ from rights import Request, allowed, grants, proxied, roles
 STABLE = "fraud-detector-production/fraud-detector-stable"
 CANARY = "fraud-detector-production/fraud-detector-canary"
 STAGING = "fraud-detector-staging/fraud-detector"
+NAMESPACES = ["fraud-detector-production", "fraud-detector-staging"]
 
 
 def make_cluster(directory: Path) -> Deployment:
@@ -30,6 +33,8 @@ def make_cluster(directory: Path) -> Deployment:
     )
     kubectl.chmod(0o755)
     (directory / "roles.json").write_text(json.dumps(roles()))
+    (directory / "fields.json").write_text(json.dumps(known_fields()))
+    (directory / "namespaces.json").write_text(json.dumps(NAMESPACES))
     return Deployment(
         {
             "DEPLOY_TARGET": "kubectl",
@@ -385,3 +390,72 @@ def test_what_is_missing_is_told(cluster: Deployment, missing: str) -> None:
     ended = cluster.call(*arguments)
     assert ended.returncode == 1
     assert missing in ended.stderr
+
+
+def kubectl(cluster: Deployment, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Calls the stand-in as scripts/deploy does."""
+    return subprocess.run(
+        ["kubectl", *arguments],
+        env=os.environ | cluster.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_stand_in_refuses_what_an_api_server_refuses(
+    production: Deployment, tmp_path: Path
+) -> None:
+    state = Path(production.environment["FAKE_CLUSTER"]) / "deployments.json"
+    before = state.read_text()
+    applied = json.loads(before)[STABLE][-1]
+    del applied["revision"]
+
+    def refused(change: str, *path: str | int, where: str = STABLE.partition("/")[0]) -> str:
+        manifest = json.loads(json.dumps(applied))
+        inner = manifest
+        for part in path:
+            inner = inner[part]
+        inner |= json.loads(change)
+        manifest["metadata"]["namespace"] = where
+        file = tmp_path / "changed.yaml"
+        file.write_text(json.dumps(manifest))
+        ended = kubectl(production, "--namespace", where, "apply", "-f", str(file))
+        assert ended.returncode == 1
+        assert state.read_text() == before
+        return ended.stderr
+
+    container = ("spec", "template", "spec", "containers", 0)
+    assert 'unknown field "spec.template.spec.containers[0].imagee"' in refused(
+        '{"imagee": "x"}', *container
+    )
+    assert 'unknown field "spec.replica"' in refused('{"replica": 1}', "spec")
+    labels = ("spec", "selector", "matchLabels")
+    assert "does not match template" in refused('{"track": "other"}', *labels)
+    assert "the object has been modified" in refused('{"resourceVersion": "99"}', "metadata")
+    # A namespace that the administrator did not make; the rights are those of everywhere.
+    (tmp_path / "namespaces.json").write_text("[]")
+    assert 'namespaces "fraud-detector-production" not found' in refused("{}")
+
+
+def test_the_stand_in_refuses_a_change_of_what_changed_meanwhile(production: Deployment) -> None:
+    namespace, name = STABLE.split("/")
+
+    def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return kubectl(production, "--namespace", namespace, *arguments)
+
+    def version() -> str:
+        return call(
+            *("get", "deployments", name, "--ignore-not-found"),
+            *("--output", "jsonpath={.metadata.resourceVersion}"),
+        ).stdout.strip()
+
+    annotate = ("annotate", f"deployment/{name}", "--overwrite", "ml-cache/before=x")
+    known = version()
+    assert call(*annotate, f"--resource-version={known}").returncode == 0
+    assert version() != known
+    late = call(*annotate, f"--resource-version={known}")
+    assert (late.returncode, "the object has been modified" in late.stderr) == (1, True)
+    missing = call("annotate", "deployment/fraud-detector-canary", "--overwrite", "a=b")
+    assert missing.returncode == 1
+    assert '(NotFound): deployments.apps "fraud-detector-canary" not found' in missing.stderr
