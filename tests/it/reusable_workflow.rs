@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 const DEPLOYS: &str = "needs.plan.outputs.deploys == 'true'";
 const PIPELINES: [&str; 2] = [
@@ -26,8 +26,9 @@ fn jobs() -> BTreeMap<String, Vec<String>> {
     for line in jobs.lines().filter(|line| !line.trim().is_empty()) {
         let depth = line.len() - line.trim_start().len();
         let line = line.trim_start().trim_start_matches("- ");
-        if depth == 2 && line.ends_with(':') {
-            job = line.trim_end_matches(':').to_owned();
+        let name = line.split(" # ").next().and_then(|name| name.strip_suffix(':'));
+        if let (2, Some(name)) = (depth, name) {
+            name.clone_into(&mut job);
             continue;
         }
         let lines = found.entry(job.clone()).or_default();
@@ -68,12 +69,19 @@ fn only_trusted_runs_get_the_trusted_role() {
         })
         .collect();
     let expected = [
+        ("compare", deploys),
+        ("compare", deploys),
         ("deploy-production", deploys),
         ("deploy-staging", deploys),
         ("plan", &*chosen("steps.trust")),
         ("train-model", &*chosen("needs.plan")),
     ];
     assert_eq!(found, expected.map(|(job, role)| (job.to_owned(), role.to_owned())));
+}
+
+/// Returns the condition that a job was left out, or went well.
+fn passed(job: &str) -> String {
+    format!("contains(fromJSON('[\"success\", \"skipped\"]'), needs.{job}.result)")
 }
 
 #[test]
@@ -84,31 +92,51 @@ fn jobs_begin_after_what_they_need_and_only_where_they_may() {
     };
     let deploys = format!(
         "${{{{ !cancelled() && inputs.deploy-staging-command != '' && {DEPLOYS} && \
-         needs.plan.result == 'success' && contains(fromJSON('[\"success\", \"skipped\"]'), \
-         needs.train-model.result) }}}}"
+         needs.plan.result == 'success' && (needs.train-model.result == 'success' || \
+         needs.train-model.result == 'skipped' && needs.plan.outputs.retrain-needed == 'false') && \
+         {} }}}}",
+        passed("build-image")
+    );
+    let trains = format!(
+        "${{{{ !cancelled() && needs.plan.result == 'success' && \
+         needs.plan.outputs.retrain-needed != 'false' && needs.plan.outputs.trains == 'true' && \
+         {} }}}}",
+        passed("data-validation")
+    );
+    let review = format!(
+        "${{{{ !cancelled() && inputs.canary-command != '' && needs.deploy-staging.result == \
+         'success' && {} }}}}",
+        passed("compare")
     );
     for (job, needs, condition) in [
         ("lint-and-test", "", "inputs.lint-command != ''"),
         ("data-validation", "", "inputs.validate-command != ''"),
         (
             "plan",
-            "[lint-and-test, data-validation]",
+            "lint-and-test",
             "${{ !cancelled() && !failure() && (github.event_name != 'pull_request' || \
              github.event.pull_request.head.repo.full_name == github.repository && \
              github.event.pull_request.user.login != 'dependabot[bot]') }}",
         ),
+        ("train-model", "[plan, data-validation]", &*trains),
         (
-            "train-model",
+            "build-image",
             "plan",
-            "${{ !cancelled() && needs.plan.result == 'success' && \
-             needs.plan.outputs.retrain-needed != 'false' }}",
+            "${{ !cancelled() && inputs.build-command != '' && needs.plan.outputs.deploys == \
+             'true' && needs.plan.result == 'success' }}",
         ),
-        ("deploy-staging", "[plan, train-model]", &*deploys),
+        ("deploy-staging", "[plan, train-model, build-image]", &*deploys),
+        (
+            "compare",
+            "[plan, train-model, deploy-staging]",
+            "${{ !cancelled() && inputs.compare-command != '' && inputs.canary-command != '' && \
+             needs.deploy-staging.result == 'success' }}",
+        ),
+        ("review", "[deploy-staging, compare]", &*review),
         (
             "deploy-production",
-            "[plan, train-model, deploy-staging]",
-            "${{ !cancelled() && inputs.canary-command != '' && needs.deploy-staging.result == \
-             'success' }}",
+            "[plan, train-model, build-image, review]",
+            "${{ !cancelled() && needs.review.result == 'success' }}",
         ),
     ] {
         assert_eq!(
@@ -117,7 +145,7 @@ fn jobs_begin_after_what_they_need_and_only_where_they_may() {
             "{job}"
         );
     }
-    assert_eq!(jobs.len(), 6);
+    assert_eq!(jobs.len(), 9);
 }
 
 #[test]
@@ -165,27 +193,101 @@ fn the_outputs_are_those_of_the_training_or_of_the_plan() {
     assert!(called.contains(pointer), "where the training was skipped, the plan has found it");
 }
 
-/// Returns the script by which a pipeline tells what its run may do.
-fn judge(pipeline: &str) -> String {
-    let text = read(pipeline);
-    let (_, step) = text.split_once("        id: trust\n").expect(pipeline);
+#[test]
+fn a_review_holds_neither_secrets_nor_the_turn_of_others() {
+    let jobs = jobs();
+    let review = &jobs["review"];
+    assert_eq!(values(review, "environment"), ["${{ inputs.review-environment }}"]);
+    assert_eq!(values(review, "permissions"), ["{}"]);
+    assert!(values(review, "concurrency").is_empty());
+    assert!(review.iter().all(|line| !line.contains("secrets.") && !line.contains("uses:")));
+    // What it reads has been written before.
+    assert_eq!(values(&jobs["compare"], "environment"), ["${{ inputs.production-environment }}"]);
+    assert!(values(&jobs["compare"], "concurrency").is_empty());
+}
+
+#[test]
+fn a_deployment_begins_with_the_question_for_its_secret() {
+    let script = script(&read(PIPELINES[0]), "      - name: Is the secret there?\n");
+    let asked = |needed: &str, given: &str| {
+        let run = run(&script, &[("NEEDED", needed), ("GIVEN", given), ("ENVIRONMENT", "here")]);
+        (run.status.success(), String::from_utf8(run.stdout).unwrap())
+    };
+    assert_eq!(asked("required", "true"), (true, String::new()));
+    assert_eq!(asked("none", "false"), (true, String::new()));
+    let (passed, told) = asked("required", "false");
+    assert!(!passed);
+    for part in [
+        "the secret DEPLOY_CREDENTIALS is empty in the environment here",
+        "gh secret set DEPLOY_CREDENTIALS --env here",
+        "secrets: { DEPLOY_CREDENTIALS: ${{ secrets.DEPLOY_CREDENTIALS }} }",
+        "`deploy-credentials: none`",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for job in ["deploy-staging", "compare", "deploy-production"] {
+        let lines = &jobs()[job];
+        let first = lines.iter().position(|line| line == "steps:").unwrap() + 1;
+        assert_eq!(lines[first], "name: Is the secret there?", "{job}");
+    }
+}
+
+#[test]
+fn pull_requests_train_only_where_they_may() {
+    let script = script(&read(PIPELINES[0]), "        id: may\n");
+    for (rule, pull_request, labeled, expected) in [
+        ("always", "7", "false", "trains=true\n"),
+        ("label", "7", "false", "trains=false\n"),
+        ("label", "7", "true", "trains=true\n"),
+        ("never", "7", "true", "trains=false\n"),
+        ("label", "", "false", "trains=true\n"),
+        ("never", "", "false", "trains=true\n"),
+    ] {
+        let run =
+            run(&script, &[("RULE", rule), ("PULL_REQUEST", pull_request), ("LABELED", labeled)]);
+        assert_eq!(String::from_utf8(run.stdout).unwrap(), expected, "{rule} {labeled}");
+    }
+    let unknown = run(&script, &[("RULE", "perhaps"), ("PULL_REQUEST", "7"), ("LABELED", "")]);
+    assert!(!unknown.status.success());
+}
+
+/// Returns the script of the first step after the marker.
+fn script(workflow: &str, marker: &str) -> String {
+    let (_, step) = workflow.split_once(marker).expect(marker);
     let (_, script) = step.split_once("        run: |\n").unwrap();
     let lines = script.lines().map_while(|line| line.strip_prefix("          "));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns what that script says of a run, as the runner would run it.
-fn judged(script: &str, event: &str, git_ref: &str, default: &str, merged_into: &str) -> String {
-    let run = Command::new("bash")
+/// Runs a script as the runner would, with these variables and its outputs on standard output.
+fn run(script: &str, variables: &[(&str, &str)]) -> Output {
+    Command::new("bash")
         .args(["--noprofile", "--norc", "-e", "-c", script])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
-        .envs([("GITHUB_EVENT_NAME", event), ("GITHUB_REF", git_ref)])
-        .env("GITHUB_REF_NAME", git_ref.trim_start_matches("refs/heads/"))
-        .envs([("DEFAULT_BRANCH", default), ("MERGE_BASE", merged_into)])
+        .envs(variables.iter().copied())
         .env("GITHUB_OUTPUT", "/dev/stdout")
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+/// Returns the script by which a pipeline tells what its run may do.
+fn judge(pipeline: &str) -> String {
+    script(&read(pipeline), "        id: trust\n")
+}
+
+/// Returns what that script says of a run, as the runner would run it.
+fn judged(script: &str, event: &str, git_ref: &str, default: &str, merged_into: &str) -> String {
+    let run = run(
+        script,
+        &[
+            ("GITHUB_EVENT_NAME", event),
+            ("GITHUB_REF", git_ref),
+            ("GITHUB_REF_NAME", git_ref.trim_start_matches("refs/heads/")),
+            ("DEFAULT_BRANCH", default),
+            ("MERGE_BASE", merged_into),
+        ],
+    );
     assert!(run.status.success(), "{event} on {git_ref}: {run:?}");
     String::from_utf8(run.stdout).unwrap()
 }

@@ -5,6 +5,18 @@
 # and going back to a revision is going back to its pointer.
 
 app=fraud-detector
+
+kubeconfig=
+if [ -n "$credentials" ]; then
+  kubeconfig=$(umask 077 && mktemp)
+  trap 'rm -f "$kubeconfig"' EXIT
+  printf '%s' "$credentials" >"$kubeconfig"
+  export KUBECONFIG=$kubeconfig
+elif [ -z "${KUBECONFIG-}${KUBERNETES_SERVICE_HOST-}" ] && [ ! -e ~/.kube/config ]; then
+  # kubectl would ask localhost:8080.
+  fail 'no cluster is known: set DEPLOY_CREDENTIALS to a kubeconfig (in a workflow, the secret KUBECONFIG), or KUBECONFIG to its file'
+fi
+
 # For nine pods, one after another. That a rollout stands still is noticed earlier, by the Deployment's
 # progressDeadlineSeconds.
 wait_for=600s
@@ -40,7 +52,13 @@ annotation() {
   kube "$1" get deployments "$2" --ignore-not-found --output "jsonpath={${4-}.metadata.annotations['ml-cache/$3']}"
 }
 
-stable_pointer() { annotation production "$app-stable" pointer .spec.template; }
+# deployed_pointer ENVIRONMENT: prints the pointer of what is served; nothing, if nothing is.
+deployed_pointer() {
+  case $1 in
+    staging) annotation staging "$app" pointer .spec.template ;;
+    production) annotation production "$app-stable" pointer .spec.template ;;
+  esac
+}
 
 # An annotation of the Deployment, and so of its revisions: going back to one brings its own back.
 deployed_order() {
@@ -210,7 +228,8 @@ run_against() {
   fi
   export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE
   shift
-  "$@" || code=$?
+  # The command is of the checkout, and needs no credentials to ask the proxy.
+  env ${kubeconfig:+-u KUBECONFIG} "$@" || code=$?
   kill "$proxy"
   return "$code"
 }

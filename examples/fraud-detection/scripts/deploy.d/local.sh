@@ -8,6 +8,10 @@
 #   haproxy.cfg, haproxy.pid, stable-since.txt
 
 PATH=$PATH:/usr/sbin # where Debian has haproxy
+case ${1-} in
+  status | stop | pointer) ;;
+  *) command -v haproxy >/dev/null || fail 'HAProxy is not here (on Debian and Ubuntu: apt-get install haproxy)' ;;
+esac
 
 # At the end of a job, GitHub's runner kills every process whose environment has the job's RUNNER_TRACKING_ID. Servers
 # and HAProxy are to outlive the job, so they are started without.
@@ -232,7 +236,8 @@ take_back() {
 }
 
 stable_version() { readlink -e "$state/production/stable" || true; }
-stable_pointer() { cat "$state/production/stable/pointer.json" 2>/dev/null || true; }
+# In one line, as a step's output is.
+deployed_pointer() { cat "$state/$1/stable/pointer.json" 2>/dev/null | tr -d '\n' || true; }
 
 # run_against ENVIRONMENT COMMAND…
 run_against() {

@@ -46,6 +46,7 @@ def make_cluster(directory: Path) -> Deployment:
             "GITHUB_OUTPUT": str(directory / "output"),
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHON": sys.executable,
+            "KUBECONFIG": "/dev/null",
         }
     )
 
@@ -99,6 +100,28 @@ def production(deployed: Path, tmp_path: Path) -> Deployment:
     """Returns a deployment to a cluster of its own that serves the model `a`."""
     shutil.copytree(deployed, tmp_path, dirs_exist_ok=True)
     return make_cluster(tmp_path)
+
+
+def test_credentials_are_for_a_call_alone(production: Deployment, tmp_path: Path) -> None:
+    secret = "apiVersion: v1\nusers: [{token: 'a $b `c`'}]"
+    given = production.given(DEPLOY_CREDENTIALS=secret, TMPDIR=str(tmp_path), KUBECONFIG="")
+    program = "import os; print(sorted({'DEPLOY_CREDENTIALS', 'KUBECONFIG'} & os.environ.keys()))"
+    assert given.run("production", "-c", program).stdout == "[]\n"
+    seen = set(written(production, "kubeconfigs"))
+    assert json.dumps([secret, "0o600"]) in seen
+    assert secret not in [left.read_text() for left in tmp_path.glob("tmp.*")]
+
+
+def test_without_a_cluster_nothing_is_asked(cluster: Deployment, tmp_path: Path) -> None:
+    ended = cluster.given(KUBECONFIG="", HOME=str(tmp_path)).call("status")
+    assert ended.returncode == 1
+    assert "no cluster is known: set DEPLOY_CREDENTIALS" in ended.stderr
+    assert not (tmp_path / "calls").exists()
+
+
+def test_what_is_served_is_told(production: Deployment) -> None:
+    assert json.loads(production("pointer", "production")) == make_pointer("a")
+    assert production("pointer", "staging") == ""
 
 
 def test_staging_is_applied_and_waited_for(cluster: Deployment, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Deployments to this machine: real servers behind a real HAProxy."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -16,7 +17,7 @@ from model.artifact import save_model
 from model.config import TrainingConfig
 from train import train
 
-if not shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"):
+if not shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin"):
     pytest.fail("HAProxy is missing (on Debian: apt-get install haproxy)", pytrace=False)
 
 # A busy machine is no fault of the canary: the latency is judged in the unit tests.
@@ -75,6 +76,11 @@ def run_tests(local: Deployment, environment: str, model: Path) -> tuple[int, st
     tests = ("tests/smoke", "tests/integration", "--model-dir", str(model))
     ended = local.run(environment, "-m", "pytest", "-q", *tests)
     return ended.returncode, ended.stdout
+
+
+def test_what_is_served_is_told(production: Deployment) -> None:
+    assert json.loads(production("pointer", "production")) == make_pointer("a")
+    assert production("pointer", "staging") == ""
 
 
 def test_staging_is_replaced(local: Deployment, small_model: Path, other_model: Path) -> None:

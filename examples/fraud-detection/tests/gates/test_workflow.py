@@ -42,12 +42,60 @@ def test_nothing_begins_before_what_it_needs() -> None:
     assert {name: job.get("needs") for name, job in JOBS.items()} == {
         "lint-and-test": None,
         "data-validation": None,
-        "plan": ["lint-and-test", "data-validation"],
-        "train-model": "plan",
+        "plan": "lint-and-test",
+        "train-model": ["plan", "data-validation"],
         "build-image": "plan",
         "deploy-staging": ["plan", "train-model", "build-image"],
-        "deploy-production": ["plan", "train-model", "build-image", "deploy-staging"],
+        "review": "deploy-staging",
+        "deploy-production": ["plan", "train-model", "build-image", "review"],
     }
+
+
+def test_red_data_stops_a_training_and_not_a_server() -> None:
+    assert JOBS["train-model"]["if"] == (
+        "needs.plan.outputs.retrain-needed != 'false' && needs.plan.outputs.trains == 'true'"
+    )
+    # Without a status function, a job begins only where all that it needs went well. A training
+    # that was kept back leaves nothing to deploy.
+    assert " ".join(JOBS["deploy-staging"]["if"].split()) == (
+        "${{ !cancelled() && needs.plan.outputs.deploys == 'true' "
+        "&& needs.plan.result == 'success' "
+        "&& (needs.train-model.result == 'success' "
+        "|| needs.train-model.result == 'skipped' "
+        "&& needs.plan.outputs.retrain-needed == 'false') "
+        '&& contains(fromJSON(\'["success", "skipped"]\'), needs.build-image.result) }}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "pull_request", "labeled", "trains"),
+    [
+        ("always", "7", "false", "true"),
+        ("label", "7", "false", "false"),
+        ("label", "7", "true", "true"),
+        ("never", "7", "true", "false"),
+        ("never", "", "false", "true"),
+    ],
+)
+def test_pull_requests_train_only_where_they_may(
+    rule: str, pull_request: str, labeled: str, trains: str, tmp_path: Path
+) -> None:
+    given = {"RULE": rule, "PULL_REQUEST": pull_request, "LABELED": labeled}
+    left = run_step("plan", "May this run train?", tmp_path, **given)
+    assert left == f"trains={trains}\n"
+
+
+def test_a_model_of_a_pull_request_can_be_promoted() -> None:
+    (plan,) = steps("plan", "plan")
+    assert plan["with"]["promote"] == "merged-pull-request"
+    assert (
+        JOBS["plan"]["permissions"].items() >= {"actions": "read", "pull-requests": "read"}.items()
+    )
+    for job in JOBS:
+        for step in steps(job):
+            assert not step.get("uses", "").startswith("."), "its text is not in the workflow"
+            if "ml-cache-action" in step.get("uses", ""):
+                assert step["with"]["read-scopes"] == "trusted", (job, step.get("name"))
 
 
 def test_the_checks_are_all_made() -> None:
@@ -157,8 +205,16 @@ def test_every_path_stands_in_the_file_alone() -> None:
     assert len(found) == 6
 
 
+def test_a_review_holds_neither_secrets_nor_the_turn_of_others() -> None:
+    review = JOBS["review"]
+    assert review["environment"] == "production-review"
+    assert review["permissions"] == {}
+    assert "concurrency" not in review
+    assert "secrets." not in str(review)
+
+
 @pytest.mark.parametrize("job", DEPLOYING)
-def test_a_deployment_waits_its_turn_and_its_reviewers(job: str) -> None:
+def test_a_deployment_waits_its_turn(job: str) -> None:
     environment = job.removeprefix("deploy-")
     assert (JOBS[job]["environment"], JOBS[job]["concurrency"]) == (environment, environment)
     assert JOBS[job]["env"]["DEPLOY_ORDER"] == "${{ github.run_number }}"
@@ -174,7 +230,7 @@ def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
     assert restore["with"]["fingerprint"] == "${{ needs.plan.outputs.fingerprint }}"
     for output in ("pointer", "fingerprint", "retrain-needed"):
         assert JOBS["plan"]["outputs"][output] == f"${{{{ steps.plan.outputs.{output} }}}}"
-    assert JOBS["train-model"]["outputs"] == {"pointer": "${{ steps.save.outputs.pointer }}"}
+    assert JOBS["train-model"]["outputs"]["pointer"] == "${{ steps.save.outputs.pointer }}"
     for step in JOBS[job]["steps"]:
         pointer = step.get("env", {}).get("MODEL_POINTER", "${{ steps.model.outputs.pointer }}")
         assert pointer == "${{ steps.model.outputs.pointer }}", step
@@ -183,13 +239,11 @@ def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
 
 
 def test_production_begins_only_after_a_staging_that_went_well() -> None:
-    assert JOBS["deploy-production"]["if"] == (
-        "${{ !cancelled() && needs.deploy-staging.result == 'success' }}"
-    )
+    for before, job in (("deploy-staging", "review"), ("review", "deploy-production")):
+        assert JOBS[job]["if"] == f"${{{{ !cancelled() && needs.{before}.result == 'success' }}}}"
     assert commands("deploy-staging")[2:] == [
         "Restore the model",
         "Test the model",
-        "Get to the cluster",
         "Deploy",
         "Does it answer as the model predicts?",
         "Smoke test",
@@ -197,7 +251,6 @@ def test_production_begins_only_after_a_staging_that_went_well() -> None:
     ]
     assert commands("deploy-production")[2:] == [
         "Restore the model",
-        "Get to the cluster",
         "Give the new model a tenth of the requests",
         "Let it answer",
         "Is it as good as the stable one?",
@@ -249,25 +302,30 @@ def run_step(job: str, name: str, directory: Path, **variables: str) -> str:
     left = directory / "left"
     subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step["run"]],
-        env=os.environ | {"GITHUB_ENV": str(left), "GITHUB_OUTPUT": str(left)} | variables,
+        env=os.environ | {"GITHUB_OUTPUT": str(left)} | variables,
         cwd=directory,
         check=True,
     )
     return left.read_text()
 
 
-@pytest.mark.parametrize("job", DEPLOYING)
-def test_the_cluster_s_credentials_are_for_the_job_alone(job: str, tmp_path: Path) -> None:
-    secret = "apiVersion: v1\nusers: [{token: 'a $b `c`'}]"
-    step = "Get to the cluster"
-    left = run_step(job, step, tmp_path, CREDENTIALS=secret, RUNNER_TEMP=str(tmp_path))
-    kubeconfig = tmp_path / "kubeconfig"
-    assert left == f"KUBECONFIG={kubeconfig}\n"
-    assert kubeconfig.read_text() == secret
-    assert kubeconfig.stat().st_mode & 0o777 == 0o600
-    (found,) = [each for each in JOBS[job]["steps"] if each.get("name") == step]
-    assert found["if"] == "env.DEPLOY_TARGET == 'kubectl'"
-    assert found["env"] == {"CREDENTIALS": "${{ secrets.KUBECONFIG }}"}
+def test_the_cluster_s_credentials_are_for_the_steps_that_need_them() -> None:
+    for name, job in JOBS.items():
+        assert "secrets." not in str([job.get("env"), job.get("with")]), name
+        for step in job["steps"]:
+            if "KUBECONFIG" in str(step):
+                assert job["environment"] in ("staging", "production")
+                assert step["env"]["DEPLOY_CREDENTIALS"] == "${{ secrets.KUBECONFIG }}"
+                assert "scripts/deploy " in step["run"]
+            else:
+                assert "scripts/deploy" not in step.get("run", ""), step
+
+
+def test_what_is_installed_has_hashes() -> None:
+    for job in JOBS.values():
+        for step in job["steps"]:
+            if "pip install" in step.get("run", ""):
+                assert "pip install --require-hashes -r " in step["run"]
 
 
 def test_the_image_is_deployed_by_the_digest_of_what_was_pushed(tmp_path: Path) -> None:
