@@ -3,13 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import chi2
 
 from psi import population_stability_index
-from serving.metrics import LATENCY, REQUESTS, SCORES
+from serving.metrics import LATENCY, MODEL, REQUESTS, SCORES
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Limits:
     score_psi: float
     min_requests: int
     min_scores: int
+    accepts_shift: bool = False  # somebody has said why the scores should move
+
+    def latency(self, stable: "Observed") -> float:
+        """Returns the largest 95th percentile of the latency, in seconds."""
+        return max(stable.p95 * self.slowdown, stable.p95 + self.slack_seconds)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Observed:
     statuses: Counter[str] = field(default_factory=Counter)
     latency: Counter[float] = field(default_factory=Counter)  # by bucket's upper bound
     scores: Counter[float] = field(default_factory=Counter)
+    manifests: frozenset[str] = frozenset()
 
     @property
     def requests(self) -> int:
@@ -73,24 +79,28 @@ class Observed:
             self.statuses - earlier.statuses,
             self.latency - earlier.latency,
             self.scores - earlier.scores,
+            self.manifests,
         )
 
 
 def observe(exports: Iterable[str]) -> Observed:
     """Adds up what processes exported in Prometheus' text format."""
     total = Observed()
+    manifests: set[str] = set()
     for text in exports:
         cumulative: dict[str, dict[float, int]] = {LATENCY: {}, SCORES: {}}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.name == f"{REQUESTS}_total":
+                if sample.name == MODEL:
+                    manifests.add(sample.labels["manifest"])
+                elif sample.name == f"{REQUESTS}_total":
                     total.statuses[sample.labels["status"]] += int(sample.value)
                 elif sample.name in (f"{LATENCY}_bucket", f"{SCORES}_bucket"):
                     bound = float(sample.labels["le"])
                     cumulative[sample.name.removesuffix("_bucket")][bound] = int(sample.value)
         total.latency.update(_separate(cumulative[LATENCY]))
         total.scores.update(_separate(cumulative[SCORES]))
-    return total
+    return replace(total, manifests=frozenset(manifests))
 
 
 def _separate(cumulative: dict[float, int]) -> dict[float, int]:
@@ -139,21 +149,36 @@ def compare(stable: Observed | None, canary: Observed, limits: Limits) -> list[s
     faults += unscored
     if stable is None:
         return faults
-    allowed = max(stable.p95 * limits.slowdown, stable.p95 + limits.slack_seconds)
+    allowed = limits.latency(stable)
     if canary.p95 > allowed:
         faults.append(
             f"95th percentile of the latency {canary.p95 * 1000:.0f} ms"
             f" against {stable.p95 * 1000:.0f} ms, more than {allowed * 1000:.0f} ms"
         )
-    if unscored:
-        return faults
-    shift, chance = score_shift(stable, canary)
-    if shift > max(limits.score_psi, chance):
-        faults.append(
-            f"scores moved by a PSI of {shift:.2f}, more than {limits.score_psi:g}"
-            f" and than the {chance:.2f} that may be chance"
-        )
+    if not unscored and not limits.accepts_shift and (moved := score_fault(stable, canary, limits)):
+        faults.append(moved)
     return faults
+
+
+def score_fault(stable: Observed, canary: Observed, limits: Limits) -> str | None:
+    """Returns how far the scores moved, if that is more than they may."""
+    shift, chance = score_shift(stable, canary)
+    if shift <= max(limits.score_psi, chance):
+        return None
+    return (
+        f"scores moved by a PSI of {shift:.2f}, more than {limits.score_psi:g}"
+        f" and than the {chance:.2f} that may be chance"
+    )
+
+
+def fails_already(stable: Observed | None, canary: Observed, limits: Limits) -> bool:
+    """Returns whether the errors alone condemn the canary, so that nobody has to wait longer."""
+    seen = [canary, stable] if stable else [canary]
+    base = stable.error_rate if stable else 0.0
+    return (
+        all(observed.requests >= limits.min_requests for observed in seen)
+        and canary.error_rate - base > limits.error_rate
+    )
 
 
 def score_shift(stable: Observed, canary: Observed) -> tuple[float, float]:

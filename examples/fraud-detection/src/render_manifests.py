@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(
                 f"error: the store is at {arguments.endpoint_url}, not at AWS, "
                 f"and the pods of {name} would get neither this address nor keys; "
-                f"give their init container {ENDPOINT} and its keys (README.md, A cluster)",
+                f"give their init container {ENDPOINT} and its keys (docs/reference.md, A cluster)",
                 file=sys.stderr,
             )
             return 1

@@ -29,6 +29,7 @@ make_example() {
   options=(
     --workflows .github/workflows/ml-pipeline.yml
     --var "ML_CACHE_STORE=s3://$bucket/cache" --var "S3_ENDPOINT_URL=$AWS_ENDPOINT_URL" --var AWS_REGION=us-east-1
+    --var TRAFFIC=replay --var CANARY_MINUTES=0.05
     --var DEPLOY_TARGET=local --var DEPLOY_STATE=/deployments
     --var MLFLOW_TRACKING_URI=sqlite:////deployments/mlflow.db
     --local-repository "actions/setup-python@$(pinned setup-python)=$actions/setup-python"
@@ -44,7 +45,7 @@ run_act() {
   runs=$((runs + 1))
   status=0
   run_child env -i PATH="$PATH" HOME="$work/home" DOCKER_HOST="${DOCKER_HOST-}" JOB_IMAGE="$runner_image" OFFLINE=1 \
-    ML_CACHE_ACTION="$root" ML_CACHE_IMAGE="$ML_CACHE_E2E_IMAGE" ML_CACHE_STORE="s3://$bucket/cache" \
+    CANARY_MINUTES=0.05 ML_CACHE_ACTION="$root" ML_CACHE_IMAGE="$ML_CACHE_E2E_IMAGE" ML_CACHE_STORE="s3://$bucket/cache" \
     S3_ENDPOINT_URL="$AWS_ENDPOINT_URL" AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
     "$repo/scripts/run-act" "$1" "${settings[@]}" >"$log" 2>&1 </dev/null || status=$?
   printed
@@ -53,7 +54,8 @@ run_act() {
 # fewer_requests: commits that fewer requests are replayed. The first canary gets all of them, and 200 are enough to judge it;
 # that the example's own number is enough for every canary is shown by test_shipped.py.
 fewer_requests() {
-  sed -i "s/--requests 2500/--requests 600/" "$repo/.github/workflows/ml-pipeline.yml"
+  sed -i "s/requests=2500/requests=600/" "$repo/scripts/judge-canary"
+  grep -q "requests=600" "$repo/scripts/judge-canary" || wrong "the canary's judge has other numbers"
   commit "Fewer requests"
 }
 
@@ -71,8 +73,8 @@ hurry() {
   local files
   files=$(printf '"tests/unit/test_%s.py", ' "$@")
   sed -i -E "s#^testpaths = .*#testpaths = [${files%, }]#; s/^fail_under = .*/fail_under = 0/" "$repo/pyproject.toml"
-  sed -i "s/--threshold 0.01/--threshold 0.05 --latency-slack 5/" "$repo/.github/workflows/ml-pipeline.yml"
-  grep -q -- "--latency-slack 5" "$repo/.github/workflows/ml-pipeline.yml" || wrong "the workflow has another threshold"
+  sed -i "s/--threshold 0.01/--threshold 0.05 --latency-slack 5/" "$repo/scripts/judge-canary"
+  grep -q -- "--latency-slack 5" "$repo/scripts/judge-canary" || wrong "the canary's judge has another threshold"
   commit "In a hurry: $*"
 }
 

@@ -104,6 +104,10 @@ current() {
   revisions "$1" "$3" | sed -n '$s/.* //p'
 }
 
+read_history() { annotation production "$app-stable" history; }
+write_history() { kube production annotate "deployment/$app-stable" --overwrite "ml-cache/history=$1"; }
+served_version() { current production "$app-stable" "app=$app,track=stable"; }
+
 # restore ENVIRONMENT DEPLOYMENT SELECTOR HASH: does nothing where this is what is deployed.
 restore() {
   local number
@@ -129,8 +133,54 @@ deploy_staging() {
 # remember HASH: an annotation, so that any job finds it.
 remember() { kube production annotate "deployment/$app-stable" --overwrite "ml-cache/before=$1"; }
 
+# stable_becomes HASH: going back replaces a Deployment's annotations by those of the revision, so they are written again.
+stable_becomes() {
+  local history
+  history=$(read_history)
+  restore production "$app-stable" "app=$app,track=stable" "$1"
+  remember "$1"
+  [ -z "$history" ] || write_history "$history"
+  kube production rollout status "deployment/$app-stable" --timeout="$wait_for"
+}
+
+go_back() {
+  rm -rf "$state/counts"
+  kube production delete "deployment/$app-canary" --ignore-not-found
+  stable_becomes "$1"
+}
+
+# count NAME TRACK: keeps what the track's pods have counted so far; no pods have counted nothing.
+count() {
+  local names pod
+  rm -rf "$state/counts/$1"
+  mkdir -p "$state/counts/$1"
+  if [ "$2" = stable ]; then names=$(stable_pods); else names=$(pods "$2"); fi
+  for pod in $names; do
+    kubectl get --raw "$(proxied production pods "$pod:8080")/metrics" >"$state/counts/$1/$pod"
+  done
+}
+
+# counted NAME: prints the files of these counts.
+counted() { find "$state/counts/$1" -type f 2>/dev/null | tr '\n' ' ' || true; }
+
+# By the numbers of pods, because the Service spreads connections evenly.
+set_share() {
+  local canary stable replicas
+  canary=$(exists production "$app-canary")
+  [ -n "$canary" ] || fail 'there is no canary'
+  stable=$(kube production get deployments "$app-stable" --ignore-not-found --output 'jsonpath={.spec.replicas}')
+  # Without a stable version it has all requests.
+  [ -n "$stable" ] || return 0
+  count stable stable
+  count canary canary
+  replicas=$(((stable * $1 + (100 - $1) / 2) / (100 - $1)))
+  kube production patch "deployment/$app-canary" --patch "{\"spec\":{\"replicas\":$((replicas > 0 ? replicas : 1))}}"
+  kube production rollout status "deployment/$app-canary" --timeout="$wait_for"
+  say "the canary gets $1 % of the requests"
+}
+
 deploy_canary() {
-  local rendered pod names canary before
+  local rendered canary before
   # Until the stable version is remembered, what is remembered belongs to an earlier canary.
   mkdir -p "$state"
   : >"$state/unchanged"
@@ -146,12 +196,8 @@ deploy_canary() {
   before=$(current production "$app-stable" "app=$app,track=stable")
   [ -z "$before" ] || remember "$before"
   rm -f "$state/unchanged"
-  rm -rf "$state/stable-since"
-  mkdir -p "$state/stable-since"
-  names=$(stable_pods)
-  for pod in $names; do
-    kubectl get --raw "$(proxied production pods "$pod:8080")/metrics" >"$state/stable-since/$pod"
-  done
+  rm -rf "$state/counts"
+  count stable stable
   kube production apply -f "$rendered/canary.yaml"
   if ! kube production rollout status "deployment/$app-canary" --timeout="$wait_for"; then
     take_back
@@ -170,6 +216,9 @@ deploy_promote() {
   image=$(kube production get "$canary" --output 'jsonpath={.spec.template.spec.containers[0].image}')
   rendered=$(render production "$pointer" "$image" "$order")
   stable=$(stable_version)
+  # What it is compared with when it has all requests. Its own pods begin anew.
+  [ -z "$stable" ] || count before stable
+  rm -rf "$state/counts/canary"
   kube production apply -f "$rendered/stable.yaml"
   if ! kube production rollout status "deployment/$app-stable" --timeout="$wait_for"; then
     # The first version has nothing to go back to, and would be in the way of the next.
@@ -179,11 +228,12 @@ deploy_promote() {
     fail 'production goes back to what it served before'
   fi
   kube production delete "$canary"
+  record deploy "$reason"
 }
 
 # Makes production what it was before the last canary, as often as it is called and wherever that canary stopped.
 take_back() {
-  local canary stable before
+  local canary stable before now
   canary=$(exists production "$app-canary")
   if [ -n "$canary" ]; then
     rm -f "$state/unchanged"
@@ -199,9 +249,9 @@ take_back() {
     [ -z "$stable" ] || kept_first=true
     return
   fi
-  restore production "$app-stable" "app=$app,track=stable" "$before"
-  remember "$before" # going back replaces a Deployment's annotations by those of the revision
-  kube production rollout status "deployment/$app-stable" --timeout="$wait_for"
+  now=$(served_version)
+  stable_becomes "$before"
+  [ "$now" = "$before" ] || record rollback 'the deployment failed'
 }
 
 # run_against ENVIRONMENT COMMAND…: through the cluster's API, so that no address of the service is needed.
@@ -220,13 +270,18 @@ run_against() {
     sleep 0.1
   done
   [ -n "$api" ] || fail 'kubectl proxy does not start'
-  BASE_URL=$api$(proxied "$environment" services "$app:http") STABLE_METRICS='' CANARY_METRICS='' STABLE_SINCE=''
+  BASE_URL=$api$(proxied "$environment" services "$app:http")
+  STABLE_METRICS='' CANARY_METRICS='' STABLE_SINCE='' CANARY_SINCE=''
   if [ "$environment" = production ]; then
     for pod in $stable; do STABLE_METRICS+=" $api$(proxied production pods "$pod:8080")/metrics"; done
     for pod in $canary; do CANARY_METRICS+=" $api$(proxied production pods "$pod:8080")/metrics"; done
-    STABLE_SINCE=$(find "$state/stable-since" -type f 2>/dev/null | tr '\n' ' ')
+    STABLE_SINCE=$(counted stable) CANARY_SINCE=$(counted canary)
+    if [ -z "$canary" ] && [ -d "$state/counts" ]; then
+      # The canary has become the stable version, and is compared with the version before.
+      CANARY_METRICS=$STABLE_METRICS STABLE_METRICS=$(counted before)
+    fi
   fi
-  export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE
+  export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE CANARY_SINCE
   shift
   # The command is of the checkout, and needs no credentials to ask the proxy.
   env ${kubeconfig:+-u KUBECONFIG} "$@" || code=$?

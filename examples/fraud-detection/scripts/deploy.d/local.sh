@@ -5,11 +5,14 @@
 #   releases/N/   a model, its pointer and the code that serves it; `order`; `port` and `pid` while it runs
 #   stable, canary, previous   links to releases, which all run
 #   first                      there was no version before what is stable
-#   haproxy.cfg, haproxy.pid, stable-since.txt
+#   history.jsonl   what was deployed when; the releases of its last versions stay
+#   share           the canary's percentage of the requests
+#   haproxy.cfg, haproxy.pid
+#   counts/         what versions had counted: stable and canary when this step began, and the version before the last promotion
 
 PATH=$PATH:/usr/sbin # where Debian has haproxy
 case ${1-} in
-  status | stop | pointer) ;;
+  status | stop | pointer | history) ;;
   *) command -v haproxy >/dev/null || fail 'HAProxy is not here (on Debian and Ubuntu: apt-get install haproxy)' ;;
 esac
 
@@ -98,7 +101,7 @@ remove_release() {
 
 # route ENVIRONMENT: makes HAProxy spread the requests over what is linked as stable and as canary.
 route() {
-  local directory=$state/$1 old weight name
+  local directory=$state/$1 old weight name share
   {
     echo 'defaults'
     echo '  mode http'
@@ -111,7 +114,8 @@ route() {
     echo "  bind $(address "$1")"
     echo '  balance roundrobin'
     echo '  option httpchk GET /readyz'
-    for name in stable:90 canary:10; do
+    share=$(cat "$directory/share" 2>/dev/null || echo 10)
+    for name in "stable:$((100 - share))" "canary:$share"; do
       weight=${name#*:} name=${name%:*}
       [ ! -e "$directory/$name" ] ||
         echo "  server $name 127.0.0.1:$(release_port "$directory/$name") weight $weight check inter 1s"
@@ -141,16 +145,18 @@ link() {
   mv -fT "$2.new" "$2"
 }
 
-# sweep ENVIRONMENT: removes every release that no link points to.
+# sweep ENVIRONMENT: removes every release that no link points to, and that nobody can go back to.
 sweep() {
-  local directory=$state/$1 release name used
+  local directory=$state/$1 release name used kept
+  kept=$(read_history | "$python" src/deployments.py versions)
   for release in "$directory"/releases/*/; do
     [ -d "$release" ] || continue
     used=
     for name in stable canary previous; do
       [ "$(readlink -f "$directory/$name")" != "$(readlink -f "$release")" ] || used=$name
     done
-    [ -n "$used" ] || remove_release "${release%/}"
+    if [ -n "$used" ]; then continue; fi
+    if grep -qxF "$(basename "$release")" <<<"$kept"; then stop_release "${release%/}"; else remove_release "${release%/}"; fi
   done
 }
 
@@ -169,6 +175,49 @@ deploy_staging() {
   say "staging serves release ${release##*/} at http://$(address staging)"
 }
 
+# count NAME RELEASE: keeps what the release has counted so far; no release has counted nothing.
+count() {
+  local counts=$state/production/counts
+  mkdir -p "$counts"
+  rm -f "$counts/$1"
+  [ ! -e "$2" ] || curl --silent --fail "http://127.0.0.1:$(release_port "$2")/metrics" >"$counts/$1"
+}
+
+read_history() { cat "$state/production/history.jsonl" 2>/dev/null || true; }
+
+write_history() {
+  printf '%s\n' "$1" >"$state/production/history.new"
+  mv -f "$state/production/history.new" "$state/production/history.jsonl"
+}
+
+served_version() { basename "$(readlink -f "$state/production/stable")"; }
+
+set_share() {
+  local directory=$state/production
+  [ -e "$directory/canary" ] || fail 'there is no canary'
+  # Without a stable version it has all requests.
+  [ -e "$directory/stable" ] || return 0
+  count stable "$directory/stable"
+  count canary "$directory/canary"
+  echo "$1" >"$directory/share"
+  route production
+  say "the canary gets $1 % of the requests"
+}
+
+go_back() {
+  local directory=$state/production release=$state/production/releases/$1
+  [ -d "$release" ] || fail "the release $1 is no longer here"
+  if [ -e "$directory/canary" ]; then
+    say 'a canary was neither promoted nor rolled back; it ends now'
+    take_back
+  fi
+  start_release "$release" || fail 'it does not start; production keeps what it served before'
+  link "$release" "$directory/stable"
+  route production
+  rm -rf "$directory/previous" "$directory/first" "$directory/counts"
+  sweep production
+}
+
 deploy_canary() {
   local directory=$state/production release
   if [ -e "$directory/canary" ]; then
@@ -176,7 +225,7 @@ deploy_canary() {
     take_back
   fi
   # From here on a rollback must not go behind what is stable now.
-  rm -f "$directory/previous" "$directory/first"
+  rm -rf "$directory/previous" "$directory/first" "$directory/share" "$directory/counts"
   sweep production
   tell_before
   not_older production
@@ -185,10 +234,9 @@ deploy_canary() {
     remove_release "$release"
     fail 'the canary never got a request'
   }
-  rm -f "$directory/stable-since.txt"
   if [ -e "$directory/stable" ]; then
     start_release "$directory/stable" || fail 'the stable version does not start'
-    curl --silent --fail "http://127.0.0.1:$(release_port "$directory/stable")/metrics" >"$directory/stable-since.txt"
+    count stable "$directory/stable"
   else
     say 'the first version of production: as a canary it gets all requests'
   fi
@@ -200,6 +248,9 @@ deploy_canary() {
 deploy_promote() {
   local directory=$state/production
   [ -e "$directory/canary" ] || fail 'there is no canary to promote'
+  # What it is compared with when it has all requests.
+  count before "$directory/stable"
+  count canary "$directory/canary"
   if [ -e "$directory/stable" ]; then
     # It runs on until the next canary: by then, the libraries that it was started with may have been replaced.
     link "$directory/stable" "$directory/previous"
@@ -208,6 +259,7 @@ deploy_promote() {
   fi
   mv -fT "$directory/canary" "$directory/stable" # one rename: the release is canary or stable, never both
   route production
+  record deploy "$reason"
   say "production serves release $(basename "$(readlink -f "$directory/stable")")"
 }
 
@@ -220,6 +272,7 @@ take_back() {
   elif [ -e "$directory/previous" ]; then
     start_release "$directory/previous" || fail 'the previous version does not start'
     mv -fT "$directory/previous" "$directory/stable"
+    record rollback 'the deployment failed'
   elif [ -e "$directory/first" ]; then
     kept_first=true
   elif [ -e "$directory/stable" ]; then
@@ -239,14 +292,23 @@ stable_version() { readlink -e "$state/production/stable" || true; }
 # In one line, as a step's output is.
 deployed_pointer() { cat "$state/$1/stable/pointer.json" 2>/dev/null | tr -d '\n' || true; }
 
+# metrics RELEASE: prints where the release tells what it has counted.
+metrics() { [ ! -e "$1" ] || echo "http://127.0.0.1:$(release_port "$1")/metrics"; }
+
 # run_against ENVIRONMENT COMMAND…
 run_against() {
-  local directory=$state/$1
-  BASE_URL=http://$(address "$1") STABLE_METRICS='' CANARY_METRICS='' STABLE_SINCE=''
-  [ ! -e "$directory/stable" ] || STABLE_METRICS="http://127.0.0.1:$(release_port "$directory/stable")/metrics"
-  [ ! -e "$directory/canary" ] || CANARY_METRICS="http://127.0.0.1:$(release_port "$directory/canary")/metrics"
-  [ ! -s "$directory/stable-since.txt" ] || STABLE_SINCE=$directory/stable-since.txt
-  export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE
+  local directory=$state/$1 counts=$state/$1/counts
+  BASE_URL=http://$(address "$1") STABLE_SINCE='' CANARY_SINCE=''
+  STABLE_METRICS=$(metrics "$directory/stable")
+  CANARY_METRICS=$(metrics "$directory/canary")
+  if [ -z "$CANARY_METRICS" ] && [ -e "$counts/canary" ]; then
+    # The canary has become the stable version, and is compared with the version before.
+    CANARY_METRICS=$STABLE_METRICS STABLE_METRICS=''
+    [ ! -s "$counts/before" ] || STABLE_METRICS=$counts/before
+  fi
+  [ ! -s "$counts/stable" ] || STABLE_SINCE=$counts/stable
+  [ ! -s "$counts/canary" ] || CANARY_SINCE=$counts/canary
+  export BASE_URL STABLE_METRICS CANARY_METRICS STABLE_SINCE CANARY_SINCE
   shift
   "$@"
 }

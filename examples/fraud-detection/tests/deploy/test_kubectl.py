@@ -211,6 +211,75 @@ def test_staging_that_already_failed_does_not_go_further_back(cluster: Deploymen
     assert served(cluster) == {STAGING: "b"}
 
 
+def test_the_canary_gets_a_larger_share(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    production("share", "50")
+    assert pods(production) == {STABLE: 9, CANARY: 9}
+    production("promote")
+    assert pods(production) == {STABLE: 9}
+    ended = production.call("share", "50")
+    assert ended.returncode == 1
+    assert "there is no canary" in ended.stderr
+
+
+def pods(cluster: Deployment) -> dict[str, int]:
+    path = Path(cluster.environment["FAKE_CLUSTER"]) / "deployments.json"
+    found = json.loads(path.read_text())
+    return {name: revisions[-1]["spec"]["replicas"] for name, revisions in found.items()}
+
+
+def test_after_the_rollout_the_version_before_is_compared_with(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    production("share", "50")
+    production("promote")
+    program = "import os; print(*(len(os.environ[v].split()) for v in NAMES))"
+    names = ("STABLE_METRICS", "STABLE_SINCE", "CANARY_METRICS", "CANARY_SINCE")
+    told = production.run("production", "-c", program.replace("NAMES", str(names))).stdout
+    assert told == "9 9 9 0\n", "its own pods have begun anew"
+
+
+def test_production_goes_back_to_the_model_that_was_deployed_before(production: Deployment) -> None:
+    for number, digit in enumerate("bcc", 20):
+        run = production.given(DEPLOY_ORDER=str(number))
+        run("canary", "--pointer", pointer_text(digit))
+        run("promote", "--reason", f"the model {digit}")
+    # It was trained, and never deployed.
+    production("canary", "--pointer", pointer_text("d"))
+    production("back", "--reason", "c is slow")
+    assert served(production) == {STABLE: "b"}
+    production("rollback")
+    assert served(production) == {STABLE: "b"}, "no later rollback takes it away"
+    production("back", "--reason", "b as well")
+    assert served(production) == {STABLE: "a"}
+    ended = production.call("back", "--reason", "more")
+    assert ended.returncode == 1
+    assert "no other model was deployed before" in ended.stderr
+    rows = production("history").splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["rollback"] * 2 + ["deploy"] * 4
+    assert rows[1].endswith("| 20 | c is slow |")
+    assert rows[2].endswith("| 22 | the model c |")
+    assert production.call("back").returncode == 1
+
+
+def test_production_goes_back_to_a_run(production: Deployment) -> None:
+    for number, digit in enumerate("bc", 20):
+        production.given(DEPLOY_ORDER=str(number))("canary", "--pointer", pointer_text(digit))
+        production("promote")
+    ended = production.call("back", "--to", "19", "--reason", "no")
+    assert "`19` was not deployed before" in ended.stderr
+    production("back", "--to", "20", "--reason", "yes")
+    assert served(production) == {STABLE: "b"}
+
+
+def test_what_fails_is_not_gone_back_to(production: Deployment) -> None:
+    production("canary", "--pointer", pointer_text("b"))
+    production("promote")
+    production("rollback")
+    assert served(production) == {STABLE: "a"}
+    assert production.call("back", "--reason", "again").returncode == 1
+    assert "the deployment failed" in production("history")
+
+
 @pytest.mark.parametrize("call", ["get replicasets", "annotate", "get --raw", "apply"])
 def test_a_canary_that_never_began_leaves_nothing_to_take_back(
     production: Deployment, call: str
@@ -372,7 +441,10 @@ def test_the_deployer_may_do_what_it_does_and_no_more(cluster: Deployment) -> No
     for digit in ("a", "b"):
         cluster("canary", "--pointer", pointer_text(digit))
         cluster("promote")
+    cluster("canary", "--pointer", pointer_text("a"))
+    cluster("share", "50")
     cluster("rollback")
+    cluster("back", "--reason", "a test")
     cluster("status")
 
     used = [Request(*json.loads(line)) for line in written(cluster, "requests")]

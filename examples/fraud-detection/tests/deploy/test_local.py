@@ -22,7 +22,10 @@ if not shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin"):
 
 # A busy machine is no fault of the canary: the latency is judged in the unit tests.
 # Five per cent, because that takes 40 requests to judge, and one per cent, as in the pipeline, 200.
-CHECK = ("src/check_canary_metrics.py", "--threshold", "0.05", "--latency-slack", "5")
+CHECK = (
+    "src/check_canary_metrics.py",
+    *("--threshold", "0.05", "--latency-slack", "5", "--minutes", "0", "--wait", "0"),
+)
 REQUESTS = 420
 
 
@@ -106,8 +109,21 @@ def test_a_canary_gets_a_tenth_and_is_promoted(
     code, text = check_canary(production)
     assert code == 0, text
     assert f"after {REQUESTS // 10} requests beside {REQUESTS - REQUESTS // 10}" in text
-    production("promote")
+    production("share", "50")
+    send_traffic(production, 160)
+    code, text = check_canary(production)
+    assert code == 0, text
+    assert "after 80 requests beside 80" in text
+    production("promote", "--reason", "it is better")
     assert served(production) == {digest("b")}
+    # After the rollout, the version before is what it is compared with.
+    code, text = check_canary(production)
+    assert code == 1
+    assert "canary needs 40 requests to judge a threshold of 5%, has 0" in text
+    send_traffic(production, 60)
+    code, text = check_canary(production)
+    assert code == 0, text
+    assert "after 60 requests beside 80" in text
     status = production("status")
     assert [line.split()[1] for line in status.splitlines()] == ["stable", "previous"]
     assert "stopped" not in status
@@ -118,6 +134,11 @@ def test_a_canary_gets_a_tenth_and_is_promoted(
     production("rollback")
     assert served(production) == {digest("a")}
     assert "already is what it was" in production.call("rollback").stderr
+    assert [line.split(" | ")[1] for line in production("history").splitlines()[2:]] == [
+        "rollback",
+        "deploy",
+        "deploy",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +273,19 @@ def test_production_comes_back_with_the_next_canary(
     assert "stopped" in production("status")
     production("canary", "--model", str(other_model), "--pointer", pointer_text("b"))
     assert served(production) == {digest("a"), digest("b")}
+
+
+def test_production_goes_back_to_the_model_that_was_deployed_before(
+    production: Deployment, other_model: Path
+) -> None:
+    for digit in ("b", "b"):
+        production("canary", "--model", str(other_model), "--pointer", pointer_text(digit))
+        production("promote")
+    production("back", "--reason", "b is slow")
+    assert served(production) == {digest("a")}
+    assert "| b is slow |" in production("history").splitlines()[2]
+    production("rollback")
+    assert served(production) == {digest("a")}
 
 
 def test_what_a_cancelled_canary_left_is_removed(

@@ -43,9 +43,12 @@ def test_the_baseline_is_that_of_the_data(tmp_path: Path) -> None:
 
 
 def test_the_pipeline_sends_enough_requests_to_judge_its_canary() -> None:
-    workflow = Path(".github/workflows/ml-pipeline.yml").read_text()
-    (requests,) = re.findall(r"--requests (\d+)", workflow)
-    (threshold,) = re.findall(r"--threshold ([\d.]+)", workflow)
+    script = Path("scripts/judge-canary").read_text()
+    sent = {
+        stage: int(n) for stage, n in re.findall(r"^  (\w+)\) .* requests=(\d+) ;;", script, re.M)
+    }
+    (threshold,) = re.findall(r"--threshold ([\d.]+)", script)
     assert threshold == "0.01"
-    (share,) = re.findall(r"stable:90 canary:(\d+)", Path("scripts/deploy.d/local.sh").read_text())
-    assert int(requests) * int(share) / 100 >= 1.2 * requests_to_judge(float(threshold))
+    enough = 1.2 * requests_to_judge(float(threshold))
+    for stage, share in {"tenth": 10, "half": 50, "all": 100}.items():
+        assert sent[stage] * share / 100 >= enough

@@ -18,6 +18,10 @@ WORKFLOW = Path(EXAMPLE / ".github/workflows/ml-pipeline.yml")
 CONTENT = yaml.safe_load(WORKFLOW.read_text())
 JOBS = CONTENT["jobs"]
 DEPLOYING = ["deploy-staging", "deploy-production"]
+INSTALLED = [
+    "pip install --require-hashes -r requirements-serving.txt -r requirements-test.txt",
+    "pip install --require-hashes -r requirements-tracking.txt",
+]
 
 OWN_ROLE = (
     "${{{{ format({}.outputs.trusted == 'true' && '{{0}}' || '{{1}}', "
@@ -241,7 +245,9 @@ def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
 def test_production_begins_only_after_a_staging_that_went_well() -> None:
     for before, job in (("deploy-staging", "review"), ("review", "deploy-production")):
         assert JOBS[job]["if"] == f"${{{{ !cancelled() && needs.{before}.result == 'success' }}}}"
-    assert commands("deploy-staging")[2:] == [
+    assert commands("deploy-staging") == [
+        "Is everything set?",
+        *INSTALLED,
         "Restore the model",
         "Test the model",
         "Deploy",
@@ -249,17 +255,47 @@ def test_production_begins_only_after_a_staging_that_went_well() -> None:
         "Smoke test",
         "Register as staging",
     ]
-    assert commands("deploy-production")[2:] == [
+    assert commands("deploy-production") == [
+        "Is everything set?",
+        *INSTALLED,
         "Restore the model",
         "Give the new model a tenth of the requests",
-        "Let it answer",
         "Is it as good as the stable one?",
+        "Give it half of the requests",
+        "Is it as good with half of them?",
         "Give it all requests",
         "Smoke test",
+        "Is it as good with all of them?",
         "Go back to the model before",
         "Does production answer as before?",
         "Register as production",
     ]
+
+
+def test_a_canary_is_watched_for_minutes_in_each_of_its_steps() -> None:
+    judged = [step for step in steps("deploy-production") if "judge-canary" in step.get("run", "")]
+    assert [step["run"].rpartition(" ")[2] for step in judged] == ["tenth", "half", "all"]
+    for step in judged:
+        assert step["env"]["CANARY_MINUTES"] == "${{ vars.CANARY_MINUTES || '10' }}"
+        assert step["env"]["TRAFFIC"] == "${{ vars.TRAFFIC || 'users' }}"
+        assert step["env"]["ACCEPT_SCORE_SHIFT"] == "${{ inputs.accept_score_shift }}"
+    (promote,) = [s for s in steps("deploy-production") if "deploy promote" in s.get("run", "")]
+    assert "--reason" in promote["run"], "an accepted shift stays on record"
+
+
+def test_a_rollback_needs_a_reason_and_no_review() -> None:
+    workflow = yaml.safe_load((WORKFLOW.parent / "rollback.yml").read_text())
+    # YAML takes `on` for a boolean.
+    assert workflow[True]["workflow_dispatch"]["inputs"]["reason"]["required"] is True
+    (job,) = workflow["jobs"].values()
+    production = JOBS["deploy-production"]
+    for name in ("environment", "concurrency", "runs-on"):
+        assert job[name] == production[name]
+    assert job["permissions"] == {"contents": "read"}
+    assert 'scripts/deploy back --to "$TO" --reason' in str(job["steps"])
+    assert "scripts/deploy history; } >>" in str(job["steps"])
+    for step in job["steps"]:
+        assert ("KUBECONFIG" in str(step)) == ("scripts/deploy" in step.get("run", ""))
 
 
 def test_a_cancelled_run_is_taken_back_like_one_that_failed() -> None:
@@ -313,7 +349,10 @@ def test_the_cluster_s_credentials_are_for_the_steps_that_need_them() -> None:
     for name, job in JOBS.items():
         assert "secrets." not in str([job.get("env"), job.get("with")]), name
         for step in job["steps"]:
-            if "KUBECONFIG" in str(step):
+            if step.get("run") == "scripts/preflight deploy":
+                # It asks whether the secret is there, and does not get it.
+                assert step["env"]["HAS_KUBECONFIG"] == "${{ secrets.KUBECONFIG != '' }}"
+            elif "KUBECONFIG" in str(step):
                 assert job["environment"] in ("staging", "production")
                 assert step["env"]["DEPLOY_CREDENTIALS"] == "${{ secrets.KUBECONFIG }}"
                 assert "scripts/deploy " in step["run"]

@@ -72,7 +72,7 @@ def refusal(
         if refused := _refused_manifest(cluster, namespace, manifest):
             return refused
     match [each for each in arguments if not each.startswith("--")]:
-        case ["rollout", "undo", name] | ["annotate", name, *_] | ["delete", name, *_]:
+        case ["rollout", "undo", name] | ["annotate" | "patch" | "delete", name, *_]:
             if "--ignore-not-found" not in arguments:
                 return _refused_change(cluster, namespace, name, _version(arguments))
     return None

@@ -51,7 +51,7 @@ def requests(
         case ["rollout", "undo", name, *_]:
             yield Request(namespace, "list", "replicasets")
             yield from of(name, "get", "patch")
-        case ["annotate", name, *_]:
+        case ["annotate" | "patch", name, *_]:
             yield from of(name, "get", "patch")
         case ["delete", name, *_]:
             yield from of(name, "delete", "get", "list", "watch")

@@ -1,6 +1,7 @@
 """Tests of the judgement of a canary."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,13 +123,18 @@ def test_the_percentile_is_estimated_within_its_bucket() -> None:
 
 
 def export(
-    directory: Path, name: str, requests: int, errors: int = 0, seconds: float = 0.02
+    directory: Path,
+    name: str,
+    requests: int,
+    errors: int = 0,
+    seconds: float = 0.02,
+    scale: float = 1.0,
 ) -> str:
     """Writes what a server would export, and returns the file."""
     metrics = Metrics(ModelIdentity(manifest=name, fingerprint="f"))
     for number in range(requests):
         metrics.observe_request(500 if number < errors else 200, seconds)
-        metrics.observe_scores([0.0015 * (number % 7)])
+        metrics.observe_scores([0.0015 * scale * (number % 7)])
     path = directory / name
     path.write_bytes(generate_latest(metrics.registry))
     return str(path)
@@ -145,12 +151,16 @@ def test_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = tmp_path / "summary.md"
-    command = ["--threshold", "0.01", "--summary", str(summary)]
+    command = ["--threshold", "0.01", "--summary", str(summary), "--minutes", "0", "--wait", "0"]
     monkeypatch.setenv("STABLE_METRICS", export(tmp_path, "stable", 1800))
     monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "good", 200, errors=1))
     assert check_canary_metrics.main(command) == 0
     assert "after 200 requests beside 1800" in capsys.readouterr().out
-    assert "### Canary: passed" in summary.read_text()
+    text = summary.read_text()
+    assert "### Canary: passed" in text
+    assert "| model | `stable` | `good` | |" in text
+    assert "| error rate | 0.00% | 0.50% | 1.00% |" in text
+    assert "| requests | 1800 | 200 | at least 200 |" in text
 
     monkeypatch.setenv("CANARY_METRICS", export(tmp_path, "bad", 200, errors=20))
     assert check_canary_metrics.main(command) == 1
@@ -169,7 +179,7 @@ def test_the_command(
     assert check_canary_metrics.main([*command, "--min-requests", "150"]) == 0
 
     monkeypatch.setenv("STABLE_SINCE", export(tmp_path, "before", 1780))
-    assert check_canary_metrics.main([*command, "--wait", "0.1"]) == 1
+    assert check_canary_metrics.main(command) == 1
     assert "stable needs 200 requests" in capsys.readouterr().err
 
     monkeypatch.setenv("CANARY_METRICS", "http://127.0.0.1:9/metrics")
@@ -182,3 +192,73 @@ def test_a_threshold_that_no_sample_can_judge_is_refused(threshold: str, tmp_pat
     canary = export(tmp_path, "good", 200)
     with pytest.raises(SystemExit, match="2"):
         check_canary_metrics.main(["--threshold", threshold, "--canary", canary])
+
+
+class Time:
+    """A clock that passes only when somebody sleeps; others act at moments of it."""
+
+    def __init__(self, acts: dict[float, Callable[[], object]]) -> None:
+        self.now = 0.0
+        self.acts = acts
+
+    def monotonic(self) -> float:
+        """Returns the seconds that were slept."""
+        return self.now
+
+    def sleep(self, seconds: float, /) -> None:
+        """Lets time pass, and with it what happens then."""
+        self.now += seconds
+        for moment in [moment for moment in self.acts if moment <= self.now]:
+            self.acts.pop(moment)()
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Callable[..., tuple[int, float]]:
+    """Watches a canary whose counts change at moments; returns the exit code and the seconds."""
+
+    def run(at: dict[float, dict[str, int]], *options: str) -> tuple[int, float]:
+        def acts(counts: dict[str, int]) -> Callable[[], object]:
+            return lambda: export(tmp_path, "canary", **counts)
+
+        clock = Time({moment: acts(counts) for moment, counts in at.items()})
+        clock.sleep(0)
+        stable = export(tmp_path, "stable", 1800)
+        command = ["--threshold", "0.01", "--stable", stable, *options]
+        command += ["--canary", str(tmp_path / "canary")]
+        return check_canary_metrics.main(command, clock), clock.now
+
+    return run
+
+
+def test_requests_alone_do_not_end_the_watch(watch: Callable[..., tuple[int, float]]) -> None:
+    # By default it is for ten minutes, however soon there are enough requests.
+    assert watch({0: {"requests": 250}}) == (0, 600)
+    assert watch({0: {"requests": 250}}, "--minutes", "30") == (0, 1800)
+
+
+def test_time_alone_does_not_end_the_watch(watch: Callable[..., tuple[int, float]]) -> None:
+    assert watch({0: {"requests": 3}, 900: {"requests": 250}}) == (0, 900)
+    assert watch({0: {"requests": 3}}, "--wait", "20") == (1, 1200)
+
+
+def test_a_fault_that_comes_late_is_seen(watch: Callable[..., tuple[int, float]]) -> None:
+    late = {0: {"requests": 250}, 590: {"requests": 600, "errors": 50}}
+    assert watch(late) == (1, 590), "errors end the watch at once"
+
+
+def test_a_shift_of_scores_can_be_accepted_with_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stable = export(tmp_path, "stable", 1800)
+    moved = export(tmp_path, "moved", 600, scale=60)
+    summary = tmp_path / "summary.md"
+    command = ["--threshold", "0.01", "--stable", stable, "--canary", moved, "--minutes", "0"]
+    command += ["--summary", str(summary)]
+    assert check_canary_metrics.main(command) == 1
+    assert "scores moved by a PSI" in capsys.readouterr().err
+    assert check_canary_metrics.main([*command, "--accept-score-shift", "new country"]) == 0
+    assert "Accepted: scores moved by a PSI of" in summary.read_text()
+    assert "Reason: new country" in summary.read_text()
+    bad = export(tmp_path, "bad", 600, errors=60, scale=60)
+    command[command.index(moved)] = bad
+    assert check_canary_metrics.main([*command, "--accept-score-shift", "new country"]) == 1

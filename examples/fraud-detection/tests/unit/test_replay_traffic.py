@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,6 +21,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.bodies: list[dict[str, Any]] = []
+        self.marks: set[str | None] = set()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answers with 500 or 200."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
+        self.server.marks.add(self.headers[replay_traffic.MARK])
         online = body["payments"][0]["channel"] == "online"
         self.send_response(500 if online else 200)
         self.end_headers()
@@ -51,7 +54,9 @@ def server() -> Iterator[Server]:
 
 def replay(url: str) -> int:
     data = str(EXAMPLE / "data" / "training")
-    return replay_traffic.main(["--base-url", url, "--requests", "50", "--data", data])
+    config = str(EXAMPLE / "configs" / "training_config.yaml")
+    command = ["--base-url", url, "--requests", "50", "--data", data, "--config", config]
+    return replay_traffic.main(command)
 
 
 def test_failures_are_counted_and_left_to_others(
@@ -59,10 +64,12 @@ def test_failures_are_counted_and_left_to_others(
 ) -> None:
     assert replay(f"http://127.0.0.1:{server.server_port}/") == 0
     online = int((transactions["channel"].tail(50) == "online").sum())
-    expected = f"sent 50 requests: {50 - online} x 200, {online} x 500\n"
+    told = "sent 50 held-out payments, marked as replayed"
+    expected = f"{told}: {50 - online} x 200, {online} x 500\n"
     assert capsys.readouterr().out == expected
     sent = {body["payments"][0]["transaction_id"] for body in server.bodies}
     assert sent == set(transactions["transaction_id"].tail(50))
+    assert server.marks == {"1"}
 
 
 def test_a_request_has_the_accounts_own_past(transactions: pd.DataFrame) -> None:
@@ -78,3 +85,22 @@ def test_a_request_has_the_accounts_own_past(transactions: pd.DataFrame) -> None
 def test_a_server_that_never_answers_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("http://127.0.0.1:9") == 1
     assert "50 x no answer" in capsys.readouterr().out
+
+
+def test_only_what_no_training_fitted_is_sent(transactions: pd.DataFrame) -> None:
+    config = EXAMPLE / "configs" / "training_config.yaml"
+    chosen = replay_traffic.held_out(transactions, config)
+    count = int(chosen.sum())
+    assert 0 < count < 0.21 * len(transactions)
+    bodies = list(replay_traffic.requests_from(transactions, count + 10, chosen))
+    ids = [body["payments"][0]["transaction_id"] for body in bodies]
+    assert set(ids) == set(transactions.loc[chosen, "transaction_id"])
+    assert ids[count:] == ids[:10], "it begins again"
+
+
+def test_requests_are_spread_over_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    at = [now[0] for _ in replay_traffic.spread([{}] * 4, 600.0)]
+    assert at == [100.0, 250.0, 400.0, 550.0]

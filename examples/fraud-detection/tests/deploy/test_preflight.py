@@ -1,0 +1,131 @@
+"""All that is missing is told at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from example import EXAMPLE
+
+GOOD = {
+    "ML_CACHE_STORE": "s3://models/cache",
+    "AWS_REGION": "eu-central-1",
+    "ROLE": "arn:aws:iam::1:role/r",
+    "DEPLOY_TARGET": "kubectl",
+    "HAS_KUBECONFIG": "true",
+    "ENVIRONMENT": "staging",
+    "IMAGE": "i@sha256:1",
+}
+
+
+def tools(directory: Path, *names: str, script: str = "exit 0") -> str:
+    """Returns a PATH with these programs and what the script itself needs."""
+    bare = directory / "bin"
+    bare.mkdir()
+    for name in ("bash", "dirname", "sed", "grep"):
+        (bare / name).symlink_to(
+            f"/bin/{name}" if Path(f"/bin/{name}").exists() else f"/usr/bin/{name}"
+        )
+    for name in names:
+        (bare / name).write_text(f"#!/bin/bash\n{script}\n")
+        (bare / name).chmod(0o755)
+    return str(bare)
+
+
+def preflight(what: str, **environment: str) -> tuple[int, str]:
+    ended = subprocess.run(
+        ["/bin/bash", EXAMPLE / "scripts" / "preflight", what],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_what_is_complete_passes(tmp_path: Path) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    assert preflight("deploy", PATH=path, **GOOD) == (0, "")
+    assert preflight("store", PATH=path, **GOOD) == (0, "")
+    keys = {name: value for name, value in GOOD.items() if name != "ROLE"} | {"HAS_KEYS": "true"}
+    assert preflight("store", PATH=path, **keys) == (0, "")
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
+    given = {"DEPLOY_TARGET": "kubectl", "HAS_KUBECONFIG": "false", "ENVIRONMENT": "production"}
+    given |= {"TRAFFIC": "some", "CANARY_MINUTES": "ten", "TRAIN_IN_PULL_REQUESTS": "perhaps"}
+    code, text = preflight(
+        "deploy", PATH=tools(tmp_path), ROLE_NAME="ML_CACHE_DEPLOY_ROLE", **given
+    )
+    assert code == 1
+    for part in (
+        "the variable ML_CACHE_STORE is empty",
+        "the variable AWS_REGION is empty",
+        "the variable ML_CACHE_DEPLOY_ROLE is empty, and there are no keys",
+        "TRAIN_IN_PULL_REQUESTS is `perhaps`",
+        "TRAFFIC is `some`",
+        "CANARY_MINUTES is `ten`",
+        "`curl` is not here",
+        "`kubectl` is not here",
+        "the secret KUBECONFIG is empty in the environment production",
+        "gh secret set KUBECONFIG --env production <FILE",
+        "there is no serving image",
+    ):
+        assert part in text
+    assert text.count("error:") == text.count("hint:") == 10
+
+
+def test_a_workflow_gets_annotations(tmp_path: Path) -> None:
+    _, text = preflight("store", PATH=tools(tmp_path), GITHUB_ACTIONS="true", **GOOD | {"ROLE": ""})
+    assert text.startswith("::error::the variable ML_CACHE_TRUSTED_ROLE is empty")
+
+
+def test_a_local_machine_is_looked_at(tmp_path: Path) -> None:
+    path = tools(tmp_path)
+    code, text = preflight(
+        "local", PATH=path, PYTHON="/nowhere/python", ML_CACHE="/nowhere/ml-cache"
+    )
+    assert code == 1
+    for part in (
+        "`/nowhere/python` is no Python 3.11",
+        "`haproxy` is not here",
+        "`/nowhere/ml-cache` (ML_CACHE) is no program",
+    ):
+        assert part in text
+    _, text = preflight("machine", PATH=path, PYTHON=sys.executable, ML_CACHE_STORE="models")
+    assert "no Python" not in text
+    assert "ML_CACHE_STORE is `models`" in text
+    assert "every run trains" in text
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_settings_on_github_are_asked_for(tmp_path: Path, complete: bool) -> None:
+    answers = """
+    case "$*" in
+      "variable list"*) printf '%s\\n' ML_CACHE_STORE AWS_REGION $ROLES ;;
+      "variable get"*) echo kubectl ;;
+      "secret list --env"*) echo $SECRET ;;
+      "secret list"*) ;;
+      *environments/production-review*) printf '%s\\n' branches $REVIEWERS ;;
+      *environments/production*) [ -n "$SECRET" ] && echo branches ;;
+      *environments/*) echo branches ;;
+    esac"""
+    path = tools(tmp_path, "gh", script=answers)
+    given = {}
+    if complete:
+        roles = " ".join(f"ML_CACHE_{who}_ROLE" for who in ("TRUSTED", "UNTRUSTED", "DEPLOY"))
+        given = {"ROLES": roles, "SECRET": "KUBECONFIG", "REVIEWERS": "required_reviewers"}
+    code, text = preflight("github", PATH=f"{path}:{os.defpath}", **given)
+    if complete:
+        assert code == 0, text
+        return
+    for part in (
+        "the variable ML_CACHE_DEPLOY_ROLE is missing",
+        "the environment production is missing",
+        "the environment production-review has no reviewers",
+        "the environment staging has no secret KUBECONFIG",
+    ):
+        assert part in text
