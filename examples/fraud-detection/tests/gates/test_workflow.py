@@ -6,6 +6,7 @@ registry of images. Where a run can show a rule, the end-to-end case `pipeline` 
 
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_nothing_begins_before_what_it_needs() -> None:
         "train-model": ["plan", "data-validation"],
         "build-image": "plan",
         "deploy-staging": ["plan", "train-model", "build-image"],
-        "review": "deploy-staging",
+        "compare": ["plan", "train-model", "build-image", "deploy-staging"],
+        "review": "compare",
         "deploy-production": ["plan", "train-model", "build-image", "review"],
     }
 
@@ -128,7 +130,7 @@ def test_only_the_main_branch_gets_the_trusted_role() -> None:
         for step in job["steps"]:
             if "ml-cache-action" in step.get("uses", ""):
                 role = OWN_ROLE.format("steps.trust" if name == "plan" else "needs.plan")
-                if name in DEPLOYING:
+                if name in (*DEPLOYING, "compare"):
                     role = "${{ vars.ML_CACHE_DEPLOY_ROLE }}"
                 assert step["with"]["role-to-assume"] == role, (name, step.get("name"))
     for output in ("trusted", "deploys"):
@@ -206,7 +208,21 @@ def test_every_path_stands_in_the_file_alone() -> None:
                 }.intersection(step["with"]), (name, step.get("name"))
                 found.append(step["with"]["model"])
     assert set(found) == set(models)
-    assert len(found) == 6
+    assert len(found) == 8
+
+
+def test_the_review_reads_a_comparison_with_what_production_serves() -> None:
+    compare = JOBS["compare"]
+    assert compare["environment"] == "production"
+    assert "concurrency" not in compare, "it only reads"
+    champion, challenger = steps("compare", "restore")
+    assert champion["with"]["pointer"] == "${{ steps.production.outputs.pointer }}"
+    assert champion["with"]["destination"] == "champion"
+    assert challenger == steps("deploy-production", "restore")[0]
+    command = compare["steps"][-1]["run"]
+    assert "compare_models.py --champion champion/models --challenger models" in command
+    assert '--summary "$GITHUB_STEP_SUMMARY"' in command
+    assert "configs/promotion.yaml" in command
 
 
 def test_a_review_holds_neither_secrets_nor_the_turn_of_others() -> None:
@@ -243,7 +259,8 @@ def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
 
 
 def test_production_begins_only_after_a_staging_that_went_well() -> None:
-    for before, job in (("deploy-staging", "review"), ("review", "deploy-production")):
+    order = ["deploy-staging", "compare", "review", "deploy-production"]
+    for before, job in pairwise(order):
         assert JOBS[job]["if"] == f"${{{{ !cancelled() && needs.{before}.result == 'success' }}}}"
     assert commands("deploy-staging") == [
         "Is everything set?",
