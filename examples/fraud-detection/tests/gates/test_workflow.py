@@ -203,12 +203,33 @@ def test_every_path_stands_in_the_file_alone() -> None:
                 assert not {
                     "data-paths",
                     "training-paths",
-                    "extra-key",
                     "model-path",
                 }.intersection(step["with"]), (name, step.get("name"))
                 found.append(step["with"]["model"])
     assert set(found) == set(models)
     assert len(found) == 8
+
+
+def test_a_gpu_is_asked_for_named_in_the_key_and_never_replaced() -> None:
+    with_key = [
+        (name, step["with"]["extra-key"])
+        for name, job in JOBS.items()
+        for step in job["steps"]
+        if "extra-key" in step.get("with", {})
+    ]
+    assert [name for name, _ in with_key] == ["plan"]
+    # Empty without a GPU, so that the values of ml-cache.yml count.
+    lines = with_key[0][1].splitlines()
+    assert all(line.startswith("${{ inputs.gpu && ") for line in lines)
+    assert all(line.endswith(" || '' }}") for line in lines)
+    training = JOBS["train-model"]["steps"]
+    assert [s["run"].split()[0] for s in training if s.get("if") == "inputs.gpu"] == [
+        "nvidia-smi",
+        "found=$(python",
+    ]
+    train = next(step for step in training if step.get("id") == "train")
+    assert train["env"]["DEVICE"] == "${{ inputs.gpu && 'cuda' || 'cpu' }}"
+    assert '--device "$DEVICE"' in train["run"]
 
 
 def test_the_review_reads_a_comparison_with_what_production_serves() -> None:
