@@ -99,7 +99,7 @@ fn a_commit_of_a_release_reaches_no_name_that_can_move() {
     ] {
         assert_eq!(faults.matches(name).count(), times, "{name}: {faults}");
     }
-    assert_eq!(faults.lines().count(), 10, "{faults}");
+    assert_eq!(faults.lines().count(), 12, "{faults}");
 
     let release = copy.released();
     assert_eq!(copy.release(&["names", &release]), Ok(String::new()));
@@ -107,7 +107,7 @@ fn a_commit_of_a_release_reaches_no_name_that_can_move() {
     assert_eq!(copy.release(&["check", &release, IMAGE]), Ok(expected));
     copy.git(&["checkout", "--quiet", &release]);
     let first = copy.git(&["rev-parse", "HEAD~1"]);
-    assert_eq!(copy.read(PIPELINE).matches(&format!("@{first}")).count(), 4);
+    assert_eq!(copy.read(PIPELINE).matches(&format!("@{first}")).count(), 6);
     let manifest = copy.read("examples/fraud-detection/k8s/production/stable.yaml");
     assert!(manifest.contains(&format!("image: {IMAGE}@{DIGEST}\n")), "{manifest}");
 }

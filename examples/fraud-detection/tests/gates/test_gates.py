@@ -16,7 +16,7 @@ import pytest
 
 from example import EXAMPLE
 
-KEPT = ("configs", "data", "src", "tests", "pyproject.toml")
+KEPT = ("configs", "data", "src", "tests", "pyproject.toml", "requirements.txt")
 
 
 @pytest.fixture
