@@ -92,22 +92,18 @@ impl Sha256 {
         (self.length % BLOCK as u64) as usize
     }
 
-    /// Completes the block that is begun, if there is one. Returns the bytes after it.
+    /// Adds to the block that is begun, if there is one. Returns the bytes after that block.
     fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let filled = self.filled();
-        if filled == 0 || filled + bytes.len() < BLOCK {
-            return if filled == 0 { bytes } else { self.append(filled, bytes) };
+        if filled == 0 {
+            return bytes;
         }
-        let (first, others) = bytes.split_at(BLOCK - filled);
-        self.rest[filled..].copy_from_slice(first);
-        compress256(&mut self.state, &[self.rest]);
+        let (first, others) = bytes.split_at(bytes.len().min(BLOCK - filled));
+        self.rest[filled..filled + first.len()].copy_from_slice(first);
+        if filled + first.len() == BLOCK {
+            compress256(&mut self.state, &[self.rest]);
+        }
         others
-    }
-
-    /// Adds to a block that stays incomplete.
-    fn append(&mut self, filled: usize, bytes: &[u8]) -> &'static [u8] {
-        self.rest[filled..filled + bytes.len()].copy_from_slice(bytes);
-        &[]
     }
 
     /// Begins the next block with these bytes.

@@ -1,5 +1,6 @@
 //! Watches what the answers tell about the service and the way to it, before the SDK tries again.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ impl Storable for Started {
 
 /// A watch that a client shares with its store.
 #[derive(Debug)]
-pub(super) struct Watched(pub(super) std::sync::Arc<Watch>);
+pub(super) struct Watched(pub(super) Arc<Watch>);
 
 impl Intercept for Watched {
     fn name(&self) -> &'static str {

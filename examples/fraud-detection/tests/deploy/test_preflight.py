@@ -94,11 +94,13 @@ def test_a_local_machine_is_looked_at(tmp_path: Path) -> None:
     assert ("`haproxy` is not here" in text) is not has_haproxy
     for part in (
         "`/nowhere/python` has not all libraries",
+        "`/nowhere/python` is no Python 3.11",
         "`/nowhere/ml-cache` (ML_CACHE) is no program",
     ):
         assert part in text
     _, text = preflight("machine", PATH=path, PYTHON=sys.executable, ML_CACHE_STORE="models")
     assert "has not all libraries" not in text
+    assert "no Python" not in text
     assert "ML_CACHE_STORE is `models`" in text
     assert "every run trains" in text
 
