@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from outputs import set_output
 from pointer import Pointer, PointerError, read_pointer
-from tracking import MlflowException, TrackingError, connect, errors_in_one_line
+from tracking import MlflowException, TrackingError, connect, errors_in_one_line, run_page
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -168,10 +168,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name} version {version}: {pointer.uri(arguments.model_path)}")
             if arguments.alias:
                 set_alias(client, name, arguments.alias, version)
+            run_id = client.get_model_version(name, str(version)).run_id
+            page = run_page(client, run_id) if run_id else ""
     except (TrackingError, PointerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     set_output("model-version", str(version))
+    set_output("run-url", page)
     return 0
 
 

@@ -101,6 +101,17 @@ def connect() -> mlflow.MlflowClient:
     return mlflow.MlflowClient()
 
 
+def run_page(client: mlflow.MlflowClient, run_id: str) -> str:
+    """Returns the address of a run's page without credentials; empty where there is no server."""
+    server = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
+    if server.scheme not in ("http", "https"):
+        return ""
+    experiment = client.get_run(run_id).info.experiment_id
+    host = server.netloc.rpartition("@")[2]
+    root = f"{server.scheme}://{host}{server.path.rstrip('/')}"
+    return f"{root}/#/experiments/{experiment}/runs/{run_id}"
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Turns MLflow's errors into a `TrackingError`."""

@@ -55,6 +55,16 @@ def run_id(client: "MlflowClient", tmp_path: Path) -> Iterator[str]:
         yield run.run_id
 
 
+def test_a_run_has_an_address_where_there_is_a_server(
+    client: "MlflowClient", run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracking.run_page(client, run_id) == ""  # a database has no pages
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ci:secret@mlflow.example.com/team/")
+    experiment = client.get_run(run_id).info.experiment_id
+    page = f"https://mlflow.example.com/team/#/experiments/{experiment}/runs/{run_id}"
+    assert tracking.run_page(client, run_id) == page
+
+
 def test_a_training_is_logged(client: "MlflowClient", tmp_path: Path) -> None:
     arguments = ["--config", str(SMALL_CONFIG), "--experiment-name", "trainings", "--jobs", "1"]
     assert train.main(arguments) == 0
