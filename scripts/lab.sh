@@ -27,6 +27,23 @@ fail() {
   exit 1
 }
 
+# needs NAME…: ends with one list of all programs that are missing and that no script here installs.
+needs() {
+  local name missing=''
+  for name in "$@"; do
+    command -v "$name" >/dev/null && continue
+    case $name in
+      cargo | clippy-driver | rustfmt) missing+="
+  $name: install Rust from https://rustup.rs, with the profile \`default\`" ;;
+      node | npm) missing+="
+  $name: install Node.js from https://nodejs.org (on Debian: apt-get install nodejs npm)" ;;
+      *) missing+="
+  $name: install it (on Debian: apt-get install $name)" ;;
+    esac
+  done
+  [ -z "$missing" ] || fail "programs are missing:$missing"
+}
+
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
