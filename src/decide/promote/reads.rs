@@ -401,6 +401,7 @@ mod tests {
         for text in [
             include_str!("../../../.github/workflows/ml-pipeline.yml"),
             include_str!("../../../examples/fraud-detection/.github/workflows/ml-pipeline.yml"),
+            include_str!("../../../examples/fraud-detection/.github/workflows/deploy.yml"),
         ] {
             assert_eq!(told(text), Ok(()));
         }

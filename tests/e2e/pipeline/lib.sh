@@ -121,11 +121,14 @@ run_until() {
   options=("${all[@]}")
 }
 
-# expect_begun JOB: the workflow began the job of that name.
-expect_begun() { grep -qF "[ml-pipeline/$1" "$log" || wrong "the job should begin: $1"; }
+# begun JOB: the job of that name began, in the workflow or in the one that its job "Deploy" calls.
+begun() { grep -qF -e "[ml-pipeline/$1" -e "[Deploy/deploy/$1" "$log"; }
 
-# expect_not_begun JOB: the workflow did not begin the job of that name.
-expect_not_begun() { ! grep -qF "[ml-pipeline/$1" "$log" || wrong "the job should not begin: $1"; }
+# expect_begun JOB: the job of that name began.
+expect_begun() { begun "$1" || wrong "the job should begin: $1"; }
+
+# expect_not_begun JOB: the job of that name did not begin.
+expect_not_begun() { ! begun "$1" || wrong "the job should not begin: $1"; }
 
 # expect_served POINTER [ANSWER]: production answers with that pointer's model, and as before.
 expect_served() {

@@ -15,9 +15,18 @@ import yaml
 
 from example import EXAMPLE
 
-WORKFLOW = Path(EXAMPLE / ".github/workflows/ml-pipeline.yml")
-CONTENT = yaml.safe_load(WORKFLOW.read_text())
-JOBS = CONTENT["jobs"]
+WORKFLOWS = Path(EXAMPLE / ".github/workflows")
+PIPELINE, DEPLOY = (
+    yaml.safe_load((WORKFLOWS / name).read_text()) for name in ("ml-pipeline.yml", "deploy.yml")
+)
+# The job `deploy` calls the other workflow, and has no steps.
+CALL = PIPELINE["jobs"]["deploy"]
+JOBS = {
+    name: job
+    for workflow in (PIPELINE, DEPLOY)
+    for name, job in workflow["jobs"].items()
+    if job is not CALL
+}
 DEPLOYING = ["deploy-staging", "deploy-production"]
 INSTALLED = [
     "pip install --require-hashes -r requirements-serving.txt -r requirements-test.txt",
@@ -44,17 +53,39 @@ def commands(job: str) -> list[str]:
 
 
 def test_nothing_begins_before_what_it_needs() -> None:
-    assert {name: job.get("needs") for name, job in JOBS.items()} == {
+    assert {name: job.get("needs") for name, job in PIPELINE["jobs"].items()} == {
         "lint-and-test": None,
         "data-validation": None,
         "plan": "lint-and-test",
         "train-model": ["plan", "data-validation"],
         "build-image": "plan",
-        "deploy-staging": ["plan", "train-model", "build-image"],
-        "compare": ["plan", "train-model", "build-image", "deploy-staging"],
-        "review": "compare",
-        "deploy-production": ["plan", "train-model", "build-image", "review"],
+        "deploy": ["plan", "train-model", "build-image"],
     }
+    assert {name: job.get("needs") for name, job in DEPLOY["jobs"].items()} == {
+        "deploy-staging": None,
+        "compare": "deploy-staging",
+        "review": "compare",
+        "deploy-production": "review",
+    }
+
+
+def test_a_deployment_is_called_by_the_pipeline_alone_and_gets_what_it_needs() -> None:
+    # YAML takes `on` for a boolean.
+    assert list(DEPLOY[True]) == ["workflow_call"]
+    assert CALL["uses"] == "./.github/workflows/deploy.yml"
+    # Without it, the secrets of the environments are empty.
+    assert CALL["secrets"] == "inherit"
+    assert CALL["with"] == {
+        "pointer": "${{ needs.train-model.outputs.pointer || needs.plan.outputs.pointer }}",
+        "fingerprint": "${{ needs.plan.outputs.fingerprint }}",
+        "image": "${{ needs.build-image.outputs.image }}",
+        "accept_score_shift": "${{ inputs.accept_score_shift }}",
+    }
+    assert CALL["with"].keys() == DEPLOY[True]["workflow_call"]["inputs"].keys()
+    # GitHub starts no run whose called jobs ask for more than their caller has.
+    asked = [job["permissions"] for job in DEPLOY["jobs"].values()]
+    assert CALL["permissions"] == {name: level for each in asked for name, level in each.items()}
+    assert PIPELINE["permissions"] == DEPLOY["permissions"] == {}
 
 
 def test_red_data_stops_a_training_and_not_a_server() -> None:
@@ -63,7 +94,7 @@ def test_red_data_stops_a_training_and_not_a_server() -> None:
     )
     # Without a status function, a job begins only where all that it needs went well. A training
     # that was kept back leaves nothing to deploy.
-    assert " ".join(JOBS["deploy-staging"]["if"].split()) == (
+    assert " ".join(CALL["if"].split()) == (
         "${{ !cancelled() && needs.plan.outputs.deploys == 'true' "
         "&& needs.plan.result == 'success' "
         "&& (needs.train-model.result == 'success' "
@@ -102,6 +133,14 @@ def test_a_model_of_a_pull_request_can_be_promoted() -> None:
             assert not step.get("uses", "").startswith("."), "its text is not in the workflow"
             if "ml-cache-action" in step.get("uses", ""):
                 assert step["with"]["read-scopes"] == "trusted", (job, step.get("name"))
+
+
+def test_an_action_has_the_same_commit_everywhere() -> None:
+    # scripts/run-act puts stand-ins in place of the commits that ml-pipeline.yml names.
+    used = {step["uses"] for job in JOBS.values() for step in job["steps"] if "uses" in step}
+    rollback = yaml.safe_load((WORKFLOWS / "rollback.yml").read_text())["jobs"]["rollback"]
+    used |= {step["uses"] for step in rollback["steps"] if "uses" in step}
+    assert len(used) == len({name.split("@")[0] for name in used}) == 6
 
 
 def test_the_checks_are_all_made() -> None:
@@ -185,7 +224,8 @@ def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
 
 def test_all_steps_have_the_same_store() -> None:
     for name in ("ML_CACHE_STORE", "AWS_REGION"):
-        assert CONTENT["env"][name] == f"${{{{ vars.{name} }}}}"
+        for workflow in (PIPELINE, DEPLOY):
+            assert workflow["env"][name] == f"${{{{ vars.{name} }}}}"
         for job in JOBS.values():
             assert not [each for each in [job, *job["steps"]] if name in each.get("env", {})]
     for job in JOBS:
@@ -258,17 +298,14 @@ def test_a_review_holds_neither_secrets_nor_the_turn_of_others() -> None:
 def test_a_deployment_waits_its_turn(job: str) -> None:
     environment = job.removeprefix("deploy-")
     assert (JOBS[job]["environment"], JOBS[job]["concurrency"]) == (environment, environment)
-    assert JOBS[job]["env"]["DEPLOY_ORDER"] == "${{ github.run_number }}"
+    assert DEPLOY["env"]["DEPLOY_ORDER"] == "${{ github.run_number }}"
 
 
 @pytest.mark.parametrize("job", DEPLOYING)
 def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
     (restore,) = steps(job, "restore")
-    assert (
-        restore["with"]["pointer"]
-        == "${{ needs.train-model.outputs.pointer || needs.plan.outputs.pointer }}"
-    )
-    assert restore["with"]["fingerprint"] == "${{ needs.plan.outputs.fingerprint }}"
+    for name in ("pointer", "fingerprint"):
+        assert restore["with"][name] == f"${{{{ inputs.{name} }}}}"
     for output in ("pointer", "fingerprint", "retrain-needed"):
         assert JOBS["plan"]["outputs"][output] == f"${{{{ steps.plan.outputs.{output} }}}}"
     assert JOBS["train-model"]["outputs"]["pointer"] == "${{ steps.save.outputs.pointer }}"
@@ -281,6 +318,8 @@ def test_a_deployment_takes_the_model_of_this_run(job: str) -> None:
 
 def test_production_begins_only_after_a_staging_that_went_well() -> None:
     order = ["deploy-staging", "compare", "review", "deploy-production"]
+    # A condition of its own, or else a skipped training of the caller could skip it, too.
+    assert JOBS["deploy-staging"]["if"] == "${{ !cancelled() }}"
     for before, job in pairwise(order):
         assert JOBS[job]["if"] == f"${{{{ !cancelled() && needs.{before}.result == 'success' }}}}"
     assert commands("deploy-staging") == [
@@ -322,8 +361,7 @@ def test_a_canary_is_watched_for_minutes_in_each_of_its_steps() -> None:
 
 
 def test_a_rollback_needs_a_reason_and_no_review() -> None:
-    workflow = yaml.safe_load((WORKFLOW.parent / "rollback.yml").read_text())
-    # YAML takes `on` for a boolean.
+    workflow = yaml.safe_load((WORKFLOWS / "rollback.yml").read_text())
     assert workflow[True]["workflow_dispatch"]["inputs"]["reason"]["required"] is True
     (job,) = workflow["jobs"].values()
     production = JOBS["deploy-production"]
@@ -384,12 +422,17 @@ def run_step(job: str, name: str, directory: Path, **variables: str) -> str:
 
 
 def test_the_cluster_s_credentials_are_for_the_steps_that_need_them() -> None:
+    for workflow in (PIPELINE, DEPLOY):
+        assert "secrets." not in str(workflow["env"])
     for name, job in JOBS.items():
-        assert "secrets." not in str([job.get("env"), job.get("with")]), name
+        assert "secrets." not in str(job.get("env")), name
         for step in job["steps"]:
             if step.get("run") == "scripts/preflight deploy":
                 # It asks whether the secret is there, and does not get it.
                 assert step["env"]["HAS_KUBECONFIG"] == "${{ secrets.KUBECONFIG != '' }}"
+                assert step["env"]["ENVIRONMENT"] == (
+                    "${{ github.job == 'deploy-staging' && 'staging' || 'production' }}"
+                )
             elif "KUBECONFIG" in str(step):
                 assert job["environment"] in ("staging", "production")
                 assert step["env"]["DEPLOY_CREDENTIALS"] == "${{ secrets.KUBECONFIG }}"
@@ -446,5 +489,4 @@ def test_the_image_is_deployed_by_the_digest_of_what_was_pushed(tmp_path: Path) 
     assert JOBS["build-image"]["if"] == (
         "${{ needs.plan.outputs.deploys == 'true' && vars.DEPLOY_TARGET != 'local' }}"
     )
-    for job in DEPLOYING:
-        assert JOBS[job]["env"]["IMAGE"] == "${{ needs.build-image.outputs.image }}"
+    assert DEPLOY["env"]["IMAGE"] == "${{ inputs.image }}"

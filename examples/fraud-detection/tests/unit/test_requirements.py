@@ -51,8 +51,9 @@ def test_a_gpu_has_the_same_libraries_but_for_xgboost() -> None:
 
 
 def test_whatever_installs_them_compares_their_hashes() -> None:
-    installing = [EXAMPLE / ".github/workflows/ml-pipeline.yml", EXAMPLE / "Dockerfile"]
-    for path in [*installing, EXAMPLE / "Makefile"]:
+    workflows = sorted((EXAMPLE / ".github/workflows").glob("*.yml"))
+    assert len(workflows) == 3
+    for path in [*workflows, EXAMPLE / "Dockerfile", EXAMPLE / "Makefile"]:
         commands = re.findall(r"pip install .*", path.read_text())
         assert commands, path.name
         for command in commands:
@@ -60,6 +61,9 @@ def test_whatever_installs_them_compares_their_hashes() -> None:
 
 
 def test_another_python_is_another_model() -> None:
+    python = yaml.safe_load((EXAMPLE / "ml-cache.yml").read_text())["defaults"]["extra"]["python"]
     workflow = yaml.safe_load((EXAMPLE / ".github/workflows/ml-pipeline.yml").read_text())
-    file = yaml.safe_load((EXAMPLE / "ml-cache.yml").read_text())
-    assert file["defaults"]["extra"] == {"python": workflow["env"]["PYTHON_VERSION"]}
+    assert workflow["env"]["PYTHON_VERSION"] == python
+    for name in ("deploy.yml", "rollback.yml"):
+        text = (EXAMPLE / ".github/workflows" / name).read_text()
+        assert re.findall(r'python-version: "(.*?)"', text) == [python]
