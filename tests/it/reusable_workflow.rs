@@ -271,9 +271,14 @@ fn run(script: &str, variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-/// Returns the script by which a pipeline tells what its run may do.
-fn judge(pipeline: &str) -> String {
-    script(&read(pipeline), "        id: trust\n")
+/// Returns the script by which the pipeline tells what its run may do.
+fn judge() -> String {
+    script(&read(PIPELINES[0]), "        id: trust\n")
+}
+
+/// Returns the lines without their indentation.
+fn unindented(text: &str) -> String {
+    text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns what that script says of a run, as the runner would run it.
@@ -298,8 +303,9 @@ fn only_events_of_insiders_are_trusted_and_deploy() {
         ("refs/heads/main", "refs/heads/feature", "refs/heads/gh-readonly-queue/main/pr-7-abc");
     let nothing = "trusted=false\ndeploys=false\n";
     let all = "trusted=true\ndeploys=true\n";
-    let script = judge(PIPELINES[0]);
-    assert_eq!(script, judge(PIPELINES[1]), "both pipelines judge alike");
+    let script = judge();
+    let example = unindented(&read("examples/fraud-detection/scripts/judge-run"));
+    assert!(example.contains(&unindented(&script)), "both pipelines judge alike");
     for event in ["push", "schedule", "workflow_dispatch", "repository_dispatch"] {
         assert_eq!(judged(&script, event, main, "main", ""), all, "{event}");
         for elsewhere in [other, queue, "refs/heads/Main", "refs/tags/main", "refs/pull/7/merge"] {

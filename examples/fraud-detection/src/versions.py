@@ -1,6 +1,6 @@
 """Tells what a training on a GPU depends on beside its files, as lines of the input `extra-key`.
 
-python src/versions.py --device cuda
+python src/versions.py --device cuda [--expect LINES]
 
 A driver or a library of another version may end in other bytes. On the CPU, requirements.txt
 pins all of it, so there are only the device and XGBoost to tell.
@@ -29,14 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Print versions as lines of `extra-key`.")
     parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--expect", metavar="LINES", help="fail if these are not the lines")
     arguments = parser.parse_args(argv)
     try:
         known = lines(choose_device(arguments.device).name)
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
-    print("\n".join(f"{name}={value}" for name, value in known.items()))
-    return 0
+    told = [f"{name}={value}" for name, value in known.items()]
+    print("\n".join(told))
+    if arguments.expect is None or arguments.expect.splitlines() == told:
+        return 0
+    print(
+        "error: the variable GPU_VERSIONS names other versions: "
+        "set it to these lines, and start the workflow again",
+        file=sys.stderr,
+    )
+    return 1
 
 
 if __name__ == "__main__":

@@ -83,6 +83,14 @@ def test_a_workflow_gets_annotations(tmp_path: Path) -> None:
     assert text.startswith("::error::the variable ML_CACHE_TRUSTED_ROLE is empty")
 
 
+def test_a_gpu_is_looked_for(tmp_path: Path) -> None:
+    code, text = preflight("gpu", PATH=tools(tmp_path))
+    assert code == 1
+    assert "this runner has no GPU of NVIDIA" in text
+    (tmp_path / "bin/nvidia-smi").symlink_to("/bin/true")
+    assert preflight("gpu", PATH=str(tmp_path / "bin")) == (0, "")
+
+
 def test_a_local_machine_is_looked_at(tmp_path: Path) -> None:
     path = tools(tmp_path)
     code, text = preflight(

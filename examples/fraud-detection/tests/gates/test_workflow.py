@@ -117,9 +117,39 @@ def test_red_data_stops_a_training_and_not_a_server() -> None:
 def test_pull_requests_train_only_where_they_may(
     rule: str, pull_request: str, labeled: str, trains: str, tmp_path: Path
 ) -> None:
-    given = {"RULE": rule, "PULL_REQUEST": pull_request, "LABELED": labeled}
-    left = run_step("plan", "May this run train?", tmp_path, **given)
-    assert left == f"trains={trains}\n"
+    given = {"TRAIN_IN_PULL_REQUESTS": rule, "PULL_REQUEST": pull_request, "LABELED": labeled}
+    assert judged(tmp_path, **given)["trains"] == trains
+    assert JOBS["plan"]["env"] == {
+        "TRAIN_IN_PULL_REQUESTS": "${{ vars.TRAIN_IN_PULL_REQUESTS }}",
+    }
+
+
+def test_pull_requests_train_with_the_label_unless_something_else_is_set(tmp_path: Path) -> None:
+    given = {"TRAIN_IN_PULL_REQUESTS": "", "PULL_REQUEST": "7", "LABELED": "true"}
+    assert judged(tmp_path, **given)["trains"] == "true"
+    with pytest.raises(subprocess.CalledProcessError):
+        judged(tmp_path, **given | {"TRAIN_IN_PULL_REQUESTS": "perhaps"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "said"),
+    [
+        ("", ("false", "true", "true"), "trains nothing and deploys it."),
+        ("", ("true", "true", "true"), "trains a model and deploys it."),
+        ("", ("", "true", "false"), "trains a model and deploys nothing."),
+        ("", ("true", "false", "false"), "has no label `train`, and deploys nothing."),
+        ("never", ("true", "false", "false"), "do not train here, and deploys nothing."),
+    ],
+)
+def test_a_run_says_what_it_does(
+    rule: str, found: tuple[str, str, str], said: str, tmp_path: Path
+) -> None:
+    given = dict(zip(("RETRAIN_NEEDED", "TRAINS", "DEPLOYS"), found, strict=True))
+    summary = tmp_path / "summary"
+    given |= {"TRAIN_IN_PULL_REQUESTS": rule, "GITHUB_STEP_SUMMARY": str(summary)}
+    assert run_step("plan", "Say what follows", tmp_path, **given) == ""
+    assert summary.read_text().startswith("This run trains ")
+    assert summary.read_text().endswith(said + "\n")
 
 
 def test_a_model_of_a_pull_request_can_be_promoted() -> None:
@@ -168,12 +198,12 @@ def test_only_the_main_branch_gets_the_trusted_role() -> None:
     for name, job in JOBS.items():
         for step in job["steps"]:
             if "ml-cache-action" in step.get("uses", ""):
-                role = OWN_ROLE.format("steps.trust" if name == "plan" else "needs.plan")
+                role = OWN_ROLE.format("steps.may" if name == "plan" else "needs.plan")
                 if name in (*DEPLOYING, "compare"):
                     role = "${{ vars.ML_CACHE_DEPLOY_ROLE }}"
                 assert step["with"]["role-to-assume"] == role, (name, step.get("name"))
-    for output in ("trusted", "deploys"):
-        assert JOBS["plan"]["outputs"][output] == f"${{{{ steps.trust.outputs.{output} }}}}"
+    for output in ("trusted", "deploys", "trains"):
+        assert JOBS["plan"]["outputs"][output] == f"${{{{ steps.may.outputs.{output} }}}}"
 
 
 @pytest.mark.parametrize(
@@ -196,17 +226,14 @@ def test_only_the_main_branch_gets_the_trusted_role() -> None:
 def test_only_events_of_insiders_are_trusted(
     event: str, ref: str, merged_into: str, said: tuple[str, str], tmp_path: Path
 ) -> None:
-    left = run_step(
-        "plan",
-        "Is this run trusted, and may it deploy?",
+    found = judged(
         tmp_path,
         GITHUB_EVENT_NAME=event,
         GITHUB_REF=ref,
         GITHUB_REF_NAME=ref.removeprefix("refs/heads/"),
-        DEFAULT_BRANCH="main",
         MERGE_BASE=merged_into,
     )
-    assert left == "trusted={}\ndeploys={}\n".format(*said)
+    assert (found["trusted"], found["deploys"]) == said
 
 
 def test_a_save_decides_by_the_same_inputs_as_the_plan() -> None:
@@ -263,9 +290,9 @@ def test_a_gpu_is_asked_for_named_in_the_key_and_never_replaced() -> None:
     assert all(line.startswith("${{ inputs.gpu && ") for line in lines)
     assert all(line.endswith(" || '' }}") for line in lines)
     training = JOBS["train-model"]["steps"]
-    assert [s["run"].split()[0] for s in training if s.get("if") == "inputs.gpu"] == [
-        "nvidia-smi",
-        "found=$(python",
+    assert [s["run"] for s in training if s.get("if") == "inputs.gpu"] == [
+        "scripts/preflight gpu",
+        'python src/versions.py --device cuda --expect "$GPU_VERSIONS"',
     ]
     train = next(step for step in training if step.get("id") == "train")
     assert train["env"]["DEVICE"] == "${{ inputs.gpu && 'cuda' || 'cpu' }}"
@@ -412,13 +439,29 @@ def run_step(job: str, name: str, directory: Path, **variables: str) -> str:
     """Runs a step's script as the runner would; returns what it left for later steps."""
     (step,) = [step for step in JOBS[job]["steps"] if step.get("name") == name]
     left = directory / "left"
+    left.touch()
     subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step["run"]],
         env=os.environ | {"GITHUB_OUTPUT": str(left)} | variables,
-        cwd=directory,
+        cwd=EXAMPLE,
         check=True,
     )
     return left.read_text()
+
+
+def judged(directory: Path, **variables: str) -> dict[str, str]:
+    """Returns what the plan finds that a run may do: by default, a push to the main branch."""
+    push = {
+        "GITHUB_EVENT_NAME": "push",
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_REF_NAME": "main",
+        "DEFAULT_BRANCH": "main",
+        "MERGE_BASE": "",
+        "PULL_REQUEST": "",
+        "LABELED": "false",
+    }
+    left = run_step("plan", "What may this run do?", directory, **push | variables)
+    return dict(line.split("=", 1) for line in left.splitlines())
 
 
 def test_the_cluster_s_credentials_are_for_the_steps_that_need_them() -> None:
@@ -474,7 +517,6 @@ def test_the_image_is_deployed_by_the_digest_of_what_was_pushed(tmp_path: Path) 
         "GITHUB_ACTOR": "somebody",
         "TOKEN": "secret",
     }
-    (tmp_path / "left").touch()
     assert run_step("build-image", "Build", tmp_path, **variables) == ""
     left = run_step("build-image", "Push", tmp_path, **variables)
     assert left == "image=ghcr.io/acme/fraud@sha256:1234\n"

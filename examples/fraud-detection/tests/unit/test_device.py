@@ -88,6 +88,11 @@ def test_a_gpu_is_taken_and_its_versions_are_told(
         "driver=580.95.05",
         "gpu=NVIDIA H100, 80GB",
     ]
+    assert versions.main(["--expect", "\n".join(lines) + "\n"]) == 0
+    assert versions.main(["--expect", "\n".join(lines[:-1])]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == lines * 2
+    assert captured.err.startswith("error: the variable GPU_VERSIONS names other versions: ")
 
 
 def test_on_the_cpu_there_is_no_driver_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
