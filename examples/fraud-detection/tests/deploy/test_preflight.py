@@ -50,6 +50,8 @@ def test_what_is_complete_passes(tmp_path: Path) -> None:
     path = tools(tmp_path, "kubectl", "curl")
     assert preflight("deploy", PATH=path, **GOOD) == (0, "")
     assert preflight("store", PATH=path, **GOOD) == (0, "")
+    cluster = {"DEPLOY_TARGET": "kubectl", "HAS_KUBECONFIG": "true"}
+    assert preflight("target", PATH=path, **cluster) == (0, "")
     keys = {name: value for name, value in GOOD.items() if name != "ROLE"} | {"HAS_KEYS": "true"}
     assert preflight("store", PATH=path, **keys) == (0, "")
 
@@ -141,3 +143,12 @@ def test_the_settings_on_github_are_asked_for(tmp_path: Path, complete: bool) ->
         "the environment staging has no secret KUBECONFIG",
     ):
         assert part in text
+
+
+def test_a_way_back_needs_only_its_target(tmp_path: Path) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    given = {"DEPLOY_TARGET": "kubectl", "HAS_KUBECONFIG": "false", "ENVIRONMENT": "production"}
+    code, text = preflight("target", PATH=path, **given)
+    assert code == 1
+    assert text.count("error: ") == 1
+    assert "the secret KUBECONFIG is empty in the environment production" in text
