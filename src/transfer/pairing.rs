@@ -50,6 +50,10 @@ impl Pairing {
         Arriving { pairing: self.clone(), blob, state: State::Here(Hashed::default()) }
     }
 
+    fn has(&self, blob: u64) -> bool {
+        self.left.lock().is_ok_and(|left| left.as_ref().is_some_and(|left| left.blob == blob))
+    }
+
     fn take_if(&self, matches: impl FnOnce(&mut Left) -> bool) -> Option<Left> {
         self.left.lock().ok()?.take_if(matches)
     }
@@ -102,6 +106,11 @@ impl Arriving {
         match std::mem::replace(&mut self.state, State::Here(Hashed::default())) {
             State::Here(hashed) => Ok(hashed),
             State::Left(receiver) => {
+                // First, blobs whose bytes are there already take a turn: this one would go on
+                // until its connection is empty, and hash its bytes alone.
+                if self.pairing.has(self.blob) {
+                    tokio::task::yield_now().await;
+                }
                 if let Some(mut own) = self.pairing.take_if(|left| left.blob == self.blob) {
                     own.hasher.update(&own.bytes);
                     return Ok((own.hasher, emptied(own.bytes)));
@@ -116,4 +125,33 @@ impl Arriving {
 fn emptied(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.clear();
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_of_two_blobs_meet_though_each_has_all_its_bytes() {
+        let pairing = Arc::new(Pairing::default());
+        let (mut one, mut other) = (pairing.begin(), pairing.begin());
+        let order = Mutex::new(Vec::new());
+        let note = |what| order.lock().unwrap().push(what);
+        let first = async {
+            for (piece, name) in [(vec![1; 100], "one 1"), (vec![2; 100], "one 2")] {
+                one.update(piece).await.unwrap();
+                note(name);
+            }
+            one.finish().await.unwrap()
+        };
+        let second = async {
+            other.update(vec![3; 100]).await.unwrap();
+            note("other 1");
+            other.finish().await.unwrap()
+        };
+        let (found, beside) = tokio::join!(first, second);
+        assert_eq!(*order.lock().unwrap(), ["one 1", "other 1", "one 2"]);
+        assert_eq!(found, Digest::of(&[[1; 100], [2; 100]].concat()));
+        assert_eq!(beside, Digest::of(&[3; 100]));
+    }
 }
