@@ -4,8 +4,9 @@ python src/compare_models.py --champion production --challenger models \
     --config configs/promotion.yaml --summary summary.md --report reports/comparison.json
 
 Both models are asked about the same held-out payments. The command ends with 1 if the challenger
-is worse by more than a limit, and names the limit. Without a champion, the first model of all
-passes. The summary is for the person who approves a deployment: the verdict and the model card.
+is worse by more than a limit, and names the limit. Where production serves no model, give
+`--champion none`; where the store has lost that model, `--champion lost`. The summary is for the
+person who approves a deployment: the verdict and the model card.
 """
 
 import argparse
@@ -45,7 +46,7 @@ class Verdict:
     last: str
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    first_model: bool = False
+    without: str = ""  # why nothing was compared
 
     @property
     def failed(self) -> list[Check]:
@@ -55,12 +56,22 @@ class Verdict:
     @property
     def outcome(self) -> str:
         """The verdict in a word or two."""
-        if self.first_model:
-            return "passed, without a champion"
+        if self.without:
+            return "nothing to compare"
         return "refused" if self.failed else "passed"
 
 
-def judge(champion_dir: Path, challenger_dir: Path, settings: PromotionConfig) -> Verdict:
+# Where there is no champion, and what the reviewer has to know of that.
+WITHOUT = {
+    "none": "Production serves no model yet: this is the first of all.",
+    "lost": (
+        "Production serves a model that the store no longer has, so this model was compared with"
+        " nothing. Look at its card before you approve it."
+    ),
+}
+
+
+def judge(champion: str, challenger_dir: Path, settings: PromotionConfig) -> Verdict:
     """Compares both models; raises `DataError` or `ModelError` where that cannot be done."""
     new = read_schema(challenger_dir)
     if new.feature_code != feature_code():
@@ -68,8 +79,9 @@ def judge(champion_dir: Path, challenger_dir: Path, settings: PromotionConfig) -
             f"the challenger in `{challenger_dir}` was trained by other code than this:"
             " train it again, or compare it with the code that trained it"
         )
-    first_model = not champion_dir.is_dir() or not any(champion_dir.iterdir())
-    old = None if first_model else _champion_schema(champion_dir)
+    without = WITHOUT.get(champion, "")
+    champion_dir = Path(champion)
+    old = None if without else _champion_schema(champion_dir)
     transactions = load_transactions(Path(settings.held_out.directory))
     features = build_features(transactions)
     notes: list[str] = []
@@ -90,18 +102,18 @@ def judge(champion_dir: Path, challenger_dir: Path, settings: PromotionConfig) -
         first=f"{rows['timestamp'].iloc[0]:%Y-%m-%d}",
         last=f"{rows['timestamp'].iloc[-1]:%Y-%m-%d}",
         notes=notes,
-        first_model=first_model,
+        without=without,
     )
     challenger = _ask(challenger_dir, wanted)
-    if first_model:
-        notes.append(f"There is no champion in `{champion_dir}`: this is the first model of all.")
+    if old is None:
+        notes.append(without)
         return verdict
     if recorded is None:
-        champion = _ask(champion_dir, wanted)
+        serving = _ask(champion_dir, wanted)
     else:
         scores = [recorded[number] for number in rows["transaction_id"]]
-        champion = Candidate(champion_dir, np.array(scores, np.float64))
-    comparison = Comparison(settings, rows, wanted, champion, challenger)
+        serving = Candidate(champion_dir, np.array(scores, np.float64), old.threshold)
+    comparison = Comparison(settings, rows, wanted, serving, challenger)
     verdict.checks.extend(comparison.checks())
     if comparison.too_small:
         shown = ", ".join(comparison.too_small)
@@ -114,8 +126,7 @@ def _champion_schema(directory: Path) -> Schema:
         return read_schema(directory)
     except (ModelError, OSError) as error:
         raise ModelError(
-            f"the champion cannot be compared: {error}; to deploy without a comparison, give"
-            " --champion an empty directory"
+            f"the champion cannot be compared: {error}; where there is none, give --champion none"
         ) from None
 
 
@@ -141,8 +152,9 @@ def _check_frauds(rows: pd.DataFrame, settings: PromotionConfig) -> None:
 
 
 def _ask(directory: Path, features: pd.DataFrame) -> Candidate:
-    classifier, _ = load_model(directory)
-    return Candidate(directory, classifier.predict_proba(features)[:, 1], classifier)
+    classifier, threshold = load_model(directory)
+    scores = classifier.predict_proba(features)[:, 1]
+    return Candidate(directory, scores, threshold, classifier)
 
 
 def _recorded_scores(directory: Path) -> dict[int, float]:
@@ -194,13 +206,15 @@ def _row(check: Check) -> str:
 
 
 def _report(
-    verdict: Verdict, settings: PromotionConfig, champion: Path, challenger: Path, url: str | None
+    verdict: Verdict, settings: PromotionConfig, champion: str, challenger: Path, url: str | None
 ) -> dict[str, Any]:
     """Returns all that the verdict rests on, for machines and for the record."""
-    models = {"challenger": challenger} | ({} if verdict.first_model else {"champion": champion})
+    models = {"challenger": challenger}
+    if not verdict.without:
+        models["champion"] = Path(champion)
     return {
         "outcome": "refused" if verdict.failed else "passed",
-        "first_model": verdict.first_model,
+        "without_champion": verdict.without,
         "models": {name: read_schema(path).model.sha256 for name, path in models.items()},
         "run_url": url,
         "rows": verdict.rows,
@@ -217,7 +231,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Compare a new model with the one that serves.")
     parser.add_argument(
-        "--champion", type=Path, required=True, help="a model directory; absent or empty: none"
+        "--champion",
+        required=True,
+        help="a model directory; `none` if production serves no model; `lost` if the store has"
+        " none of it any more",
     )
     parser.add_argument("--challenger", type=Path, required=True, help="a model directory")
     parser.add_argument("--config", type=Path, default=Path("configs/promotion.yaml"))

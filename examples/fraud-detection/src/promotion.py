@@ -58,6 +58,13 @@ class Drop:
 
 
 @config
+class Loss:
+    """How much lower the challenger may be."""
+
+    max_drop: NotNegative
+
+
+@config
 class Increase:
     """How much higher the challenger may be."""
 
@@ -85,6 +92,8 @@ class Limits:
     """What the challenger has to keep to as a whole."""
 
     average_precision: Drop
+    recall: Loss
+    precision: Loss
     brier_score: Increase
     calibration_error: Increase
     size: Size
@@ -117,6 +126,7 @@ class Candidate:
 
     directory: Path
     scores: Floats
+    threshold: float
     classifier: Classifier | None = None
 
     @cached_property
@@ -173,6 +183,14 @@ def calibration_error(labels: Labels, scores: Floats) -> float:
     return float(sum(abs(scores[p].mean() - labels[p].mean()) * len(p) for p in parts) / len(order))
 
 
+def alerts(labels: Labels, model: Candidate) -> dict[str, float]:
+    """Returns recall and precision of the payments that the model's own threshold flags."""
+    flagged = model.scores >= model.threshold
+    found = float(labels[flagged].sum())
+    frauds, flags = int(labels.sum()), int(flagged.sum())
+    return {"recall": found / max(1, frauds), "precision": found / max(1, flags)}
+
+
 class Comparison:
     """All checks of a challenger beside the champion, on the same rows."""
 
@@ -196,6 +214,7 @@ class Comparison:
     def checks(self) -> Iterator[Check]:
         """Yields the rows of the verdict."""
         yield from self._quality()
+        yield from self._alerts()
         yield from self._calibration()
         yield from self._slices()
         yield self._size()
@@ -222,6 +241,21 @@ class Comparison:
             "limits.average_precision.max_plausible_drop",
             passed=interval[0] >= -limit.max_plausible_drop,
         )
+
+    def _alerts(self) -> Iterator[Check]:
+        """Yields what the review team would feel: each model's alerts at its own threshold."""
+        limits = self._settings.limits
+        old, new = (alerts(self._labels, it) for it in (self._champion, self._challenger))
+        for name, limit in (("recall", limits.recall), ("precision", limits.precision)):
+            before, after = old[name], new[name]
+            yield Check(
+                f"{name} of the alerts",
+                before,
+                after,
+                f"at least {-limit.max_drop:+g}",
+                f"limits.{name}.max_drop",
+                passed=after - before >= -limit.max_drop,
+            )
 
     def _calibration(self) -> Iterator[Check]:
         limits = self._settings.limits

@@ -47,11 +47,12 @@ def features(transactions: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def champion(small_model: Path, features: pd.DataFrame) -> Candidate:
-    classifier, _ = load_model(small_model)
-    return Candidate(small_model, classifier.predict_proba(features)[:, 1], classifier)
+    classifier, threshold = load_model(small_model)
+    scores = classifier.predict_proba(features)[:, 1]
+    return Candidate(small_model, scores, threshold, classifier)
 
 
-def compare(champion: Path, challenger: Path, directory: Path, *more: str) -> int:
+def compare(champion: Path | str, challenger: Path, directory: Path, *more: str) -> int:
     arguments = ["--champion", str(champion), "--challenger", str(challenger)]
     outputs = ["--summary", str(directory / "s.md"), "--report", str(directory / "r" / "r.json")]
     return compare_models.main([*arguments, *outputs, *more])
@@ -107,17 +108,37 @@ def test_a_worse_model_is_refused_by_the_name_of_its_limit(
     assert json.loads((tmp_path / "r" / "r.json").read_text())["outcome"] == "refused"
 
 
+@pytest.mark.parametrize(("champion", "said"), [("none", "first of all"), ("lost", "no longer")])
+def test_without_a_champion_the_reviewer_is_told_why(
+    small_model: Path, tmp_path: Path, champion: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(champion, small_model, tmp_path) == 0
+    assert said in capsys.readouterr().out
+    summary = (tmp_path / "s.md").read_text()
+    assert "### Champion and challenger: nothing to compare" in summary
+    assert said in summary
+    assert said in json.loads((tmp_path / "r" / "r.json").read_text())["without_champion"]
+
+
 @pytest.mark.parametrize("exists", [True, False])
-def test_the_first_model_of_all_passes_and_that_is_said(
+def test_a_directory_without_a_model_is_no_champion(
     small_model: Path, tmp_path: Path, exists: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     champion = tmp_path / "production"
     if exists:
         champion.mkdir()
-    assert compare(champion, small_model, tmp_path) == 0
-    assert "this is the first model of all" in capsys.readouterr().out
-    assert "passed, without a champion" in (tmp_path / "s.md").read_text()
-    assert json.loads((tmp_path / "r" / "r.json").read_text())["first_model"] is True
+    assert compare(champion, small_model, tmp_path) == 1
+    assert "where there is none, give --champion none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("factor", "limit"), [(4.0, "recall"), (0.2, "precision")])
+def test_a_threshold_that_finds_less_or_alarms_more_is_refused(
+    small_model: Path, tmp_path: Path, factor: float, limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threshold = json.loads((small_model / SCHEMA_FILE).read_text())["threshold"]
+    worse = changed(small_model, tmp_path / "worse", threshold=min(1.0, threshold * factor))
+    assert compare(small_model, worse, tmp_path) == 1
+    assert f"promotion.yaml: limits.{limit}.max_drop)" in capsys.readouterr().err
 
 
 def test_a_champion_of_other_features_is_judged_by_its_recorded_scores(
@@ -182,10 +203,11 @@ def test_a_model_that_lost_a_country_is_refused_for_that(
 def test_a_model_that_exaggerates_is_refused_for_its_calibration(
     champion: Candidate, held_out: pd.DataFrame, features: pd.DataFrame, settings: PromotionConfig
 ) -> None:
-    exaggerated = np.sqrt(champion.scores)  # in the same order
-    failed = failed_checks(
-        replace(champion, scores=exaggerated), champion, held_out, features, settings
+    # In the same order, and with the same alerts.
+    exaggerated = replace(
+        champion, scores=np.sqrt(champion.scores), threshold=float(np.sqrt(champion.threshold))
     )
+    failed = failed_checks(exaggerated, champion, held_out, features, settings)
     assert failed == ["Brier score", "calibration error"]
 
 
