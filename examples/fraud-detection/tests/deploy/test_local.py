@@ -288,6 +288,22 @@ def test_production_goes_back_to_the_model_that_was_deployed_before(
     assert served(production) == {digest("a")}
 
 
+def test_a_canary_takes_the_place_of_the_model_that_it_was_compared_with(
+    production: Deployment, other_model: Path
+) -> None:
+    canary = ["canary", "--model", str(other_model), "--pointer", pointer_text("b")]
+    for compared in ("none", digest("c")):
+        ended = production.call(*canary, "--instead-of", compared)
+        assert ended.returncode == 1
+        assert f"production serves {digest('a')} now" in ended.stderr
+        assert f"compared with {compared}" in ended.stderr
+        assert served(production) == {digest("a")}
+    production(*canary, "--instead-of", digest("a"))
+    production("promote")
+    # A job that is run again finds its own model there.
+    production(*canary, "--instead-of", digest("a"))
+
+
 def test_what_a_cancelled_canary_left_is_removed(
     production: Deployment, other_model: Path, tmp_path: Path
 ) -> None:
