@@ -22,6 +22,8 @@ make_example() {
   git -C "$root/examples/fraud-detection" ls-files -z --cached --others --exclude-standard |
     tar -C "$root/examples/fraud-detection" --null --files-from=- -c | tar -C "$repo" -x
   begin_repository
+  # On a fresh runner, a job has only what it installs. The environment of the other case stays.
+  find "$pipeline/venv" -mindepth 1 -maxdepth 1 ! -name gates -exec rm -rf {} + 2>/dev/null || true
   # Where scripts/run-act keeps these; all runs of the case have the same.
   mkdir "$repo/.act"
   ln -s "$pipeline" "$repo/.act/pipeline"

@@ -80,6 +80,32 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     assert text.count("error:") == text.count("hint:") == 10
 
 
+@pytest.mark.parametrize("minutes", ["0", "0.0", "61", "90", "-1", "1e2", "ten"])
+def test_a_canary_has_a_clock_that_its_job_outlasts(tmp_path: Path, minutes: str) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    code, text = preflight("deploy", PATH=path, **GOOD, CANARY_MINUTES=minutes)
+    assert code == 1
+    assert f"CANARY_MINUTES is `{minutes}`" in text
+
+
+@pytest.mark.parametrize("minutes", ["0.05", "1", "10", "59.5", "60"])
+def test_a_canary_may_take_up_to_an_hour_a_step(tmp_path: Path, minutes: str) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    assert preflight("deploy", PATH=path, **GOOD, CANARY_MINUTES=minutes) == (0, "")
+
+
+def test_what_would_stop_the_deployment_is_told_before_the_training(tmp_path: Path) -> None:
+    path = tools(tmp_path)
+    wrong = {"DEPLOY_TARGET": "kubctl", "TRAFFIC": "some", "CANARY_MINUTES": "0"}
+    assert preflight("store", PATH=path, **GOOD | wrong) == (0, ""), (
+        "a pull request deploys nothing"
+    )
+    code, text = preflight("store", PATH=path, DEPLOYS="true", **GOOD | wrong)
+    assert code == 1
+    for part in ("ML_CACHE_DEPLOY_ROLE", "`kubctl`", "`some`", "CANARY_MINUTES is `0`"):
+        assert part in text
+
+
 def test_a_workflow_gets_annotations(tmp_path: Path) -> None:
     _, text = preflight("store", PATH=tools(tmp_path), GITHUB_ACTIONS="true", **GOOD | {"ROLE": ""})
     assert text.startswith("::error::the variable ML_CACHE_TRUSTED_ROLE is empty")
@@ -105,7 +131,7 @@ def test_a_local_machine_is_looked_at(tmp_path: Path) -> None:
     for part in (
         "`/nowhere/python` has not all libraries",
         "`/nowhere/python` is no Python 3.11",
-        "`/nowhere/ml-cache` (ML_CACHE) is no program",
+        "`/nowhere/ml-cache` (ML_CACHE) is not the program ml-cache",
     ):
         assert part in text
     _, text = preflight("machine", PATH=path, PYTHON=sys.executable, ML_CACHE_STORE="models")

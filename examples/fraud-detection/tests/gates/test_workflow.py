@@ -30,7 +30,7 @@ JOBS = {
 DEPLOYING = ["deploy-staging", "deploy-production"]
 INSTALLED = [
     "pip install --require-hashes -r requirements-serving.txt -r requirements-test.txt",
-    "pip install --require-hashes -r requirements-tracking.txt",
+    "pip install --require-hashes -r requirements.txt -r requirements-tracking.txt",
 ]
 
 OWN_ROLE = (
@@ -65,7 +65,7 @@ def test_nothing_begins_before_what_it_needs() -> None:
         "deploy-staging": None,
         "compare": "deploy-staging",
         "review": "compare",
-        "deploy-production": "review",
+        "deploy-production": ["compare", "review"],
     }
 
 
@@ -308,7 +308,10 @@ def test_the_review_reads_a_comparison_with_what_production_serves() -> None:
     assert champion["with"]["destination"] == "champion"
     assert challenger == steps("deploy-production", "restore")[0]
     command = compare["steps"][-1]["run"]
-    assert "compare_models.py --champion champion/models --challenger models" in command
+    assert 'compare_models.py --champion "$CHAMPION" --challenger models' in command
+    (canary,) = [s for s in steps("deploy-production") if s.get("id") == "canary"]
+    assert canary["env"]["COMPARED_WITH"] == "${{ needs.compare.outputs.champion }}"
+    assert '--instead-of "$COMPARED_WITH"' in canary["run"]
     assert '--summary "$GITHUB_STEP_SUMMARY"' in command
     assert "configs/promotion.yaml" in command
 
