@@ -135,7 +135,7 @@ fn jobs_begin_after_what_they_need_and_only_where_they_may() {
         ("review", "[deploy-staging, compare]", &*review),
         (
             "deploy-production",
-            "[plan, train-model, build-image, review]",
+            "[plan, train-model, build-image, compare, review]",
             "${{ !cancelled() && needs.review.result == 'success' }}",
         ),
     ] {
