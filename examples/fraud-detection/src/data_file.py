@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from expectations import Expectations, month_of
+from model.data import read_times
 
 SHOWN = 5  # rows and values that a message names before it only counts
 
@@ -51,7 +52,20 @@ class File:
         """When each row happened."""
         column = self.expectations.dataset.months.timestamp
         values = self.frame[column] if column in self.frame else pd.Series([], dtype=str)
-        return pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+        return read_times(values)
+
+    @cached_property
+    def converted(self) -> pd.DataFrame:
+        """The values as text, but with `times`."""
+        name = self.expectations.dataset.months.timestamp
+        return self.frame.assign(**{name: self.times}) if name in self.frame else self.frame
+
+    @cached_property
+    def no_times(self) -> "pd.Series[str]":
+        """The values that should be times and cannot be read."""
+        column = self.expectations.dataset.months.timestamp
+        values = self.frame.get(column, pd.Series([], dtype=str))
+        return values[values.notna() & self.times.isna()]
 
     @cached_property
     def content(self) -> pd.DataFrame:

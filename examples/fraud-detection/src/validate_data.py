@@ -16,6 +16,7 @@ import data_rules
 from data_file import Fault, File, listed
 from drift_baseline import Baseline, load_baseline
 from expectations import Expectations, load_expectations, read_as_of
+from model.data import TIME
 from outputs import append_summary
 from strict_config import USAGE, ConfigError
 
@@ -45,10 +46,29 @@ def validate(
             faults.append(Fault(str(path), f"cannot be read: {error}", "deliver the file again"))
             files.append(File(path, pd.DataFrame(), expectations, readable=False))
             continue
-        files.append(File(path, frame, expectations))
-        faults += _faults(path, _failures(schema, frame))
+        file = File(path, frame, expectations)
+        files.append(file)
+        faults += [*_time_faults(file), *_faults(path, _failures_of(file, schema))]
     faults += data_rules.check(expectations, baseline, files, as_of)
     return sum(len(file.frame) for file in files), faults
+
+
+def _time_faults(file: File) -> Iterator[Fault]:
+    """Yields a fault if values are no times: pandera would not tell which."""
+    if len(values := file.no_times):
+        name = file.expectations.dataset.months.timestamp
+        yield Fault(
+            str(file.path),
+            f"column `{name}`: no time on {_lines(values.index)}: {listed(values.map(repr))}",
+            f"correct the values at their source; a time is such as {TIME}",
+        )
+
+
+def _failures_of(file: File, schema: DataFrameSchema) -> pd.DataFrame:
+    """Returns pandera's table of failures, without those of values that are no times."""
+    failures = _failures(schema, file.converted)
+    at_time = failures["column"] == file.expectations.dataset.months.timestamp
+    return failures[~(at_time & failures["index"].isin(file.no_times.index))]
 
 
 def _failures(schema: DataFrameSchema, frame: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +81,9 @@ def _failures(schema: DataFrameSchema, frame: pd.DataFrame) -> pd.DataFrame:
     unconverted = failures[failures["check"].str.startswith("coerce_dtype")]
     if unconverted.empty:
         return failures
-    return pd.concat([unconverted, _check(schema, frame.drop(unconverted["index"].unique()))])
+    # Without an index, a whole column cannot be converted.
+    lines = unconverted["index"].dropna().unique()
+    return pd.concat([unconverted, _check(schema, frame.drop(lines))]).drop_duplicates()
 
 
 def _check(schema: DataFrameSchema, frame: pd.DataFrame) -> pd.DataFrame:
@@ -81,12 +103,17 @@ def _faults(path: Path, failures: pd.DataFrame) -> Iterator[Fault]:
             found = f"{about}: {listed(group['failure_case'].astype(str))}"
             yield Fault(str(path), found, remedy)
         else:
-            lines = (group["index"].astype(int) + 2).astype(str)  # from 1, after the header
             found = (
-                f"column `{column}`: {check} fails on line{'s'[: len(lines) != 1]}"
-                f" {listed(lines)}: {listed(group['failure_case'].map(repr))}"
+                f"column `{column}`: {check} fails on {_lines(group['index'])}:"
+                f" {listed(group['failure_case'].map(repr))}"
             )
             yield Fault(str(path), found, CORRECT)
+
+
+def _lines(rows: "pd.Series[int] | pd.Index[int]") -> str:
+    """Names the lines of rows: from 1, after the header."""
+    lines = pd.Series(rows).astype(int).add(2).astype(str)
+    return f"line{'s'[: len(lines) != 1]} {listed(lines)}"
 
 
 def read_all(path: Path) -> tuple[Expectations, Baseline]:

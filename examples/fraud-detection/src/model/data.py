@@ -21,6 +21,9 @@ COLUMNS = {
     LABEL: "int8",
 }
 
+TIME = "2024-06-01T10:00:00Z"  # the form that messages ask for
+_TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"
+
 
 class DataError(ValueError):
     """The transactions are not usable; training on them would hide the mistake."""
@@ -51,17 +54,45 @@ def read_transactions(paths: Sequence[Path]) -> pd.DataFrame:
     return transactions.sort_values(["timestamp", "transaction_id"], ignore_index=True)
 
 
+def read_times(values: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
+    """Reads texts such as `TIME`; what is no such text, or no time, is missing.
+
+    Without an offset, a time is UTC. pandas alone reads `04/06/2024` as a day of April, and `now`.
+    """
+    texts = values.where(values.str.fullmatch(_TIME, na=False))
+    times = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
+    first, last = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
+    return times.where(times.between(first, last)).dt.as_unit("ns")
+
+
 def _read(path: Path) -> pd.DataFrame:
     # An empty field is an error below; "NA" is a country, not a missing value.
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"timestamp": str})
     if list(frame.columns) != list(COLUMNS):
         raise DataError(f"`{path}` has the columns {list(frame.columns)}, not {list(COLUMNS)}")
     if frame.isna().any(axis=None):
         raise DataError(f"`{path}` has empty fields")
+    times = read_times(frame["timestamp"])
+    if len(unread := frame.loc[times.isna(), "timestamp"]):
+        raise DataError(
+            f"`{path}`: {len(unread):,} of {len(frame):,} timestamps are no times such as {TIME};"
+            f" the first, on line {unread.index[0] + 2}, is {unread.iloc[0]!r}"
+        )
+    frame = frame.assign(timestamp=times)
+    return frame.assign(**{name: _converted(path, frame, name) for name in COLUMNS})
+
+
+def _converted(path: Path, frame: pd.DataFrame, name: str) -> pd.Series:
+    """Returns a column as what it should be; a number that would change is refused."""
+    fault = f"`{path}`: `{name}` has a value that is no {COLUMNS[name]}"
     try:
-        return frame.astype(COLUMNS)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"`{path}`: {error}") from error
+        converted = frame[[name]].astype({name: COLUMNS[name]})[name]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{fault}: {error}") from error
+    changed = frame[name][converted != frame[name]]
+    if COLUMNS[name].startswith("int") and len(changed):
+        raise DataError(f"{fault}: {changed.iloc[0]}, on line {changed.index[0] + 2}")
+    return converted
 
 
 def split_by_time(

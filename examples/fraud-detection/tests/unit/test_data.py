@@ -32,7 +32,16 @@ def test_a_file_given_twice_is_refused(january: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
-    [("amount", "price", "has the columns"), ("4.98", "", "empty"), ("4.98", "much", "much")],
+    [
+        ("amount", "price", "has the columns"),
+        ("4.98", "", "empty"),
+        ("4.98", "much", "much"),
+        ("2024-01-01T", "01/04/2024 ", "no times such as 2024.* on line 2, is '01/04/2024 "),
+        ("2024-01-01T", "9999-01-01T", "1 of 3,453 timestamps are no times"),
+        ("100001", "9" * 20, "`transaction_id` has a value that is no int64: Python int too large"),
+        ("100001", "100001.5", "`transaction_id` has a value that is no int64: 100001.5, on line"),
+        (",0\n", ",300\n", "`is_fraud` has a value that is no int8: 300, on line 2"),
+    ],
 )
 def test_unusable_files_are_refused_by_name(
     january: Path, tmp_path: Path, old: str, new: str, message: str

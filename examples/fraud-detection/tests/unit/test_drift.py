@@ -394,13 +394,16 @@ def test_missing_and_unusable_data_is_an_error(
 def test_all_files_that_cannot_be_compared_are_named(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second, third = sorted(data.iterdir())[:3]
+    first, second, third, fourth, fifth = sorted(data.iterdir())[:5]
     first.write_text("a,b\n1,2\n")
     second.write_text("")
     third.write_text(third.read_text().splitlines()[0] + "\n")
+    fourth.write_text(fourth.read_text().replace("2024-04-01T", "01/04/2024 ", 1))
+    fifth.write_text(fifth.read_text().replace("\n", "\n99999999999999999999", 1))
     assert check("--summary", "summary.md") == 1
     error = capsys.readouterr().err
-    for path in (first, second, third):
+    assert len(error.splitlines()) == 5
+    for path in (first, second, third, fourth, fifth):
         assert path.name in error
         assert path.name in Path("summary.md").read_text()
 

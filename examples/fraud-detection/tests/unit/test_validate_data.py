@@ -89,7 +89,7 @@ def test_all_faults_are_named_at_once(data: Path, capsys: pytest.CaptureFixture[
         "01.csv: column `country`: str_matches('^[A-Z]{2}$') fails on line 4: 'nl'",
         "`transaction_id` 100001 is not unique: data/training/transactions-2024-01.csv line 2,",
         "01.csv: column `channel`: isin(['atm', 'chip', 'contactless', 'online']) fails on line 7",
-        "01.csv: column `timestamp`: coerce_dtype('datetime64[ns, UTC]') fails on line 8",
+        "01.csv: column `timestamp`: no time on line 8: '20x4-01-01T07:16:53Z'",
         "01.csv: column `is_fraud`: coerce_dtype('int8') fails on line 9",
         f"{march}: unknown column: price",
         f"{march}: missing column: amount",
@@ -97,6 +97,35 @@ def test_all_faults_are_named_at_once(data: Path, capsys: pytest.CaptureFixture[
         assert fault in found
     assert len(faults(found)) == 9, "no fault twice, and none that is not one"
     assert "in_range(0.01, 100000)" in Path("summary.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["04/06/2024 10:00:00", "9999-06-01T04:10:17Z", "now", "2024"])
+def test_a_time_of_another_form_is_named_and_hides_nothing(
+    data: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(
+        data / "transactions-2024-06.csv",
+        (3, "2024-06-01T04:10:17Z", text),
+        (3, "49.49", "-4"),
+        (4, "Z,", ","),
+        (5, "^[0-9]+", "many"),
+    )
+    assert validate() == 1
+    error = capsys.readouterr().err
+    assert "a time is such as 2024-06-01T10:00:00Z" in error
+    time, number, amount = faults(error)
+    assert time.endswith(f"06.csv: column `timestamp`: no time on line 3: '{text}'")
+    assert "column `transaction_id`: coerce_dtype('int64') fails on line 5: 'many'" in number
+    assert "column `amount`: in_range(0.01, 100000) fails on line 3: -4.0" in amount
+
+
+def test_times_are_read_in_every_form_of_the_standard(data: Path) -> None:
+    june = data / "transactions-2024-06.csv"
+    change(june, (3, "T04:10:17Z", " 04:10:17Z"), (4, "Z,", ","), (5, "Z,", ".5+00:00,"))
+    assert validate() == 0
+    text = june.read_text().replace("Z,", ",").replace("\n", "\r\n")
+    june.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert validate() == 0
 
 
 def test_faults_of_whole_files_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
