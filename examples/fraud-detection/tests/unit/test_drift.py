@@ -191,6 +191,34 @@ def test_another_share_of_frauds_is_drift(
     assert f"`1`: 2.00% → {share:.1%}"[:-1] in Path("summary.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "other", "share"),
+    [
+        ("country", "GB", "DE", 1.0),
+        ("country", "NG", "DE", 1.0),
+        ("channel", "atm", "online", 1.0),
+        ("channel", "chip", "online", 0.6),
+        ("merchant_category", "cash", "grocery", 1.0),
+    ],
+)
+def test_a_value_that_vanishes_is_drift(
+    data: Path,
+    column: str,
+    value: str,
+    other: str,
+    share: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    june = data / "transactions-2024-06.csv"
+    values = pd.read_csv(june, keep_default_na=False)[column]
+    gone = values[values == value].sample(frac=share, random_state=1).index
+    rewrite(june, **{column: values.mask(values.index.isin(gone), other)})
+    assert check() == 1
+    (fault,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert f"`{column}`: PSI 0." in fault
+    assert f"(limit 0.2); share of `{value}` " in fault, "PSI alone sees nothing"
+
+
 def test_limits_of_a_column_replace_those_of_all(data: Path) -> None:
     scale(data / "transactions-2024-06.csv", 1.5)
     text = CONFIG.read_text()
