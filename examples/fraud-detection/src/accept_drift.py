@@ -20,7 +20,7 @@ from check_drift import read_all
 from drift import DEFAULT_CONFIG, DriftConfig, check_columns, compare, exceeded
 from drift_baseline import DEFAULT_PATH as DEFAULT_BASELINE
 from drift_baseline import Baseline
-from drift_report import Files, measures
+from drift_report import REASON, Files, measures
 from model.data import DataError
 from strict_config import USAGE, ConfigError
 
@@ -90,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
     parser.add_argument("--accepted", type=Path, default=DEFAULT_ACCEPTED)
     arguments = parser.parse_args(argv)
-    if not arguments.reason.strip():
-        parser.error("--reason must say why the drift is expected")
+    if arguments.reason.strip() in ("", REASON):
+        parser.error('--reason must say why the drift is expected, such as "prices rose in June"')
 
     files = Files(arguments.baseline, arguments.config, arguments.accepted)
     try:

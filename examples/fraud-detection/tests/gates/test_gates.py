@@ -73,7 +73,10 @@ def test_the_drift_of_a_month_is_accepted_by_the_command_of_the_message(copy: Pa
     ended = run(copy, *check)
     assert ended.returncode == 1
     (command,) = (line for line in ended.stderr.splitlines() if line.startswith("  python "))
-    accepted = run(copy, *shlex.split(command)[1:])
+    refused = run(copy, *shlex.split(command)[1:])
+    assert refused.returncode == 2
+    assert "--reason must say why the drift is expected" in refused.stderr
+    accepted = run(copy, *shlex.split(command)[1:-1], "prices in another currency")
     assert accepted.returncode == 0, accepted.stderr
     ended = run(copy, *check)
     assert ended.returncode == 0, ended.stderr

@@ -20,6 +20,7 @@ import drift
 import generate
 import make_baseline
 from drift import DEFAULT_CONFIG as CONFIG
+from drift_report import REASON
 from example import EXAMPLE
 from psi import population_stability_index
 
@@ -77,11 +78,19 @@ def relabel(path: Path, share: float) -> None:
 
 
 def advised(text: str) -> list[str]:
-    """Returns the arguments of the one command that the gate prints."""
-    (line,) = (line for line in text.splitlines() if "src/accept_drift.py" in line)
-    command = shlex.split(line)
-    assert command[:2] == ["python", "src/accept_drift.py"]
-    return command[2:]
+    """Returns the arguments of the one command that the gate prints, with a reason."""
+    (arguments,) = all_advised(text)
+    return arguments
+
+
+def all_advised(text: str) -> list[list[str]]:
+    """Returns the arguments of each command that the gate prints, with a reason."""
+    lines = [line for line in text.splitlines() if "src/accept_drift.py" in line]
+    commands = [shlex.split(line) for line in lines]
+    for command in commands:
+        assert command[:2] == ["python", "src/accept_drift.py"]
+        assert command[-2:] == ["--reason", REASON]
+    return [[*command[2:-1], "prices rose"] for command in commands]
 
 
 def test_psi_of_known_distributions() -> None:
@@ -241,7 +250,7 @@ def test_the_command_of_the_message_accepts_exactly_this_drift(
     assert check("--summary", "summary.md") == 0
     found = capsys.readouterr().out
     assert "6 files are near the baseline, apart from 1 accepted drift;" in found
-    assert "say why this is expected" in Path("summary.md").read_text(), "the reason is shown"
+    assert "prices rose" in Path("summary.md").read_text(), "the reason is shown"
     assert "| accepted |" in Path("summary.md").read_text()
 
     scale(may, factor)  # another file
@@ -306,9 +315,10 @@ def test_only_what_drifted_can_be_accepted(data: Path, capsys: pytest.CaptureFix
     assert "country did not drift: only amount did" in capsys.readouterr().err
     assert accept(data / "transactions-2024-6.csv", "amount") == 1
     assert "did you mean `transactions-2024-06.csv`?" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        accept(june, "amount", reason=" ")
-    assert "--reason must say why" in capsys.readouterr().err
+    for no_reason in (" ", REASON):
+        with pytest.raises(SystemExit):
+            accept(june, "amount", reason=no_reason)
+        assert "--reason must say why" in capsys.readouterr().err
     assert ACCEPTED.read_bytes() == before
 
 
@@ -364,10 +374,10 @@ def test_the_newest_months_become_the_baseline(
     capsys.readouterr()
     assert check() == 1
     error = capsys.readouterr().err
-    lines = [line for line in error.splitlines() if "src/accept_drift.py" in line]
-    assert len(lines) == 3, "now the older months are another kind"
-    for line in lines:
-        assert accept_drift.main(shlex.split(line)[2:]) == 0
+    commands = all_advised(error)
+    assert len(commands) == 3, "now the older months are another kind"
+    for command in commands:
+        assert accept_drift.main(command) == 0
     assert check() == 0
 
 
