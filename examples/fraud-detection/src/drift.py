@@ -19,7 +19,7 @@ from scipy.stats import binomtest, ks_1samp
 from drift_baseline import Baseline, NumericBaseline
 from model.data import COLUMNS, DataError, read_transactions
 from psi import population_stability_index
-from strict_config import config, read_config
+from strict_config import Location, MisfitError, config, read_config
 
 DEFAULT_CONFIG = Path("configs/drift.yaml")
 QUANTILES = np.linspace(0.0, 1.0, 201)
@@ -71,19 +71,19 @@ class DriftConfig:
     @model_validator(mode="after")
     def _limits_are_of_compared_columns(self) -> "DriftConfig":
         compared = [*self.numeric, *self.categorical]
-        faults = []
+        faults: dict[Location, str] = {}
         for name, limits in self.limits.columns.items():
-            key = f"`limits.columns.{name}`"
+            key = "limits", "columns", name
             if name not in compared:
                 near = get_close_matches(name, compared, n=1, cutoff=0.0)
                 hint = f"; did you mean `{near[0]}`?" if near else ""
-                faults.append(f"{key} is no column of `numeric` or `categorical`{hint}")
+                faults[key] = f"is no column of `numeric` or `categorical`{hint}"
             elif name in self.categorical and limits.ks is not None:
-                faults.append(f"{key}: categories have no `ks`")
+                faults[*key, "ks"] = "is for columns of `numeric`: categories have no `ks`"
             elif name in self.numeric and limits.share_ratio is not None:
-                faults.append(f"{key}: `share_ratio` is for columns of `categorical`")
+                faults[*key, "share_ratio"] = "is for columns of `categorical`"
         if faults:
-            raise ValueError("; ".join(faults))
+            raise MisfitError(faults)
         return self
 
     def max_psi(self, column: str) -> float:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
 from pandera.engines.pandas_engine import Engine
@@ -14,7 +14,7 @@ from pandera.io.pandas_io import from_yaml
 from pandera.pandas import DataFrameSchema
 from pydantic import AfterValidator, Field, model_validator
 
-from strict_config import config, read_config
+from strict_config import Location, MisfitError, config, read_config
 
 NEWEST_FILE = "newest-file"
 TODAY = "today"
@@ -60,6 +60,11 @@ def read_as_of(text: str) -> str:
     return text
 
 
+def _check_order(low: str, least: float, high: str, most: float) -> None:
+    if least > most:
+        raise MisfitError({(low,): f"must not be above `{high}`: {least:g} is above {most:g}"})
+
+
 Text = Annotated[str, Field(min_length=1)]
 Pattern = Annotated[str, AfterValidator(_regular_expression)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -74,6 +79,11 @@ class Between:
     max_value: Number
     include_min: bool = True
     include_max: bool = True
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _check_order("min_value", self.min_value, "max_value", self.max_value)
+        return self
 
 
 @config
@@ -143,6 +153,11 @@ class FraudShare:
     min: Share
     max: Share
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _check_order("min", self.min, "max", self.max)
+        return self
+
 
 @config
 class RowsPerFile:
@@ -151,6 +166,12 @@ class RowsPerFile:
     min: Annotated[int, Field(ge=1)]
     min_of_baseline: Positive
     max_of_baseline: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = self.min_of_baseline, self.max_of_baseline
+        _check_order("min_of_baseline", low, "max_of_baseline", high)
+        return self
 
 
 @config
@@ -202,23 +223,21 @@ class Expectations:
     @model_validator(mode="after")
     def _columns_exist(self) -> "Expectations":
         known = list(self.schema.columns)
-        faults = []
+        faults: dict[Location, str] = {}
         for key, column in self._named_columns():
             if column not in known:
                 near = get_close_matches(column, known, n=1, cutoff=0.0)
-                faults.append(
-                    f"`dataset.{key}` is no column of `schema`: `{column}`;"
-                    f" did you mean `{near[0]}`?"
-                )
+                text = f"is no column of `schema`: `{column}`; did you mean `{near[0]}`?"
+                faults["dataset", *key] = text
         if faults:
-            raise ValueError("; ".join(faults))
+            raise MisfitError(faults)
         return self
 
-    def _named_columns(self) -> Iterator[tuple[str, str]]:
-        yield "unique", self.dataset.unique
-        yield "months.timestamp", self.dataset.months.timestamp
-        for column in self.dataset.repeats.ignoring:
-            yield "repeats.ignoring", column
+    def _named_columns(self) -> Iterator[tuple[Location, str]]:
+        yield ("unique",), self.dataset.unique
+        yield ("months", "timestamp"), self.dataset.months.timestamp
+        for number, column in enumerate(self.dataset.repeats.ignoring):
+            yield ("repeats", "ignoring", number), column
 
 
 def load_expectations(path: Path) -> Expectations:

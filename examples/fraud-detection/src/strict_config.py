@@ -13,7 +13,8 @@ is what stands in the file. A command that catches `ConfigError` prints it and e
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,6 +45,14 @@ STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 class ConfigError(ValueError):
     """The configuration does not say what it has to say; the message has all faults."""
+
+
+class MisfitError(ValueError):
+    """Keys do not fit to each other; a validator of a class raises it with a text for each key."""
+
+    def __init__(self, faults: Mapping[Location, str]) -> None:
+        super().__init__("; ".join(f"`{_dotted(key)}` {text}" for key, text in faults.items()))
+        self.faults = faults
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -83,11 +92,23 @@ def parse_config(text: str, shape: type[Shape], name: str) -> Shape:
     try:
         found = TypeAdapter(shape).validate_json(document)
     except ValidationError as error:
-        faults += [_fault(detail, shape, root) for detail in error.errors(include_url=False)]
+        for detail in error.errors(include_url=False):
+            faults += _faults(detail, shape, root)
     if faults:
         lines = [f"{name}:{line}: {text}" for line, text in sorted(faults)]
         raise ConfigError("\n".join(lines))
     return found
+
+
+def _faults(detail: ErrorDetails, shape: Any, root: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Yields the faults that pydantic tells as one."""
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, MisfitError):
+        for key, text in error.faults.items():
+            location = (*detail["loc"], *key)
+            yield _line(root, location), f"`{_dotted(location)}` {text}"
+    else:
+        yield _fault(detail, shape, root)
 
 
 def _fault(detail: ErrorDetails, shape: Any, root: yaml.Node | None) -> tuple[int, str]:
@@ -104,8 +125,10 @@ def _fault(detail: ErrorDetails, shape: Any, root: yaml.Node | None) -> tuple[in
         wanted = ", ".join(_keys_of(_shape_at(shape, location)))
         subject = f"`{key}`" if key else "the file"
         return line, f"{subject} must be a mapping with the keys {wanted}"
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+    message = re.sub("^(Input|List|Dictionary|String) should", "must", detail["msg"])
+    message = message.removeprefix("Value error, ").replace(" after validation", "")
     message = message.replace("valid array", "list").replace("valid string", "text")
+    message = message.replace(r"match pattern '\S'", "not be empty")
     if not isinstance(value, dict | list) and kind != "value_error":
         message += f", not {value!r}"
     return line, f"`{key}` {message}" if key else message
