@@ -23,6 +23,7 @@ import pandas as pd
 from model.artifact import (
     CARD_FILE,
     HELD_OUT_FILE,
+    SCHEMA_FILE,
     ModelError,
     Schema,
     feature_code,
@@ -73,6 +74,8 @@ WITHOUT = {
 
 def judge(champion: str, challenger_dir: Path, settings: PromotionConfig) -> Verdict:
     """Compares both models; raises `DataError` or `ModelError` where that cannot be done."""
+    if not (challenger_dir / SCHEMA_FILE).is_file():
+        raise ModelError(f"the challenger `{challenger_dir}` is no model: no `{SCHEMA_FILE}` there")
     new = read_schema(challenger_dir)
     if new.feature_code != feature_code():
         raise ModelError(

@@ -182,6 +182,15 @@ def test_without_two_comparable_models_there_is_no_verdict(
     assert "### Champion and challenger: no verdict" in (tmp_path / "s.md").read_text()
 
 
+def test_a_directory_without_a_model_is_named(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(small_model, tmp_path / "nope", tmp_path) == 1
+    error = capsys.readouterr().err
+    assert f"the challenger `{tmp_path / 'nope'}` is no model: no `{SCHEMA_FILE}` there" in error
+    assert "Errno" not in error
+
+
 def test_faults_of_the_configuration_come_before_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
