@@ -37,8 +37,8 @@ fn large(name: &str) -> (Sandbox, PathBuf) {
     (sandbox, path)
 }
 
-/// Runs the verb on a large file among changes until a run fails: a busy machine may let a whole run
-/// pass without a turn for the thread that makes the changes.
+/// Runs the verb on a large file among changes until a run fails. A busy machine may let a whole
+/// run pass without a turn for the thread that makes the changes.
 fn refused(name: &str, verb: &str, change: impl Fn(&PathBuf, u64) + Send + Sync) -> (Sandbox, Run) {
     let attempt = |_| {
         let (sandbox, path) = large(name);
