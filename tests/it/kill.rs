@@ -5,19 +5,15 @@ mod stall;
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ml_cache::format::Digest;
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cli::{Run, Sandbox, assert_same, files_below, noise, read_json, snapshot};
+use crate::support::moments::Moments;
 
 const MIB: usize = 1 << 20;
 const KILLS: usize = 10;
@@ -109,45 +105,6 @@ fn hex_of(digest: &Value) -> &str {
     digest.as_str().unwrap().strip_prefix("sha256:").unwrap()
 }
 
-/// Chooses moments for kills within the time that the work takes.
-struct Moments {
-    random: StdRng,
-    longest: Duration,
-    killed: usize,
-}
-
-impl Moments {
-    /// Prints the seed, so that a failure can be repeated.
-    fn within(longest: Duration) -> Self {
-        let seed = rand::random();
-        println!("seed {seed}, {longest:?}");
-        Self { random: StdRng::seed_from_u64(seed), longest, killed: 0 }
-    }
-
-    /// Returns whether fewer than [`KILLS`] processes were killed during their work.
-    fn are_left(&self) -> bool {
-        self.killed < KILLS
-    }
-
-    /// Kills a process at a random moment with SIGKILL, as the kernel does when memory runs out.
-    ///
-    /// Returns the moment. If the process had ended before, the work got faster, so later moments
-    /// come earlier.
-    fn kill_next(&mut self, mut child: Child) -> Duration {
-        let moment = self.longest.mul_f64(self.random.random_range(0.0..1.0));
-        thread::sleep(moment);
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        if status.signal() == Some(Signal::KILL.as_raw()) {
-            self.killed += 1;
-        } else {
-            assert!(status.success(), "{status}");
-            self.longest = moment;
-        }
-        moment
-    }
-}
-
 fn time(work: impl FnOnce()) -> Duration {
     let started = Instant::now();
     work();
@@ -168,7 +125,7 @@ fn a_save_that_is_killed_shows_nothing_half_done() {
     sandbox.heavy_model(0);
     let longest = time(|| assert_eq!(sandbox.run("save", &[]).json()["saved"], true));
     let (mut version, mut seen) = (0, HashSet::new());
-    let mut moments = Moments::within(longest);
+    let mut moments = Moments::within(longest, 0.0..1.0, KILLS);
     while moments.are_left() {
         version += 1;
         sandbox.write("data/a.csv", format!("version {version}"));
@@ -211,7 +168,7 @@ fn a_restore_that_is_killed_leaves_the_old_tree_or_the_new_one() {
     let more = restore(0);
     let longest = time(|| assert_eq!(sandbox.run("restore", &more).json()["restored"], true));
     present -= 1;
-    let mut moments = Moments::within(longest);
+    let mut moments = Moments::within(longest, 0.0..1.0, KILLS);
     while moments.are_left() {
         let wanted = 1 - present;
         let more = restore(wanted);
@@ -241,7 +198,7 @@ fn a_killed_first_restore_shows_all_files_or_none() {
     let tree = snapshot(&sandbox.path("models"));
     fs::remove_dir_all(sandbox.path("models")).unwrap();
     let longest = time(|| assert_eq!(sandbox.run("restore", &[]).json()["restored"], true));
-    let mut moments = Moments::within(longest);
+    let mut moments = Moments::within(longest, 0.0..1.0, KILLS);
     while moments.are_left() {
         fs::remove_dir_all(sandbox.path("models")).unwrap();
         let moment = moments.kill_next(sandbox.begin("restore", &[]));

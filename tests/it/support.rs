@@ -4,6 +4,7 @@ pub mod canary;
 pub mod cli;
 pub mod double;
 pub mod listener;
+pub mod moments;
 pub mod s3;
 pub mod zip;
 

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Mounted;
 use crate::support::cli::{Sandbox, assert_same, snapshot};
+use crate::support::moments::Moments;
 
 const KILLS: usize = 20;
 const FILES: usize = 600;
@@ -47,32 +47,23 @@ fn a_kill_between_two_mounts_leaves_no_half_model() {
         began.elapsed()
     };
     restore(1);
-    let mut longest = restore(0);
-    let (mut present, mut completed, mut killed) = (0, 0, 0);
-    while killed < KILLS {
+    // The last part of the time is the most interesting, because files move there.
+    let mut moments = Moments::within(restore(0), 0.3..1.0, KILLS);
+    let (mut present, mut completed) = (0, 0);
+    while moments.are_left() {
         let wanted = 1 - present;
         fs::write(mounted.path("data/a.csv"), format!("version {wanted}")).unwrap();
         let mut command = mounted.command(&Sandbox::arguments("restore", &inputs));
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // The last part of the time is the most interesting, because files move there.
-        let at = rand::random_range(0.3..1.0);
-        let moment = longest.mul_f64(at).max(Duration::from_millis(1));
-        thread::sleep(moment);
-        child.kill().unwrap();
-        if child.wait().unwrap().success() {
-            // The machine was busier when the longest was measured.
-            longest = moment;
-        } else {
-            killed += 1;
-        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moment = moments.kill_next(child);
         let between = tree();
         mounted.run("plan", &[]).json();
         mounted.is_tidy();
         let found = tree();
-        assert!(found == trees[0] || found == trees[1], "killed at {at}: neither model");
+        assert!(found == trees[0] || found == trees[1], "killed after {moment:?}: neither model");
         completed += usize::from(between != found);
         restore(wanted);
         present = wanted;
     }
-    println!("{completed} of {killed} killed restores were completed");
+    println!("{completed} of {KILLS} killed restores were completed");
 }
