@@ -18,6 +18,7 @@ from pydantic import Field
 
 from model.classifier import Classifier
 from model.data import LABEL
+from model.evaluate import evaluate
 from strict_config import config
 
 Floats = npt.NDArray[np.float64]
@@ -183,14 +184,6 @@ def calibration_error(labels: Labels, scores: Floats) -> float:
     return float(sum(abs(scores[p].mean() - labels[p].mean()) * len(p) for p in parts) / len(order))
 
 
-def alerts(labels: Labels, model: Candidate) -> dict[str, float]:
-    """Returns recall and precision of the payments that the model's own threshold flags."""
-    flagged = model.scores >= model.threshold
-    found = float(labels[flagged].sum())
-    frauds, flags = int(labels.sum()), int(flagged.sum())
-    return {"recall": found / max(1, frauds), "precision": found / max(1, flags)}
-
-
 class Comparison:
     """All checks of a challenger beside the champion, on the same rows."""
 
@@ -245,9 +238,14 @@ class Comparison:
     def _alerts(self) -> Iterator[Check]:
         """Yields what the review team would feel: each model's alerts at its own threshold."""
         limits = self._settings.limits
-        old, new = (alerts(self._labels, it) for it in (self._champion, self._challenger))
-        for name, limit in (("recall", limits.recall), ("precision", limits.precision)):
-            before, after = old[name], new[name]
+        old, new = (
+            evaluate(self._labels, model.scores, model.threshold)
+            for model in (self._champion, self._challenger)
+        )
+        for name, before, after, limit in (
+            ("recall", old.recall, new.recall, limits.recall),
+            ("precision", old.precision, new.precision, limits.precision),
+        ):
             yield Check(
                 f"{name} of the alerts",
                 before,
