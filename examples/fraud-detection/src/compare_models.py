@@ -30,7 +30,7 @@ from model.artifact import (
     load_model,
     read_schema,
 )
-from model.data import LABEL, DataError, load_transactions
+from model.data import LABEL, DataError, load_transactions, read_table
 from model.features import build_features
 from outputs import append_summary
 from promotion import Candidate, Check, Comparison, PromotionConfig
@@ -163,7 +163,7 @@ def _ask(directory: Path, features: pd.DataFrame) -> Candidate:
 def _recorded_scores(directory: Path) -> dict[int, float]:
     path = directory / HELD_OUT_FILE
     try:
-        table = pd.read_csv(path, dtype={"transaction_id": "int64", "score": "float64"})
+        table = read_table(path, {"transaction_id": "int64", "score": "float64"})
         scores = dict(zip(table["transaction_id"].tolist(), table["score"].tolist(), strict=True))
     except (ValueError, KeyError) as error:
         raise ModelError(f"`{path}` is damaged: {error}") from None

@@ -1,11 +1,11 @@
-"""Finds rows that the files have twice: by their key, by their content, or shifted in time."""
+"""Finds rows that the files have twice: by key, by content, or with other times or accounts."""
 
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from data_file import SHOWN, Fault, File, counted, listed
-from expectations import Expectations
+from expectations import Expectations, Repeats
 
 
 def check_unique(expectations: Expectations, files: Sequence[File]) -> Iterator[Fault]:
@@ -29,11 +29,11 @@ def check_unique(expectations: Expectations, files: Sequence[File]) -> Iterator[
 
 
 def check_repeats(expectations: Expectations, files: Sequence[File]) -> Iterator[Fault]:
-    """Looks for rows of before under new keys, also where all their times were shifted."""
-    key, rule = expectations.dataset.unique, expectations.dataset.repeats
+    """Looks for rows of before under new keys, also where times or accounts were changed."""
+    key, rules = expectations.dataset.unique, expectations.dataset.repeats
     seen_keys: set[str] = set()
     seen: dict[int, int] = {}  # the content of a row, and the number of its first file
-    seen_alike: dict[int, int] = {}  # the same without the ignored columns
+    seen_alike: list[dict[int, int]] = [{} for _ in rules]  # the same of each rule's runs of rows
     for number, file in enumerate(files):
         if key not in file.frame:
             continue
@@ -41,25 +41,33 @@ def check_repeats(expectations: Expectations, files: Sequence[File]) -> Iterator
         fresh = ~(file.frame[key].isin(seen_keys) | file.frame[key].duplicated())
         seen_keys.update(file.frame[key].dropna())
         content = file.content[fresh].dropna()
-        rows = _hashes(content.drop(columns=key))
-        again = {line: seen[row] for line, row in rows.items() if _seen_before(seen, row, number)}
+        again = _found(seen, _hashes(content.drop(columns=key)), number)
         if again:
             yield _repeated(files, file, again, key)
-        alike = _hashes(content.drop(columns=rule.ignoring, errors="ignore"))
-        shifted = {
-            line: seen_alike[row]
-            for line, row in alike.items()
-            if _seen_before(seen_alike, row, number) and line not in again
-        }
-        if len(content) and len(shifted) > rule.max_share * len(content):
-            yield Fault(
-                str(file.path),
-                f"{len(shifted) / len(content):.1%} of the rows repeat rows of"
-                f" {_sources(files, shifted)}, apart from {', '.join(rule.ignoring)}",
-                "deliver the rows of this month, or remove the file",
-                "dataset.repeats.max_share",
-                f"allows {rule.max_share:.1%}",
-            )
+        times = [name for name in [expectations.dataset.months.timestamp] if name in content]
+        in_order = content.sort_values(times, kind="stable")
+        faults = []
+        for place, rule in enumerate(rules):
+            runs = _hashes(in_order.drop(columns=rule.ignoring, errors="ignore"), rule.rows)
+            alike = _found(seen_alike[place], runs, number)
+            changed = {line: source for line, source in alike.items() if line not in again}
+            if len(changed) > rule.max_share * len(runs):
+                share = len(changed) / len(runs)
+                faults.append(_alike(file, share, _sources(files, changed), place, rule))
+        yield from faults[:1]  # the rules are for the same mistake
+
+
+def _alike(file: File, share: float, sources: str, place: int, rule: Repeats) -> Fault:
+    """Returns the fault of a file whose rows, or runs of rows, are those of other files."""
+    what = "rows" if rule.rows == 1 else f"runs of {rule.rows} rows"
+    return Fault(
+        str(file.path),
+        f"{share:.1%} of the {what} repeat those of {sources}, apart from"
+        f" {', '.join(rule.ignoring)}",
+        "deliver the rows of this month, or remove the file",
+        f"dataset.repeats[{place}].max_share",
+        f"allows {rule.max_share:.1%}",
+    )
 
 
 def _repeated(files: Sequence[File], file: File, again: dict[int, int], key: str) -> Fault:
@@ -75,18 +83,22 @@ def _repeated(files: Sequence[File], file: File, again: dict[int, int], key: str
     )
 
 
-def _hashes(frame: pd.DataFrame) -> dict[int, int]:
-    """Returns a number for the content of each row, by the row's index."""
-    hashes = pd.util.hash_pandas_object(frame, index=False)
-    return {int(line): int(value) for line, value in zip(frame.index, hashes, strict=True)}
+def _hashes(frame: pd.DataFrame, rows: int = 1) -> dict[int, int]:
+    """Returns a number for the content of each run of rows, by the index of its first row."""
+    hashes = pd.util.hash_pandas_object(frame, index=False).tolist()
+    starts = frame.index[: max(0, len(hashes) - rows + 1)]
+    return {int(line): hash(tuple(hashes[at : at + rows])) for at, line in enumerate(starts)}
 
 
-def _seen_before(seen: dict[int, int], row: int, number: int) -> bool:
-    """Tells whether a row was seen before, and notes it."""
-    if row in seen:
-        return True
-    seen[row] = number
-    return False
+def _found(seen: dict[int, int], runs: dict[int, int], number: int) -> dict[int, int]:
+    """Returns which runs were seen before, with the file of each, and notes the others."""
+    before = {}
+    for line, run in runs.items():
+        if run in seen:
+            before[line] = seen[run]
+        else:
+            seen[run] = number
+    return before
 
 
 def _sources(files: Sequence[File], again: dict[int, int]) -> str:

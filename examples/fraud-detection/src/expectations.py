@@ -193,8 +193,9 @@ class Freshness:
 
 @config
 class Repeats:
-    """How many rows may be those of before, apart from some columns."""
+    """How many rows, or runs of rows, may be those of before, apart from some columns."""
 
+    rows: Annotated[int, Field(ge=1)]
     ignoring: Annotated[list[str], Field(min_length=1)]
     max_share: Share
 
@@ -208,7 +209,7 @@ class Dataset:
     rows_per_file: RowsPerFile
     months: Months
     freshness: Freshness
-    repeats: Repeats
+    repeats: list[Repeats]
 
 
 @config
@@ -236,8 +237,9 @@ class Expectations:
     def _named_columns(self) -> Iterator[tuple[Location, str]]:
         yield ("unique",), self.dataset.unique
         yield ("months", "timestamp"), self.dataset.months.timestamp
-        for number, column in enumerate(self.dataset.repeats.ignoring):
-            yield ("repeats", "ignoring", number), column
+        for place, rule in enumerate(self.dataset.repeats):
+            for number, column in enumerate(rule.ignoring):
+                yield ("repeats", place, "ignoring", number), column
 
 
 def load_expectations(path: Path) -> Expectations:

@@ -16,7 +16,7 @@ import data_rules
 from data_file import Fault, File, listed
 from drift_baseline import Baseline, load_baseline
 from expectations import Expectations, load_expectations, read_as_of
-from model.data import TIME
+from model.data import TIME, read_table
 from outputs import append_summary
 from strict_config import USAGE, ConfigError
 
@@ -41,7 +41,7 @@ def validate(
     for path in paths:
         try:
             # As text: pandera converts, so that it can name each value that does not fit.
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+            frame = read_table(path, str)
         except (OSError, ValueError) as error:
             faults.append(Fault(str(path), f"cannot be read: {error}", "deliver the file again"))
             files.append(File(path, pd.DataFrame(), expectations, readable=False))

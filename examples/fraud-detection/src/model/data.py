@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -65,9 +65,23 @@ def read_times(values: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
     return times.where(times.between(first, last)).dt.as_unit("ns")
 
 
+def read_table(path: Path, dtype: Any) -> pd.DataFrame:
+    """Reads a CSV file; raises `OSError`, or `ValueError` if it is no table.
+
+    Only an empty field is a missing value: "NA" is a country.
+    """
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dtype)
+    if not isinstance(frame.index, pd.RangeIndex):
+        # pandas takes the first fields for names of the rows, and moves all others to the left.
+        raise ValueError(f"its rows have more fields than the {len(frame.columns)} of its header")
+    return frame
+
+
 def _read(path: Path) -> pd.DataFrame:
-    # An empty field is an error below; "NA" is a country, not a missing value.
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"timestamp": str})
+    try:
+        frame = read_table(path, {"timestamp": str})
+    except ValueError as error:
+        raise DataError(f"`{path}` cannot be read: {error}") from error
     if list(frame.columns) != list(COLUMNS):
         raise DataError(f"`{path}` has the columns {list(frame.columns)}, not {list(COLUMNS)}")
     if frame.isna().any(axis=None):

@@ -251,10 +251,35 @@ def test_june_again_as_july_is_named(
     (fault,) = found
     assert fault.startswith("- data/training/transactions-2024-07.csv: ")
     if days:
-        assert "100.0% of the rows repeat rows of transactions-2024-06.csv, apart from" in fault
-        assert fault.endswith("; `dataset.repeats.max_share` allows 2.0%")
+        assert "100.0% of the rows repeat those of transactions-2024-06.csv, apart from" in fault
+        assert fault.endswith("; `dataset.repeats[0].max_share` allows 2.0%")
     else:
         assert "3,377 rows under new ids repeat rows of transactions-2024-06.csv" in fault
+
+
+def test_june_again_with_other_accounts_is_named(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    july = data / "transactions-2024-07.csv"
+    shift(data / "transactions-2024-06.csv", july, 30)
+    text = re.sub(r"A(\d{4})", lambda found: f"A{9999 - int(found[1]):04}", july.read_text())
+    header, *rows = text.splitlines(keepends=True)
+    july.write_text("".join([header, *reversed(rows)]))
+    assert validate() == 1
+    (fault,) = [fault for fault in faults(capsys.readouterr().err) if "repeat" in fault]
+    assert "99.7% of the runs of 2 rows repeat those of transactions-2024-06.csv" in fault
+    assert fault.endswith("account_id; `dataset.repeats[1].max_share` allows 2.0%")
+
+
+def test_rows_with_more_fields_than_the_header_are_named(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transactions-2024-05.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{row},0" for row in rows)]) + "\n")
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "2024-05.csv: cannot be read: its rows have more fields than the 9 of its" in fault
 
 
 def test_rows_copied_under_new_ids_are_named(
@@ -338,14 +363,14 @@ def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixtu
     [
         ("greater_than:", "greater_then:", "yaml:14: `schema.columns.transaction_id.checks."),
         ("greater_than:", "greater_then:", "is not a known key; did you mean `greater_than`?"),
-        ("max_share", "max_shar", "`dataset.repeats.max_shar` is not a known key; did you mean"),
+        ("max_share", "max_shar", "`dataset.repeats[0].max_shar` is not a known key; did you mean"),
         ("dtype: int8", "dtype: int9", "is no type: `int9`; did you mean `int8`?"),
         ('"^[A-Z]{2}$"', '"[A-Z"', "is no regular expression: `[A-Z`"),
         ("%Y-%m", "latest", "must have `%Y` and `%m`"),
         ("as_of: newest-file", "as_of: newest", "must be `newest-file`, `today` or a day"),
         ("unique: transaction_id", "unique: transaction", "did you mean `transaction_id`?"),
         ("unique: transaction_id", "unique: id", "yaml:46: `dataset.unique` is no column of"),
-        ("[transaction_id,", "[id,", "yaml:57: `dataset.repeats.ignoring[0]` is no column of"),
+        ("[transaction_id,", "[id,", "yaml:59: `dataset.repeats[0].ignoring[0]` is no column of"),
         ("{ min: 0.005, max: 0.25 }", "{ min: 0.25, max: 0.005 }", "yaml:48: `dataset.fraud_share"),
         ("max: 0.25", "max: 0.001", "`dataset.fraud_share.min` must not be above `max`: 0.005"),
         ("max_of_baseline: 1.25", "max_of_baseline: 0.5", "`dataset.rows_per_file.min_of_baseline"),
