@@ -31,7 +31,7 @@ make_example() {
   options=(
     --workflows .github/workflows/ml-pipeline.yml
     --var "ML_CACHE_STORE=s3://$bucket/cache" --var "S3_ENDPOINT_URL=$AWS_ENDPOINT_URL" --var AWS_REGION=us-east-1
-    --var TRAFFIC=replay --var CANARY_MINUTES=0.05
+    --var TRAFFIC=replay --var CANARY_MINUTES=0.05 --var CANARY_THRESHOLD=0.05 # 40 requests are enough to judge a canary
     --var DEPLOY_TARGET=local --var DEPLOY_STATE=/deployments
     --var MLFLOW_TRACKING_URI=sqlite:////deployments/mlflow.db
     --local-repository "actions/setup-python@$(pinned setup-python)=$actions/setup-python"
@@ -47,18 +47,10 @@ run_act() {
   runs=$((runs + 1))
   status=0
   run_child env -i PATH="$PATH" HOME="$work/home" DOCKER_HOST="${DOCKER_HOST-}" JOB_IMAGE="$runner_image" OFFLINE=1 \
-    CANARY_MINUTES=0.05 ML_CACHE_ACTION="$root" ML_CACHE_IMAGE="$ML_CACHE_E2E_IMAGE" ML_CACHE_STORE="s3://$bucket/cache" \
+    ML_CACHE_ACTION="$root" ML_CACHE_IMAGE="$ML_CACHE_E2E_IMAGE" ML_CACHE_STORE="s3://$bucket/cache" \
     S3_ENDPOINT_URL="$AWS_ENDPOINT_URL" AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
     "$repo/scripts/run-act" "$1" "${settings[@]}" >"$log" 2>&1 </dev/null || status=$?
   printed
-}
-
-# fewer_requests: commits that fewer requests are replayed. The first canary gets all of them, and 200 are enough to judge it;
-# that the example's own number is enough for every canary is shown by test_shipped.py.
-fewer_requests() {
-  sed -i "s/requests=2500/requests=600/" "$repo/scripts/judge-canary"
-  grep -q "requests=600" "$repo/scripts/judge-canary" || wrong "the canary's judge has other numbers"
-  commit "Fewer requests"
 }
 
 # fewer_checks: commits that no types are checked and no drift is drawn, which an earlier run has shown.
@@ -69,14 +61,14 @@ fewer_checks() {
   commit "Fewer checks"
 }
 
-# hurry NAME…: commits that only these unit tests run. The threshold is 5 %, so 40 requests are enough to judge a canary. A busy
-# machine is no fault of a canary, so its latency is left to other tests.
+# hurry NAME…: commits that only these unit tests run. A busy machine is no fault of a canary, so its latency is left to other
+# tests.
 hurry() {
   local files
   files=$(printf '"tests/unit/test_%s.py", ' "$@")
   sed -i -E "s#^testpaths = .*#testpaths = [${files%, }]#; s/^fail_under = .*/fail_under = 0/" "$repo/pyproject.toml"
-  sed -i "s/--threshold 0.01/--threshold 0.05 --latency-slack 5/" "$repo/scripts/judge-canary"
-  grep -q -- "--latency-slack 5" "$repo/scripts/judge-canary" || wrong "the canary's judge has another threshold"
+  sed -i "s/^arguments=(/&--latency-slack 5 /" "$repo/scripts/judge-canary"
+  grep -q -- "--latency-slack 5" "$repo/scripts/judge-canary" || wrong "the canary's judge has other arguments"
   commit "In a hurry: $*"
 }
 

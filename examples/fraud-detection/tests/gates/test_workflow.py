@@ -384,6 +384,7 @@ def test_a_canary_is_watched_for_minutes_in_each_of_its_steps() -> None:
     assert [step["run"].rpartition(" ")[2] for step in judged] == ["tenth", "half", "all"]
     for step in judged:
         assert step["env"]["CANARY_MINUTES"] == "${{ vars.CANARY_MINUTES || '10' }}"
+        assert step["env"]["CANARY_THRESHOLD"] == "${{ vars.CANARY_THRESHOLD || '0.01' }}"
         assert step["env"]["TRAFFIC"] == "${{ vars.TRAFFIC || 'users' }}"
         assert step["env"]["ACCEPT_SCORE_SHIFT"] == "${{ inputs.accept_score_shift }}"
     (promote,) = [s for s in steps("deploy-production") if "deploy promote" in s.get("run", "")]

@@ -1,12 +1,14 @@
-"""Tests of the server, without a network."""
+"""Tests of the server, without a network but for its socket."""
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 import serve
@@ -180,3 +182,14 @@ def test_a_model_of_another_format_ends_the_program(
     assert "is of an older format" in capsys.readouterr().err
     assert serve.main(["--model-dir", str(tmp_path / "none")]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+def test_no_answer_waits_for_an_acknowledgement() -> None:
+    config = uvicorn.Config("serve:app", host="127.0.0.1", port=0)
+    with serve.listen(config) as listener:
+        listener.listen()
+        with (
+            socket.create_connection(listener.getsockname()),
+            listener.accept()[0] as connection,
+        ):
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
