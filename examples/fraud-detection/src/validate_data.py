@@ -103,11 +103,26 @@ def _faults(path: Path, failures: pd.DataFrame) -> Iterator[Fault]:
             found = f"{about}: {listed(group['failure_case'].astype(str))}"
             yield Fault(str(path), found, remedy)
         else:
-            found = (
-                f"column `{column}`: {check} fails on {_lines(group['index'])}:"
-                f" {listed(group['failure_case'].map(repr))}"
-            )
+            values = group["failure_case"].dropna().map(repr)
+            shown = f": {listed(values)}" if len(values) else ""
+            found = f"column `{column}` {_in_words(str(check))} on {_lines(group['index'])}{shown}"
             yield Fault(str(path), found, CORRECT)
+
+
+def _in_words(check: str) -> str:
+    """Says what is wrong with a value that fails one of pandera's checks."""
+    name, _, rest = check.partition("(")
+    given = rest.removesuffix(")").strip("'")
+    if name == "isin":
+        given = given.strip("[]").replace("'", "")
+    words = {
+        "coerce_dtype": "is no {}",
+        "in_range": "is not in the range of {}",
+        "isin": "is none of {}",
+        "not_nullable": "is empty",
+        "str_matches": "does not match {}",
+    }
+    return words.get(name, f"fails `{check}`").format(given)
 
 
 def _lines(rows: "pd.Series[int] | pd.Index[int]") -> str:
