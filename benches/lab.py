@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -140,12 +141,14 @@ class Lab:
         return (self.place / "log").read_text(errors="replace")
 
     def side_by_side(self, contenders: list[Contender], stub: Stub | None, rounds: int) -> list[Result]:
-        """Runs the contenders in turn; each round begins with the next of them."""
+        """Runs the contenders in turn, in another order each round.
+
+        A tool leaves the machine's memory in some state to the next one, so no tool always follows the same.
+        """
         results = [Result(contender.name) for contender in contenders]
         pairs = list(zip(contenders, results, strict=True))
         for number in range(rounds):
-            shift = number % len(pairs)
-            for contender, result in pairs[shift:] + pairs[:shift]:
+            for contender, result in random.Random(number).sample(pairs, len(pairs)):
                 if not result.failure:
                     self.once(contender, result, stub, number)
         return results

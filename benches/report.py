@@ -195,7 +195,7 @@ Do not edit it.
 
 ## How it is measured
 
-- All tools do the same work, in turn, in rounds of one run: {rounds} in all. Each round begins with another tool.
+- All tools do the same work, in turn, in rounds of one run: {rounds} in all. Each round has another order.
 - A figure is that of the whole process: its start, its work, its end. The table shows the median and the range.
 - The operating system counts processor time and peak memory (`wait4`).
   No peak is below the 9 MiB of the process that starts the tools.

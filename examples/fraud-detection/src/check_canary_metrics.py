@@ -171,6 +171,8 @@ def main(argv: Sequence[str] | None = None, clock: Clock = time) -> int:
         parser.error("--threshold must be above 0, and 1 at most: no sample can show less")
     if not 0 <= arguments.minutes < float("inf"):
         parser.error("--minutes must be 0 or more")
+    if arguments.min_requests is not None and arguments.min_requests < 1:
+        parser.error("--min-requests must be 1 or more: without requests there is no verdict")
     if arguments.min_requests is None:
         arguments.min_requests = requests_to_judge(arguments.threshold)
     if arguments.min_scores is None:
@@ -192,7 +194,7 @@ def main(argv: Sequence[str] | None = None, clock: Clock = time) -> int:
     print(f"watching for at least {seconds:g} seconds and {limits.min_requests} requests to each")
     try:
         stable, canary, passed = wait_for_both(where, limits, seconds, longest, clock)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"error: cannot read the metrics: {error}", file=sys.stderr)
         return 1
 

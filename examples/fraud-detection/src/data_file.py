@@ -1,5 +1,6 @@
 """A file of the training data as it was delivered, and what may be wrong with it."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -9,6 +10,9 @@ import pandas as pd
 
 from expectations import Expectations, month_of
 from model.data import read_times
+
+_WHOLE = r"-?(0|[1-9]\d*)"
+_NUMBER = rf"{_WHOLE}(\.\d+)?([eE][-+]?\d+)?"
 
 SHOWN = 5  # rows and values that a message names before it only counts
 
@@ -67,6 +71,19 @@ class File:
         values = self.frame.get(column, pd.Series([], dtype=str))
         return values[values.notna() & self.times.isna()]
 
+    def odd_numbers(self, name: str) -> "pd.Series[str]":
+        """The values of a column of numbers that only some readers take for numbers, such as 1_000.
+
+        Others change what they say: to some, the ids 0100001 and 100001 are the same.
+        """
+        kind = self.expectations.schema.columns[name].dtype
+        values = self.frame.get(name, pd.Series([], dtype=str)).dropna()
+        if not kind.startswith(("int", "float")):
+            return values.head(0)
+        plain = re.compile(_WHOLE if kind.startswith("int") else _NUMBER)
+        odd = [not plain.fullmatch(value) and _is_number(value) for value in values]
+        return values[pd.Series(odd, values.index, dtype=bool)]
+
     @cached_property
     def content(self) -> pd.DataFrame:
         """The values, so that `12.5` and `12.50` are the same."""
@@ -77,6 +94,14 @@ class File:
         if (name := self.expectations.dataset.months.timestamp) in frame:
             frame[name] = self.times
         return frame
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def counted(number: int, name: str) -> str:

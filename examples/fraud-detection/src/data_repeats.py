@@ -64,7 +64,8 @@ def _alike(file: File, share: float, sources: str, place: int, rule: Repeats) ->
         str(file.path),
         f"{share:.1%} of the {what} repeat those of {sources}, apart from"
         f" {', '.join(rule.ignoring)}",
-        "deliver the rows of this month, or remove the file",
+        "deliver the rows of this month, or remove the file; if so many are alike by chance,"
+        " raise the limit",
         f"dataset.repeats[{place}].max_share",
         f"allows {rule.max_share:.1%}",
     )

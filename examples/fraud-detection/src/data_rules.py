@@ -23,8 +23,23 @@ def check(
     yield from check_months(expectations, baseline, files)
     yield from check_freshness(expectations, files, as_of)
     yield from check_labels(expectations, files)
+    yield from check_variety(files)
     yield from check_unique(expectations, files)
     yield from check_repeats(expectations, files)
+
+
+def check_variety(files: Sequence[File]) -> Iterator[Fault]:
+    """Looks for columns that have a single value in a file, and several in another."""
+    values = [file.frame.nunique() for file in files]
+    varied = set().union(*(found.index[found > 1] for found in values))
+    for file, found in zip(files, values, strict=True):
+        for name in found.index[(found == 1) & found.index.isin(varied)]:
+            if len(file.frame) > 1:
+                yield Fault(
+                    str(file.path),
+                    f"column `{name}`: every row has {file.frame[name].dropna().iloc[0]!r}",
+                    "deliver the values; in other files they differ",
+                )
 
 
 def check_rows(

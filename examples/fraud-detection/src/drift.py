@@ -19,7 +19,7 @@ from scipy.stats import binomtest, ks_1samp
 from drift_baseline import Baseline, NumericBaseline
 from model.data import COLUMNS, DataError, read_transactions
 from psi import population_stability_index
-from strict_config import Location, MisfitError, config, read_config
+from strict_config import Glob, Location, MisfitError, config, read_config
 
 DEFAULT_CONFIG = Path("configs/drift.yaml")
 QUANTILES = np.linspace(0.0, 1.0, 201)
@@ -38,6 +38,7 @@ def known_column(name: str) -> str:
 
 Column = Annotated[str, AfterValidator(known_column)]
 Limit = Annotated[float, Field(gt=0)]
+Distance = Annotated[float, Field(gt=0, lt=1)]
 
 
 @config
@@ -45,7 +46,7 @@ class ColumnLimits:
     """What counts for a column instead of the limits of all."""
 
     psi: Limit | None = None
-    ks: Limit | None = None
+    ks: Distance | None = None
     share_ratio: Annotated[float, Field(gt=1)] | None = None
 
 
@@ -54,7 +55,7 @@ class Limits:
     """How far each file may be away from the baseline."""
 
     psi: Limit
-    ks: Limit
+    ks: Distance
     chance: Annotated[float, Field(gt=0, lt=1)]
     columns: dict[str, ColumnLimits] = Field(default_factory=dict)
 
@@ -63,7 +64,7 @@ class Limits:
 class DriftConfig:
     """The configuration file."""
 
-    files: Annotated[str, Field(min_length=1)]
+    files: Glob
     numeric: list[Column]
     categorical: list[Column]
     limits: Limits
@@ -72,6 +73,9 @@ class DriftConfig:
     def _limits_are_of_compared_columns(self) -> "DriftConfig":
         compared = [*self.numeric, *self.categorical]
         faults: dict[Location, str] = {}
+        for place, name in enumerate(self.numeric):
+            if COLUMNS.get(name) == "str":
+                faults["numeric", place] = f"is no column of numbers: `{name}`"
         for name, limits in self.limits.columns.items():
             key = "limits", "columns", name
             if name not in compared:

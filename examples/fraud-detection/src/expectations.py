@@ -14,7 +14,7 @@ from pandera.io.pandas_io import from_yaml
 from pandera.pandas import DataFrameSchema
 from pydantic import AfterValidator, Field, model_validator
 
-from strict_config import Location, MisfitError, config, read_config
+from strict_config import Glob, Location, MisfitError, config, read_config
 
 NEWEST_FILE = "newest-file"
 TODAY = "today"
@@ -106,7 +106,7 @@ class Checks:
     less_than: Value | None = None
     less_than_or_equal_to: Value | None = None
     in_range: Between | None = None
-    isin: list[Value] | None = None
+    isin: Annotated[list[Value], Field(min_length=1)] | None = None
     notin: list[Value] | None = None
     str_matches: Pattern | None = None
     str_contains: Pattern | None = None
@@ -195,7 +195,7 @@ class Freshness:
 class Repeats:
     """How many rows, or runs of rows, may be those of before, apart from some columns."""
 
-    rows: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=100)]
     ignoring: Annotated[list[str], Field(min_length=1)]
     max_share: Share
 
@@ -216,7 +216,7 @@ class Dataset:
 class Expectations:
     """The configuration file."""
 
-    files: Text
+    files: Glob
     baseline: Text
     schema: Table
     dataset: Dataset
@@ -230,6 +230,13 @@ class Expectations:
                 near = get_close_matches(column, known, n=1, cutoff=0.0)
                 text = f"is no column of `schema`: `{column}`; did you mean `{near[0]}`?"
                 faults["dataset", *key] = text
+        when = self.dataset.months.timestamp
+        if when in known and not self.schema.columns[when].dtype.startswith("datetime"):
+            faults["dataset", "months", "timestamp"] = f"is no column of times: `{when}`"
+        for place, rule in enumerate(self.dataset.repeats):
+            if self.dataset.unique not in rule.ignoring:
+                key = "dataset", "repeats", place, "ignoring"
+                faults[key] = f"must have `{self.dataset.unique}`, which never repeats"
         if faults:
             raise MisfitError(faults)
         return self

@@ -30,6 +30,7 @@ BINS = 10
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 @config
@@ -54,15 +55,15 @@ class Bootstrap:
 class Drop:
     """How much lower the challenger may be, as measured and at the interval's lower end."""
 
-    max_drop: NotNegative
-    max_plausible_drop: NotNegative
+    max_drop: BelowOne
+    max_plausible_drop: BelowOne
 
 
 @config
 class Loss:
     """How much lower the challenger may be."""
 
-    max_drop: NotNegative
+    max_drop: BelowOne
 
 
 @config
@@ -108,7 +109,7 @@ class Slices:
     columns: list[Literal["country", "channel", "merchant_category"]]
     min_rows: Annotated[int, Field(ge=1)]
     min_frauds: Annotated[int, Field(ge=1)]
-    max_drop: NotNegative
+    max_drop: BelowOne
 
 
 @config

@@ -1,6 +1,6 @@
 """Sends held-out payments to a server, where there is no real traffic yet.
 
-python src/replay_traffic.py --base-url http://127.0.0.1:8080 --requests 2500 --minutes 10
+python src/replay_traffic.py --base-url http://127.0.0.1:8080 --share 0.1 --minutes 10
 
 A canary is judged by requests that it answered. These are payments that no training has fitted, and
 each says that it is replayed, by the header `X-Replayed-Traffic`: so nobody takes it for a
@@ -11,6 +11,7 @@ judged later; here only a server that never answers is an error.
 import argparse
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from typing import Any
 
 import pandas as pd
 
+from canary import requests_to_judge
 from model.config import ConfigError, load_config
 from model.data import LABEL, DataError, load_transactions, split_by_time
 
@@ -52,6 +54,15 @@ def requests_from(
     for index, account in itertools.islice(itertools.cycle(last.items()), count):
         known = accounts[account].loc[:index].tail(HISTORY + 1).to_dict("records")
         yield {"payments": known[-1:], "history": known[:-1]}
+
+
+def requests_for(share: float, threshold: float) -> int:
+    """Returns how many requests there must be until a canary with this share can be judged.
+
+    A balancer may choose at random: four standard deviations come on top.
+    """
+    needed = requests_to_judge(threshold)
+    return math.ceil((needed + 4 * math.sqrt(needed) + 8) / share)
 
 
 def post(base_url: str, body: dict[str, Any]) -> int:
@@ -91,13 +102,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=Path("configs/training_config.yaml"),
         help="says which payments are held out",
     )
-    parser.add_argument("--requests", type=int, default=2500)
+    parser.add_argument("--requests", type=int, help="the number of them")
+    parser.add_argument(
+        "--share", type=float, help="in place of it: the share of the requests that a canary gets"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.01, help="and the threshold that judges it"
+    )
     parser.add_argument("--minutes", type=float, default=0.0, help="over which to spread them")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args(argv)
     if not arguments.base_url:
         parser.error("give --base-url, or set BASE_URL")
     base_url = arguments.base_url.rstrip("/")
+    if (arguments.requests is None) == (arguments.share is None):
+        parser.error("give --requests or --share")
+    if arguments.requests is None and not 0 < arguments.threshold <= 1:
+        parser.error("--threshold must be above 0, and 1 at most")
+    requests = arguments.requests or requests_for(arguments.share, arguments.threshold)
 
     try:
         transactions = load_transactions(arguments.data)
@@ -105,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    bodies = list(requests_from(transactions, arguments.requests, chosen))
+    bodies = list(requests_from(transactions, requests, chosen))
     with ThreadPoolExecutor(arguments.workers) as pool:
         sent = [
             pool.submit(post, base_url, body) for body in spread(bodies, arguments.minutes * 60)

@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import (
+    Annotated,
     Any,
     TypeVar,
     Union,
@@ -31,7 +32,7 @@ from typing import (
 )
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
@@ -53,6 +54,20 @@ class MisfitError(ValueError):
     def __init__(self, faults: Mapping[Location, str]) -> None:
         super().__init__("; ".join(f"`{_dotted(key)}` {text}" for key, text in faults.items()))
         self.faults = faults
+
+
+def relative_glob(pattern: str) -> str:
+    """Returns a pattern of files below the current directory, or raises ValueError."""
+    try:
+        next(Path("no-such-directory").glob(pattern), None)
+    except (NotImplementedError, ValueError) as error:
+        raise ValueError(
+            f"must be a pattern below this directory, such as data/*.csv, not `{pattern}`: {error}"
+        ) from None
+    return pattern
+
+
+Glob = Annotated[str, Field(min_length=1), AfterValidator(relative_glob)]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))

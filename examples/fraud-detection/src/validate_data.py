@@ -48,7 +48,8 @@ def validate(
             continue
         file = File(path, frame, expectations)
         files.append(file)
-        faults += [*_time_faults(file), *_faults(path, _failures_of(file, schema))]
+        faults += [*_time_faults(file), *_number_faults(file)]
+        faults += _faults(path, _failures_of(file, schema))
     faults += data_rules.check(expectations, baseline, files, as_of)
     return sum(len(file.frame) for file in files), faults
 
@@ -64,11 +65,32 @@ def _time_faults(file: File) -> Iterator[Fault]:
         )
 
 
+def _number_faults(file: File) -> Iterator[Fault]:
+    """Yields a fault for each column with values that only some readers take for numbers."""
+    for name in file.expectations.schema.columns:
+        if len(values := file.odd_numbers(name)):
+            yield Fault(
+                str(file.path),
+                f"column `{name}`: no plain number on {_lines(values.index)}:"
+                f" {listed(values.map(repr))}",
+                "correct the values at their source; a number is such as 12 or 12.5",
+            )
+
+
 def _failures_of(file: File, schema: DataFrameSchema) -> pd.DataFrame:
-    """Returns pandera's table of failures, without those of values that are no times."""
+    """Returns pandera's table of failures, without those of values that are told already."""
     failures = _failures(schema, file.converted)
-    at_time = failures["column"] == file.expectations.dataset.months.timestamp
-    return failures[~(at_time & failures["index"].isin(file.no_times.index))]
+    told = {file.expectations.dataset.months.timestamp: file.no_times.index}
+    told |= {
+        name: file.odd_numbers(name).index
+        for name in file.expectations.schema.columns
+        if name not in told
+    }
+    for name, lines in told.items():
+        failures = failures[~((failures["column"] == name) & failures["index"].isin(lines))]
+    # An empty value cannot be converted either.
+    empty = failures["failure_case"].isna() & failures["index"].notna()
+    return failures.assign(check=failures["check"].mask(empty, "not_nullable")).drop_duplicates()
 
 
 def _failures(schema: DataFrameSchema, frame: pd.DataFrame) -> pd.DataFrame:
@@ -116,18 +138,18 @@ def _in_words(check: str) -> str:
     if name == "isin":
         given = given.strip("[]").replace("'", "")
     words = {
-        "coerce_dtype": "is no {}",
-        "in_range": "is not in the range of {}",
-        "isin": "is none of {}",
+        "coerce_dtype": f"is no {given}",
+        "in_range": f"is not in the range of {given}",
+        "isin": f"is none of {given}",
         "not_nullable": "is empty",
-        "str_matches": "does not match {}",
+        "str_matches": f"does not match {given}",
     }
-    return words.get(name, f"fails `{check}`").format(given)
+    return words.get(name, f"fails `{check}`")
 
 
 def _lines(rows: "pd.Series[int] | pd.Index[int]") -> str:
     """Names the lines of rows: from 1, after the header."""
-    lines = pd.Series(rows).astype(int).add(2).astype(str)
+    lines = pd.Series(rows).astype(int).sort_values().add(2).astype(str)
     return f"line{'s'[: len(lines) != 1]} {listed(lines)}"
 
 

@@ -96,7 +96,9 @@ def test_a_canary_may_take_up_to_an_hour_a_step(tmp_path: Path, minutes: str) ->
     assert preflight("deploy", PATH=path, **GOOD, CANARY_MINUTES=minutes) == (0, "")
 
 
-@pytest.mark.parametrize("threshold", ["0", "0.00", "1", "0.5", "0.9", "-0.1", "1%", ".", "1e-2"])
+@pytest.mark.parametrize(
+    "threshold", ["0", "0.00", "1", "0.5", "0.9", "-0.1", "1%", ".", "1e-2", "0.00001"]
+)
 def test_a_canary_has_a_threshold_below_a_half(tmp_path: Path, threshold: str) -> None:
     path = tools(tmp_path, "kubectl", "curl")
     code, text = preflight("deploy", PATH=path, **GOOD, CANARY_THRESHOLD=threshold)
@@ -108,6 +110,51 @@ def test_a_canary_has_a_threshold_below_a_half(tmp_path: Path, threshold: str) -
 def test_a_service_with_few_users_has_a_larger_threshold(tmp_path: Path, threshold: str) -> None:
     path = tools(tmp_path, "kubectl", "curl")
     assert preflight("deploy", PATH=path, **GOOD, CANARY_THRESHOLD=threshold) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DEPLOY_TARGET", "local kubectl", "DEPLOY_TARGET is `local kubectl`"),
+        ("TRAFFIC", "users replay", "TRAFFIC is `users replay`"),
+        ("ML_CACHE_STORE", "s3:///cache", "ML_CACHE_STORE is `s3:///cache`"),
+        ("ML_CACHE_STORE", "s3://my bucket/x", "ML_CACHE_STORE is `s3://my bucket/x`"),
+        ("AWS_REGION", " ", "AWS_REGION is ` `"),
+    ],
+)
+def test_a_value_that_is_nearly_right_is_told(
+    tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    path = tools(tmp_path, "kubectl", "curl")
+    code, text = preflight("deploy", PATH=path, **GOOD | {name: value})
+    assert code == 1
+    assert message in text
+
+
+@pytest.mark.parametrize("what", ["deploy", "target"])
+def test_deployments_outlive_a_checkout(tmp_path: Path, what: str) -> None:
+    path = tools(tmp_path, "haproxy", "curl")
+    job = GOOD | {"GITHUB_ACTIONS": "true", "DEPLOY_TARGET": "local"}
+    code, text = preflight(what, PATH=path, DEPLOY_STATE=".deploy", **job)
+    assert code == 1
+    assert "DEPLOY_STATE is `.deploy`, and DEPLOY_TARGET is local" in text
+    assert preflight(what, PATH=path, DEPLOY_STATE="/var/lib/fraud", **job) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("staging", "production", "message"),
+    [
+        ("abc", "18090", "STAGING_PORT is `abc`"),
+        ("18080", "99999", "PRODUCTION_PORT is `99999`"),
+        ("18099", "18099", "STAGING_PORT and PRODUCTION_PORT are both 18099"),
+    ],
+)
+def test_ports_are_told(tmp_path: Path, staging: str, production: str, message: str) -> None:
+    path = tools(tmp_path, "haproxy", "curl")
+    given = {"PYTHON": sys.executable, "STAGING_PORT": staging, "PRODUCTION_PORT": production}
+    code, text = preflight("machine", PATH=path, **given)
+    assert code == 1
+    assert message in text
 
 
 def test_what_would_stop_the_deployment_is_told_before_the_training(tmp_path: Path) -> None:

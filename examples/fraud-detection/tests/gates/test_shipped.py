@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scipy.stats import binom
 
 import check_drift
 import generate
@@ -14,6 +15,7 @@ import make_baseline
 import validate_data
 from canary import requests_to_judge
 from example import EXAMPLE
+from replay_traffic import requests_for
 
 BASELINE = EXAMPLE / "data" / "baseline_stats.json"
 
@@ -44,9 +46,11 @@ def test_the_baseline_is_that_of_the_data(tmp_path: Path) -> None:
 
 def test_the_pipeline_sends_enough_requests_to_judge_its_canary() -> None:
     script = Path("scripts/judge-canary").read_text()
-    enough = dict(re.findall(r"^  (\w+)\) .* enough=(\d+) ;;", script, re.M))
+    shares = dict(re.findall(r"^  (\w+)\) .* share=([\d.]+) ;;", script, re.M))
+    assert shares == {"tenth": "0.1", "half": "0.5", "all": "1"}
     assert "threshold=${CANARY_THRESHOLD:-0.01}" in script
-    for threshold in (0.01, 0.02, 0.07, 0.4):
-        for stage, share in {"tenth": 10, "half": 50, "all": 100}.items():
-            sent = round(float(enough[stage]) / threshold)
-            assert sent * share / 100 >= 1.2 * requests_to_judge(threshold)
+    for threshold in (0.001, 0.01, 0.02, 0.07, 0.4):
+        for share in map(float, shares.values()):
+            # A balancer that chooses at random sends too few in less than one of ten thousand runs.
+            sent, needed = requests_for(share, threshold), requests_to_judge(threshold)
+            assert binom.cdf(needed - 1, sent, share) < 1e-4

@@ -187,6 +187,18 @@ def test_the_command(
     assert "cannot read the metrics" in capsys.readouterr().err
 
 
+def test_a_page_that_is_no_metrics_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page"
+    page.write_text("<html><body>Sign in</body></html>\n")
+    command = ["--threshold", "0.01", "--canary", str(page), "--minutes", "0"]
+    assert check_canary_metrics.main(command) == 1
+    assert "error: cannot read the metrics" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        check_canary_metrics.main([*command, "--min-requests", "0"])
+
+
 @pytest.mark.parametrize("threshold", ["0", "-0.01", "1.5", "nan"])
 def test_a_threshold_that_no_sample_can_judge_is_refused(threshold: str, tmp_path: Path) -> None:
     canary = export(tmp_path, "good", 200)

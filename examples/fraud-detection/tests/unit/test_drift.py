@@ -450,6 +450,14 @@ def test_all_files_that_cannot_be_compared_are_named(
     ("path", "old", "new", "message"),
     [
         (CONFIG, "psi: 0.2", "psy: 0.2", "drift.yaml:11: `limits.psy` is not a known key; did you"),
+        (CONFIG, "ks: 0.12", "ks: 12", "`limits.ks` must be less than 1"),
+        (
+            CONFIG,
+            "numeric: [amount",
+            "numeric: [account_id",
+            "is no column of numbers: `account_id`",
+        ),
+        (CONFIG, "files: data", "files: /data", "`files` must be a pattern below this directory"),
         (CONFIG, "share_ratio", "share_ration", "did you mean `share_ratio`?"),
         (CONFIG, "ks: 0.12", "ks: much", "`limits.ks` must be a valid number, not 'much'"),
         (

@@ -90,7 +90,7 @@ def test_all_faults_are_named_at_once(data: Path, capsys: pytest.CaptureFixture[
         "`transaction_id` 100001 is not unique: data/training/transactions-2024-01.csv line 2,",
         "01.csv: column `channel` is none of atm, chip, contactless, online on line 7",
         "01.csv: column `timestamp`: no time on line 8: '20x4-01-01T07:16:53Z'",
-        "01.csv: column `is_fraud` is no int8 on line 9",
+        "01.csv: column `is_fraud` is empty on line 9",
         f"{march}: unknown column: price",
         f"{march}: missing column: amount",
     ):
@@ -271,6 +271,49 @@ def test_june_again_with_other_accounts_is_named(
     assert fault.endswith("account_id; `dataset.repeats[1].max_share` allows 2.0%")
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("transaction_id", "0100001", "column `transaction_id`: no plain number on line 3: '0100"),
+        ("account_age_days", "1_000", "column `account_age_days`: no plain number on line 3: '1_0"),
+        ("amount", "1_5.93", "column `amount`: no plain number on line 3: '1_5.93'"),
+        ("is_fraud", " 1", "column `is_fraud`: no plain number on line 3: ' 1'"),
+        ("account_age_days", "", "column `account_age_days` is empty on line 3"),
+        ("country", "", "column `country` is empty on line 3"),
+    ],
+)
+def test_values_that_readers_take_in_different_ways_are_named(
+    data: Path, column: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transactions-2024-06.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[1, column] = value
+    rows.to_csv(path, index=False)
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert f"2024-06.csv: {message}" in fault
+
+
+def test_a_column_that_lost_its_values_is_named(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transactions-2024-06.csv"
+    path.write_text(re.sub(r"A\d{4}", "A0001", path.read_text()))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert fault.endswith("2024-06.csv: column `account_id`: every row has 'A0001'")
+
+
+def test_any_check_of_pandera_can_fail(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CONFIG.write_text(
+        CONFIG.read_text().replace('str_matches: "^[A-Z]{2}$', 'str_contains: "^[A-Z]{2}$')
+    )
+    change(data / "transactions-2024-06.csv", (3, ",[A-Z]{2},", ",nl,"))
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    assert "column `country` fails `str_contains('^[A-Z]{2}$')` on line 3: 'nl'" in fault
+
+
 def test_rows_with_more_fields_than_the_header_are_named(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,6 +418,16 @@ def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixtu
         ("max: 0.25", "max: 0.001", "`dataset.fraud_share.min` must not be above `max`: 0.005"),
         ("max_of_baseline: 1.25", "max_of_baseline: 0.5", "`dataset.rows_per_file.min_of_baseline"),
         ("min_value: 0.01", "min_value: 200000", "amount.checks.in_range.min_value` must not be"),
+        (
+            "timestamp: timestamp",
+            "timestamp: amount",
+            "months.timestamp` is no column of times: `am",
+        ),
+        ("files: data/", "files: /data/", "`files` must be a pattern below this directory"),
+        ("training/*.csv", "**.csv", "`files` must be a pattern below this directory, such as"),
+        ("isin: [0, 1]", "isin: []", "`schema.columns.is_fraud.checks.isin` must"),
+        ("rows: 2", "rows: 1000", "`dataset.repeats[1].rows` must be less than or equal to 100"),
+        ("[transaction_id, timestamp, account_age_days]", "[timestamp]", "must have `transaction_"),
         ("strict: true", "strict: perhaps", "`schema.strict` must be a valid boolean"),
         ("  unique:", "#", "`dataset.unique` is missing"),
         ("baseline: data/", "baseline: date/", "there is no such baseline; write it with"),
