@@ -114,7 +114,7 @@ pub async fn upload(
         }
         Ok(())
     };
-    // The processors hash while earlier blobs are on their way, and before the likely blobs are told.
+    // The processors hash while earlier blobs are on their way, or nothing is known yet.
     let ahead = Hashing::at_once().max(AHEAD);
     let all = (0..plans.len()).collect();
     let result = throttle::for_each(shelf.store(), Width::BLOBS, ahead, all, task, finished).await;
