@@ -160,6 +160,7 @@ def test_ports_are_told(tmp_path: Path, staging: str, production: str, message: 
 def test_what_would_stop_the_deployment_is_told_before_the_training(tmp_path: Path) -> None:
     path = tools(tmp_path)
     wrong = {"DEPLOY_TARGET": "kubctl", "TRAFFIC": "some", "CANARY_MINUTES": "0"}
+    wrong["DEPLOY_RUNNER"] = "ubuntu-latest"
     assert preflight("store", PATH=path, **GOOD | wrong) == (0, ""), (
         "a pull request deploys nothing"
     )
@@ -167,6 +168,13 @@ def test_what_would_stop_the_deployment_is_told_before_the_training(tmp_path: Pa
     assert code == 1
     for part in ("ML_CACHE_DEPLOY_ROLE", "`kubctl`", "`some`", "CANARY_MINUTES is `0`"):
         assert part in text
+    assert "DEPLOY_RUNNER is `ubuntu-latest`" in text
+
+
+@pytest.mark.parametrize("runner", ["", '"ubuntu-latest"', '["self-hosted", "serving"]'])
+def test_a_runner_is_json(tmp_path: Path, runner: str) -> None:
+    given = GOOD | {"DEPLOYS": "true", "DEPLOY_ROLE": "arn:aws:iam::1:role/d"}
+    assert preflight("store", PATH=tools(tmp_path), DEPLOY_RUNNER=runner, **given) == (0, "")
 
 
 def test_a_workflow_gets_annotations(tmp_path: Path) -> None:
