@@ -71,18 +71,20 @@ class File:
         values = self.frame.get(column, pd.Series([], dtype=str))
         return values[values.notna() & self.times.isna()]
 
-    def odd_numbers(self, name: str) -> "pd.Series[str]":
-        """The values of a column of numbers that only some readers take for numbers, such as 1_000.
+    @cached_property
+    def odd_numbers(self) -> "dict[str, pd.Series[str]]":
+        """The values of each column of numbers that only some readers take for numbers.
 
-        Others change what they say: to some, the ids 0100001 and 100001 are the same.
+        Such are 1_000 and 0100001, which is the same id as 100001 only to some.
         """
-        kind = self.expectations.schema.columns[name].dtype
-        values = self.frame.get(name, pd.Series([], dtype=str)).dropna()
-        if not kind.startswith(("int", "float")):
-            return values.head(0)
-        plain = re.compile(_WHOLE if kind.startswith("int") else _NUMBER)
-        odd = [not plain.fullmatch(value) and _is_number(value) for value in values]
-        return values[pd.Series(odd, values.index, dtype=bool)]
+        found = {}
+        for name, column in self.expectations.schema.columns.items():
+            if name in self.frame and column.dtype.startswith(("int", "float")):
+                plain = re.compile(_WHOLE if column.dtype.startswith("int") else _NUMBER)
+                values = self.frame[name].dropna()
+                odd = [not plain.fullmatch(value) and _is_number(value) for value in values]
+                found[name] = values[pd.Series(odd, values.index, dtype=bool)]
+        return found
 
     @cached_property
     def content(self) -> pd.DataFrame:

@@ -67,8 +67,8 @@ def _time_faults(file: File) -> Iterator[Fault]:
 
 def _number_faults(file: File) -> Iterator[Fault]:
     """Yields a fault for each column with values that only some readers take for numbers."""
-    for name in file.expectations.schema.columns:
-        if len(values := file.odd_numbers(name)):
+    for name, values in file.odd_numbers.items():
+        if len(values):
             yield Fault(
                 str(file.path),
                 f"column `{name}`: no plain number on {_lines(values.index)}:"
@@ -80,14 +80,10 @@ def _number_faults(file: File) -> Iterator[Fault]:
 def _failures_of(file: File, schema: DataFrameSchema) -> pd.DataFrame:
     """Returns pandera's table of failures, without those of values that are told already."""
     failures = _failures(schema, file.converted)
-    told = {file.expectations.dataset.months.timestamp: file.no_times.index}
-    told |= {
-        name: file.odd_numbers(name).index
-        for name in file.expectations.schema.columns
-        if name not in told
-    }
-    for name, lines in told.items():
-        failures = failures[~((failures["column"] == name) & failures["index"].isin(lines))]
+    told = {**file.odd_numbers, file.expectations.dataset.months.timestamp: file.no_times}
+    for name, values in told.items():
+        at = (failures["column"] == name) & failures["index"].isin(values.index)
+        failures = failures[~at]
     # An empty value cannot be converted either.
     empty = failures["failure_case"].isna() & failures["index"].notna()
     return failures.assign(check=failures["check"].mask(empty, "not_nullable")).drop_duplicates()
