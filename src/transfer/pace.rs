@@ -15,6 +15,11 @@ impl Width {
     pub const BLOBS: Self = Self { start: 12, far: 32, most: 64 };
     /// For requests that only ask about objects: a usual model in a single wave.
     pub const LOOKS: Self = Self { start: 128, far: 128, most: 256 };
+
+    /// Returns the number of requests that begin at once on a long line.
+    pub const fn far(self) -> usize {
+        self.far
+    }
 }
 
 /// An answer takes at least this long on a long line. There, many requests wait at a time.

@@ -27,9 +27,6 @@ use crate::store::{Source as _, layout};
 /// The most bytes of packs in memory, whatever the size of the model.
 const PACKS: usize = 16 << 20;
 
-/// The blobs that may be hashed and not yet on their way: as many as begin at once on a long line.
-const AHEAD: usize = 32;
-
 /// The result of an upload.
 #[derive(Clone, Debug)]
 pub struct Uploaded {
@@ -114,8 +111,9 @@ pub async fn upload(
         }
         Ok(())
     };
-    // The processors hash while earlier blobs are on their way, or nothing is known yet.
-    let ahead = Hashing::at_once().max(AHEAD);
+    // The processors hash while earlier blobs are on their way. Before anything is known, they hash
+    // the blobs that a long line takes at once.
+    let ahead = Hashing::at_once().max(Width::BLOBS.far());
     let all = (0..plans.len()).collect();
     let result = throttle::for_each(shelf.store(), Width::BLOBS, ahead, all, task, finished).await;
     if let Some(path) = files.changed() {
