@@ -86,6 +86,9 @@ fn a_renewal_that_fails_for_a_while_does_no_harm() {
             &json!([{"path": "/oidc", "nth": [2, 3, 4, 5, 6], "action": {"status": 503}}]),
         );
         server.fault(Method::PUT, BLOBS, 1..=32, Fault::Delay(Duration::from_secs(life * 2 / 3)));
+        // After the failure, the old credentials stay in use for a twelfth of their life at most.
+        // The last blobs take longer than that, so the manifest meets the next attempt.
+        server.fault(Method::PUT, BLOBS, 33.., Fault::Delay(Duration::from_secs(life / 12 + 1)));
         let step = runner.step("save");
         let was_too_late = step.code != 0 && step.log.contains("cannot renew the credentials");
         (!was_too_late).then_some((double, server, step))
@@ -93,7 +96,7 @@ fn a_renewal_that_fails_for_a_while_does_no_harm() {
     let (double, server, step) =
         last.expect("a renewal that fails ends the save, however long the credentials live");
     step.succeeds();
-    assert!(tokens(&server, Method::PUT, BLOBS).len() >= 2, "{}", step.log);
+    assert!(tokens(&server, Method::PUT, "/").len() >= 2, "{}", step.log);
     assert!(double.look("requests?path=/oidc").as_array().unwrap().len() >= 7, "{}", step.log);
     assert_eq!(server.objects("/pointers/").len(), 1);
 }
