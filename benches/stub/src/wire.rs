@@ -19,6 +19,8 @@ const SLICE: usize = 1 << 20;
 const PACED_SLICE: usize = 128 << 10;
 /// How far a connection may be ahead, because a sleep is never exact.
 const CREDIT: Duration = Duration::from_millis(10);
+/// How much of a head is read at once, and the longest head.
+const HEAD: usize = 8 << 10;
 const MAX_HEAD: usize = 64 << 10;
 
 /// The head of a request.
@@ -135,10 +137,19 @@ impl Wire {
                 Stream::Tls(Box::new(StreamOwned::new(connection, stream)))
             }
         };
-        Ok(Self { stream, ahead: Vec::new(), buffer: vec![0; SLICE], free: Instant::now() })
+        Ok(Self { stream, ahead: Vec::new(), buffer: Vec::new(), free: Instant::now() })
+    }
+
+    /// Makes room in the buffer. A connection that only asks about objects needs little, and zeros
+    /// for many connections at once would cost the machine more than their requests.
+    fn grow(&mut self, bytes: usize) {
+        if self.buffer.len() < bytes {
+            self.buffer.resize(bytes, 0);
+        }
     }
 
     fn read(&mut self, wanted: usize) -> io::Result<usize> {
+        self.grow(wanted);
         let buffer = &mut self.buffer[..wanted];
         match &mut self.stream {
             Stream::Plain(stream) => stream.read(buffer),
@@ -161,7 +172,7 @@ impl Wire {
                 let request = Request::parse(&String::from_utf8_lossy(&head));
                 return request.map(Some).ok_or_else(|| io::Error::other("not HTTP"));
             }
-            let read = self.read(MAX_HEAD)?;
+            let read = self.read(HEAD)?;
             if read == 0 || self.ahead.len() > MAX_HEAD {
                 return Ok(None);
             }
@@ -219,6 +230,7 @@ impl Wire {
         let slice = slice(line);
         while missing > 0 {
             let wanted = usize::try_from(missing).unwrap_or(slice).min(slice);
+            self.grow(wanted);
             let read = match &self.stream {
                 Stream::Plain(stream) if !keeps => {
                     rustix::net::recv(stream, &mut self.buffer[..wanted], RecvFlags::TRUNC)?.1
@@ -281,6 +293,9 @@ impl Wire {
         let slice = slice(line) as u64;
         while offset < end {
             let wanted = (end - offset).min(slice) as usize;
+            if let Stream::Tls(_) = self.stream {
+                self.grow(wanted);
+            }
             let sent = match &mut self.stream {
                 Stream::Plain(stream) => {
                     rustix::fs::sendfile(stream, file, Some(&mut offset), wanted)?
