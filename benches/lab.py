@@ -5,7 +5,8 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,26 @@ class Lab:
         result.walls.append(measured["wall"])
         result.cpus.append(measured["cpu"])
         result.peaks.append(measured["peak"])
+
+    @contextmanager
+    def lossy(self, stub: Stub, share: float) -> Iterator[bool]:
+        """Loses this share of the stub's packets, both ways. Tells whether the kernel does so for this process."""
+        drop = ["-m", "statistic", "--mode", "random", "--probability", str(share), "-j", "DROP"]
+        port = stub.url.rpartition(":")[2]
+        rules = [["INPUT", "-i", "lo", "-p", "tcp", side, port, *drop] for side in ("--sport", "--dport")]
+
+        def change(action: str) -> bool:
+            commands = [["iptables", "--wait", action, *rule] for rule in rules]
+            return all([subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0 for command in commands])
+
+        try:
+            is_lossy = shutil.which("iptables") is not None and change("--insert")
+            if not is_lossy:
+                print("this process may not drop packets, so nothing is measured")
+            yield is_lossy
+        finally:
+            if shutil.which("iptables"):
+                change("--delete")
 
     # What the parts work on.
 

@@ -204,6 +204,7 @@ Do not edit it.
   It checks no signature and no digest, and forgets what is saved.
 - A line of 30 ms means that the server waits 30 ms before each answer.
   It also limits the rate of a connection, or of all connections together.
+- The part `loss` drops packets on loopback with `iptables`. There, a packet has up to 64 KiB.
 - All tools run with their defaults, unless the table names an option.
 - All files are in the page cache. Restores go to {sink}, which is filled and emptied before each round.
 - `ml-cache` reads and hashes each file that it saves, and verifies each byte that it restores.
