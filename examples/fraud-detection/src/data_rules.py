@@ -1,4 +1,4 @@
-"""What must be true of the files together: rows, months, freshness, labels and repetitions."""
+"""What must be true of the files together: rows, months, freshness, labels and values."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_file import SHOWN, Fault, File, counted, listed
+from data_relations import check_relations
 from data_repeats import check_repeats, check_unique
 from drift_baseline import COMMAND, Baseline
 from expectations import NEWEST_FILE, TODAY, Expectations
@@ -24,6 +25,8 @@ def check(
     yield from check_freshness(expectations, files, as_of)
     yield from check_labels(expectations, files)
     yield from check_variety(files)
+    yield from check_piles(expectations, files)
+    yield from check_relations(expectations, files)
     yield from check_unique(expectations, files)
     yield from check_repeats(expectations, files)
 
@@ -39,6 +42,23 @@ def check_variety(files: Sequence[File]) -> Iterator[Fault]:
                     str(file.path),
                     f"column `{name}`: every row has {file.frame[name].dropna().iloc[0]!r}",
                     "deliver the values; in other files they differ",
+                )
+
+
+def check_piles(expectations: Expectations, files: Sequence[File]) -> Iterator[Fault]:
+    """Looks for values in too many rows: those that were cut off at a limit, or filled in."""
+    for name, limit in expectations.dataset.max_share_of_a_value.items():
+        for file in files:
+            shares = file.content.get(name, pd.Series([], dtype=str)).value_counts(normalize=True)
+            # A column with a single value is told by another rule.
+            if len(shares) > 1 and shares.iloc[0] > limit:
+                yield Fault(
+                    str(file.path),
+                    f"column `{name}`: {shares.iloc[0]:.1%} of the rows have {shares.index[0]}",
+                    "deliver the values as they were before they were cut off or filled in;"
+                    " if so many are right, raise the limit",
+                    f"dataset.max_share_of_a_value.{name}",
+                    f"allows {limit:.1%}",
                 )
 
 

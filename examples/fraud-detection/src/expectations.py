@@ -201,6 +201,14 @@ class Repeats:
 
 
 @config
+class Together:
+    """Columns that depend on each other, at least by this share of the other files' strength."""
+
+    min_of_others: Annotated[float, Field(gt=0, lt=1)]
+    pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)]
+
+
+@config
 class Dataset:
     """What a schema of rows cannot say."""
 
@@ -210,6 +218,8 @@ class Dataset:
     months: Months
     freshness: Freshness
     repeats: list[Repeats]
+    together: Together
+    max_share_of_a_value: dict[str, Annotated[float, Field(gt=0, lt=1)]]
 
 
 @config
@@ -247,6 +257,11 @@ class Expectations:
         for place, rule in enumerate(self.dataset.repeats):
             for number, column in enumerate(rule.ignoring):
                 yield ("repeats", place, "ignoring", number), column
+        for place, pair in enumerate(self.dataset.together.pairs):
+            for number, column in enumerate(pair):
+                yield ("together", "pairs", place, number), column
+        for column in self.dataset.max_share_of_a_value:
+            yield ("max_share_of_a_value", column), column
 
 
 def load_expectations(path: Path) -> Expectations:

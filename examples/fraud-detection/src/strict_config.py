@@ -196,7 +196,11 @@ def _line(root: yaml.Node | None, location: Location) -> int:
             for key, value in node.value:
                 if key.value == str(part):
                     found, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        elif (
+            isinstance(node, yaml.SequenceNode)
+            and isinstance(part, int)
+            and part < len(node.value)  # a missing item stands nowhere
+        ):
             found = node.value[part]
             line = node.value[part].start_mark.line + 1
         if found is None:

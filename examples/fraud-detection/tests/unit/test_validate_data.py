@@ -304,6 +304,57 @@ def test_a_column_that_lost_its_values_is_named(
     assert fault.endswith("2024-06.csv: column `account_id`: every row has 'A0001'")
 
 
+@pytest.mark.parametrize(
+    ("column", "partner"),
+    [
+        ("account_id", "account_age_days"),
+        ("account_age_days", "account_id"),
+        ("merchant_category", "amount"),
+        ("amount", "merchant_category"),
+        ("country", "account_id"),
+        ("channel", "merchant_category"),
+    ],
+)
+def test_a_column_whose_values_were_shuffled_is_named(
+    data: Path, column: str, partner: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transactions-2024-03.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows[column] = rows[column].sample(frac=1, random_state=1).to_numpy()
+    rows.to_csv(path, index=False)
+    assert validate() == 1
+    found = [line for line in faults(capsys.readouterr().err) if "depend on each other" in line]
+    assert any({f"`{column}`", f"`{partner}`"} <= set(line.split()) for line in found), found
+    assert all("transactions-2024-03.csv" in line for line in found), "no other file is accused"
+
+
+@pytest.mark.parametrize(("column", "value"), [("country", "US"), ("channel", "online")])
+def test_a_part_of_a_month_that_moved_is_a_matter_of_drift(
+    data: Path, column: str, value: str
+) -> None:
+    path = data / "transactions-2024-06.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[rows.index % 4 == 0, column] = value
+    rows["amount"] = (rows["amount"].astype(float) * 3).round(2)
+    rows.to_csv(path, index=False)
+    assert validate() == 0, "another gate tells it, and people may accept it there"
+
+
+@pytest.mark.parametrize("limits", [(0, 100), (5, 10**6)])
+def test_amounts_that_were_cut_off_are_named(
+    data: Path, limits: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transactions-2024-06.csv"
+    rows = pd.read_csv(path, keep_default_na=False)
+    rows["amount"] = rows["amount"].clip(*limits)
+    rows.to_csv(path, index=False)
+    assert validate() == 1
+    (fault,) = faults(capsys.readouterr().err)
+    value = limits[1] if limits[0] == 0 else limits[0]
+    assert "06.csv: column `amount`: " in fault
+    assert f"of the rows have {value}.0; `dataset.max_share_of_a_value.amount` allows" in fault
+
+
 def test_any_check_of_pandera_can_fail(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     CONFIG.write_text(
         CONFIG.read_text().replace('str_matches: "^[A-Z]{2}$', 'str_contains: "^[A-Z]{2}$')
@@ -428,6 +479,14 @@ def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixtu
         ("isin: [0, 1]", "isin: []", "`schema.columns.is_fraud.checks.isin` must"),
         ("rows: 2", "rows: 1000", "`dataset.repeats[1].rows` must be less than or equal to 100"),
         ("[transaction_id, timestamp, account_age_days]", "[timestamp]", "must have `transaction_"),
+        (
+            "[account_id, country]",
+            "[account, country]",
+            "`dataset.together.pairs[1][0]` is no colu",
+        ),
+        ("[account_id, country]", "[country]", "`dataset.together.pairs[1]"),
+        ("min_of_others: 0.5", "min_of_others: 1", "`dataset.together.min_of_others` must be less"),
+        ("{ amount: 0.02 }", "{ amout: 0.02 }", "did you mean `amount`?"),
         ("strict: true", "strict: perhaps", "`schema.strict` must be a valid boolean"),
         ("  unique:", "#", "`dataset.unique` is missing"),
         ("baseline: data/", "baseline: date/", "there is no such baseline; write it with"),
