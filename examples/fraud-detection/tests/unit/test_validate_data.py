@@ -486,7 +486,7 @@ def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixtu
         ),
         ("[account_id, country]", "[country]", "`dataset.together.pairs[1]"),
         ("min_of_others: 0.5", "min_of_others: 1", "`dataset.together.min_of_others` must be less"),
-        ("{ amount: 0.02 }", "{ amout: 0.02 }", "did you mean `amount`?"),
+        ("{ amount: 0.02 }", "{ amounts: 0.02 }", "did you mean `amount`?"),
         ("strict: true", "strict: perhaps", "`schema.strict` must be a valid boolean"),
         ("  unique:", "#", "`dataset.unique` is missing"),
         ("baseline: data/", "baseline: date/", "there is no such baseline; write it with"),
