@@ -107,13 +107,10 @@ impl Context {
             return known;
         }
         let own = self.own_head();
-        let heads = self.heads();
-        // All at once, because each answer of a far store would delay the upload.
-        let read = heads.iter().map(|(scope, name)| self.catalog.head(scope, name));
-        for (head, read) in heads.iter().zip(futures::future::join_all(read).await) {
-            let Ok(read) = read else { return known };
+        for head in self.heads() {
+            let Ok(read) = self.catalog.head(&head.0, &head.1).await else { return known };
             let manifest = read.as_ref().map(|(found, _)| found.manifest);
-            if *head == own {
+            if head == own {
                 known.head = Some(Earlier::now(read));
             }
             let Some(digest) = manifest else { continue };
