@@ -15,6 +15,8 @@ from drift_baseline import COMMAND, Baseline
 from expectations import NEWEST_FILE, TODAY, Expectations
 from model.data import LABEL
 
+A_FEW = 10  # rows in which a value may stand, however small the file is
+
 
 def check(
     expectations: Expectations, baseline: Baseline, files: Sequence[File], as_of: str
@@ -24,17 +26,18 @@ def check(
     yield from check_months(expectations, baseline, files)
     yield from check_freshness(expectations, files, as_of)
     yield from check_labels(expectations, files)
-    yield from check_variety(files)
+    yield from check_variety(expectations, files)
     yield from check_piles(expectations, files)
     yield from check_relations(expectations, files)
     yield from check_unique(expectations, files)
     yield from check_repeats(expectations, files)
 
 
-def check_variety(files: Sequence[File]) -> Iterator[Fault]:
+def check_variety(expectations: Expectations, files: Sequence[File]) -> Iterator[Fault]:
     """Looks for columns that have a single value in a file, and several in another."""
     values = [file.frame.nunique() for file in files]
     varied = set().union(*(found.index[found > 1] for found in values))
+    varied -= expectations.dataset.max_share_of_a_value.keys()  # see `check_piles`
     for file, found in zip(files, values, strict=True):
         for name in found.index[(found == 1) & found.index.isin(varied)]:
             if len(file.frame) > 1:
@@ -49,12 +52,14 @@ def check_piles(expectations: Expectations, files: Sequence[File]) -> Iterator[F
     """Looks for values in too many rows: those that were cut off at a limit, or filled in."""
     for name, limit in expectations.dataset.max_share_of_a_value.items():
         for file in files:
-            shares = file.content.get(name, pd.Series([], dtype=str)).value_counts(normalize=True)
-            # A column with a single value is told by another rule.
-            if len(shares) > 1 and shares.iloc[0] > limit:
+            values = file.content.get(name, pd.Series([], dtype=str))
+            counts = values.value_counts()
+            most = int(counts.max()) if len(counts) else 0
+            if most > max(limit * len(file.frame), A_FEW):
+                text = file.frame[name][values == counts.index[0]].iloc[0]
                 yield Fault(
                     str(file.path),
-                    f"column `{name}`: {shares.iloc[0]:.1%} of the rows have {shares.index[0]}",
+                    f"column `{name}`: {most / len(file.frame):.1%} of the rows have {text!r}",
                     "deliver the values as they were before they were cut off or filled in;"
                     " if so many are right, raise the limit",
                     f"dataset.max_share_of_a_value.{name}",

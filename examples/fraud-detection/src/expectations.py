@@ -205,7 +205,7 @@ class Together:
     """Columns that depend on each other, at least by this share of the other files' strength."""
 
     min_of_others: Annotated[float, Field(gt=0, lt=1)]
-    pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)]
+    pairs: list[tuple[Text, Text]]
 
 
 @config
@@ -247,6 +247,9 @@ class Expectations:
             if self.dataset.unique not in rule.ignoring:
                 key = "dataset", "repeats", place, "ignoring"
                 faults[key] = f"must have `{self.dataset.unique}`, which never repeats"
+        for place, (one, other) in enumerate(self.dataset.together.pairs):
+            if one == other:
+                faults["dataset", "together", "pairs", place] = f"must be two columns, not `{one}`"
         if faults:
             raise MisfitError(faults)
         return self

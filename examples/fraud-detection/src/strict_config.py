@@ -140,9 +140,13 @@ def _fault(detail: ErrorDetails, shape: Any, root: yaml.Node | None) -> tuple[in
         wanted = ", ".join(_keys_of(_shape_at(shape, location)))
         subject = f"`{key}`" if key else "the file"
         return line, f"{subject} must be a mapping with the keys {wanted}"
-    message = re.sub("^(Input|List|Dictionary|String) should", "must", detail["msg"])
+    message = re.sub("^(Input|List|Tuple|Dictionary|String) should", "must", detail["msg"])
     message = message.removeprefix("Value error, ").replace(" after validation", "")
-    message = message.replace("valid array", "list").replace("valid string", "text")
+    message = (
+        message.replace("an object", "a mapping")
+        .replace("valid array", "list")
+        .replace("valid string", "text")
+    )
     message = message.replace(r"match pattern '\S'", "not be empty")
     if not isinstance(value, dict | list) and kind != "value_error":
         message += f", not {value!r}"
@@ -199,7 +203,7 @@ def _line(root: yaml.Node | None, location: Location) -> int:
         elif (
             isinstance(node, yaml.SequenceNode)
             and isinstance(part, int)
-            and part < len(node.value)  # a missing item stands nowhere
+            and part < len(node.value)  # pydantic also names items that are missing
         ):
             found = node.value[part]
             line = node.value[part].start_mark.line + 1

@@ -352,7 +352,37 @@ def test_amounts_that_were_cut_off_are_named(
     (fault,) = faults(capsys.readouterr().err)
     value = limits[1] if limits[0] == 0 else limits[0]
     assert "06.csv: column `amount`: " in fault
-    assert f"of the rows have {value}.0; `dataset.max_share_of_a_value.amount` allows" in fault
+    assert f"of the rows have '{value}.0'; `dataset.max_share_of_a_value.amount` allows" in fault
+
+
+def test_a_number_counts_whatever_its_text(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "transactions-2024-06.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows["amount"] = ["5", "5.0"] * (len(rows) // 2) + ["5"] * (len(rows) % 2)
+    rows.to_csv(path, index=False)
+    assert validate() == 1
+    found = faults(capsys.readouterr().err)
+    assert any("column `amount`: 100.0% of the rows have '5';" in fault for fault in found)
+
+
+def test_values_of_a_short_file_are_no_pile(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "transactions-2024-06.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:41]))
+    assert validate() == 1
+    assert "max_share_of_a_value" not in capsys.readouterr().err
+
+
+def test_a_value_in_nearly_all_rows_depends_on_nothing(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transactions-2024-06.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[rows.index % 20 != 0, "account_age_days"] = "0"
+    rows.loc[0, "amount"] = "inf"
+    rows.to_csv(path, index=False)
+    assert validate() == 1
+    found = faults(capsys.readouterr().err)
+    assert any("`account_id` and `account_age_days` depend on each other by" in it for it in found)
 
 
 def test_any_check_of_pandera_can_fail(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -484,7 +514,10 @@ def test_a_file_without_rows_is_an_error(data: Path, capsys: pytest.CaptureFixtu
             "[account, country]",
             "`dataset.together.pairs[1][0]` is no colu",
         ),
-        ("[account_id, country]", "[country]", "`dataset.together.pairs[1]"),
+        ("[account_id, country]", "[country]", "`dataset.together.pairs[1][1]` is missing"),
+        ("[account_id, country]", "[country, amount, channel]", "pairs[1]` must have at most 2"),
+        ("[account_id, country]", "[country, country]", "must be two columns, not `country`"),
+        ("{ amount: 0.02 }", "0.02", "`dataset.max_share_of_a_value` must be a mapping"),
         ("min_of_others: 0.5", "min_of_others: 1", "`dataset.together.min_of_others` must be less"),
         ("{ amount: 0.02 }", "{ amounts: 0.02 }", "did you mean `amount`?"),
         ("strict: true", "strict: perhaps", "`schema.strict` must be a valid boolean"),
