@@ -187,8 +187,11 @@ class Lab:
         rules = [["INPUT", "-i", "lo", "-p", "tcp", side, port, *drop] for side in ("--sport", "--dport")]
 
         def change(action: str) -> bool:
-            commands = [["iptables", "--wait", action, *rule] for rule in rules]
-            return all([subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0 for command in commands])
+            works = True
+            for rule in rules:  # both of them, whatever the first command says
+                command = ["iptables", "--wait", action, *rule]
+                works &= subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+            return works
 
         try:
             is_lossy = shutil.which("iptables") is not None and change("--insert")

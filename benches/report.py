@@ -182,6 +182,9 @@ def page(tables: list[Table], lab: Lab, rounds: int, took: float) -> str:
     trial = f"\n**A trial: all sizes were divided by {lab.scale}. These figures say nothing.**\n"
     trial = trial if lab.scale > 1 else ""
     sink = "a tmpfs with huge pages" if lab.huge else "/dev/shm, without huge pages"
+    loss = "The part `loss` drops packets on loopback with `iptables`. There, a packet has up to 64 KiB."
+    if not any(table.part == "loss" for table in tables):
+        loss = "The part `loss` is missing, because the kernel dropped no packets for this process."
     sections: dict[str, str] = {}
     for table in tables:
         sections[table.part] = sections.get(table.part, "") + "\n" + markdown(table)
@@ -204,7 +207,7 @@ Do not edit it.
   It checks no signature and no digest, and forgets what is saved.
 - A line of 30 ms means that the server waits 30 ms before each answer.
   It also limits the rate of a connection, or of all connections together.
-- The part `loss` drops packets on loopback with `iptables`. There, a packet has up to 64 KiB.
+- {loss}
 - All tools run with their defaults, unless the table names an option.
 - All files are in the page cache. Restores go to {sink}, which is filled and emptied before each round.
 - `ml-cache` reads and hashes each file that it saves, and verifies each byte that it restores.
