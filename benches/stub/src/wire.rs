@@ -140,8 +140,8 @@ impl Wire {
         Ok(Self { stream, ahead: Vec::new(), buffer: Vec::new(), free: Instant::now() })
     }
 
-    /// Makes room in the buffer, whose content goes. A connection that only asks about objects needs
-    /// little, and zeros for many connections at once would cost more than their requests.
+    /// Makes room in the buffer, whose content goes. A connection that only asks about objects
+    /// needs little. Zeros for many connections at once would cost more than their requests.
     fn grow(&mut self, bytes: usize) {
         if self.buffer.len() < bytes {
             self.buffer = vec![0; bytes];
