@@ -16,6 +16,8 @@ use ml_cache::{Error, Result, sanitize, secrets};
 /// The stack of a thread, in bytes. A walk needs some of it for each of the 2,000 directories that
 /// the longest path can have.
 const STACK: usize = 32 << 20;
+/// The descriptors that a process may need at a time: for 256 connections, and for files.
+const DESCRIPTORS: i32 = 512;
 
 /// The task of this process.
 enum Invocation {
@@ -83,6 +85,7 @@ fn check_readable(unreadable: &[String]) -> Result<()> {
 }
 
 fn start(invocation: Invocation, environment: &Environment, report: Report) -> Result<()> {
+    reserve_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)
@@ -109,6 +112,15 @@ fn start(invocation: Invocation, environment: &Environment, report: Report) -> R
     // would make dropped work panic, because its timer is gone.
     std::mem::forget(runtime);
     result
+}
+
+/// Makes room for many descriptors while this is the only thread.
+///
+/// With more threads, Linux stops the one that needs more room until all processors have noticed,
+/// often for 10 ms and more (`synchronize_rcu` in `expand_fdtable`, fs/file.c).
+fn reserve_descriptors() {
+    // A lower limit of open files refuses this. Then the table grows later.
+    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), DESCRIPTORS - 1));
 }
 
 async fn command(

@@ -18,6 +18,7 @@ mod check;
 mod configuration;
 mod conformance;
 mod damage;
+mod descriptors;
 mod directory;
 mod flow;
 mod generated;
