@@ -209,6 +209,7 @@ Do not edit it.
   It also limits the rate of a connection, or of all connections together.
 - {loss}
 - All tools run with their defaults, unless the table names an option.
+- To keep the run short, rclone and boto3's CRT are left out over TLS and at 50 MB/s.
 - All files are in the page cache. Restores go to {sink}, which is filled and emptied before each round.
 - `ml-cache` reads and hashes each file that it saves, and verifies each byte that it restores.
   "Verifies nothing" marks tools that compare no content.
