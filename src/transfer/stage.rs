@@ -24,7 +24,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fchmod, mkdirat, symlinkat};
+use rustix::fs::{
+    FallocateFlags, FsWord, OFlags, fallocate, fchmod, fstatfs, ftruncate, mkdirat, symlinkat,
+};
 use rustix::io::Errno;
 
 pub use self::destination::{Destination, tidy};
@@ -155,15 +157,9 @@ impl Stage {
         let mode = rustix::fs::Mode::from_raw_mode(file.mode.bits());
         fchmod(&made, mode).map_err(io::Error::from).on("cannot set the mode of", &full)?;
         self.destination.owner.adopt_file(&made).on("cannot set the owner of", &full)?;
-        if file.size == 0 {
-            return Ok(());
-        }
-        match fallocate(&made, FallocateFlags::empty(), 0, file.size) {
-            Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                made.set_len(file.size).on("cannot write", &full)
-            }
-            Err(error) => Err(io::Error::from(error)).on("cannot reserve space for", &full),
+        match file.size {
+            0 => Ok(()),
+            size => reserve(&made, size).on("cannot reserve space for", &full),
         }
     }
 
@@ -339,6 +335,23 @@ pub fn has_begun(path: &Path) -> bool {
     Beneath::open_real(path).is_ok_and(|stage| journal::has_begun(&stage))
 }
 
+/// `TMPFS_MAGIC` of linux/magic.h.
+const TMPFS: FsWord = 0x0102_1994;
+
+/// Gives a file its size, and reserves its space on a disk.
+///
+/// A tmpfs would take the memory of the whole file at once. In a virtual machine, much of that
+/// memory is then slow at its first use: such a restore took up to 1.7 times as long.
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    if fstatfs(file)?.f_type != TMPFS {
+        match fallocate(file, FallocateFlags::empty(), 0, size) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            reserved => return Ok(reserved?),
+        }
+    }
+    Ok(ftruncate(file, size)?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -373,6 +386,17 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn space_is_reserved_on_a_disk_and_not_in_memory() {
+        for place in [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")] {
+            let file = tempfile::tempfile_in(place.unwrap().path()).unwrap();
+            let is_disk = fstatfs(&file).unwrap().f_type != TMPFS;
+            reserve(&file, 1 << 20).unwrap();
+            let found = file.metadata().unwrap();
+            assert_eq!((found.len(), found.blocks() > 0), (1 << 20, is_disk));
+        }
     }
 
     #[test]
